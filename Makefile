@@ -1,0 +1,45 @@
+# Two commands from a fresh clone: `make table1` and `make test`.
+PYTHON ?= python3
+VENV   ?= .venv
+RUN    := $(VENV)/bin/python
+STAMP  := $(VENV)/.installed
+
+# make table1 N=20000 SEEDS=5 SCHEDULE=paper is the paper's size
+N        ?= 1000
+SEEDS    ?= 1
+SCHEDULE ?= short
+DATASET  ?= embedded-mimic
+PROTOCOL ?= strict
+JOBS     ?= 2
+STORE    ?= results/cells
+OUT      ?= reports/build
+
+# n= is a dial of the embedded cohorts only
+SIZE = $(if $(filter embedded-%,$(DATASET)),n=$(N))
+
+.PHONY: install table1 test slow lint bench clean
+install: $(STAMP)
+$(STAMP): requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --requirement requirements.lock
+	touch $@
+
+table1: install
+	$(RUN) -m benchmark run table1 -j $(JOBS) dataset=$(DATASET) $(SIZE) seeds=$(SEEDS) schedule=$(SCHEDULE) protocol=$(PROTOCOL) store=$(STORE)
+	$(RUN) -m benchmark report table1 dataset=$(DATASET) protocol=$(PROTOCOL) store=$(STORE) out=$(OUT)
+
+test: install
+	$(RUN) -m pytest -n 2
+
+slow: install
+	$(RUN) -m pytest -n 2 -m slow
+
+lint: install
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+bench: install
+	$(RUN) -m pytest tests/speed -m 'slow or not slow' --benchmark-enable --benchmark-only -p no:xdist
+
+clean:
+	rm -rf datasets/built results/cells reports/build

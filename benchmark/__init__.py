@@ -1,0 +1,1 @@
+"""What is run, in which order, on which rows."""

@@ -1,0 +1,1 @@
+"""What a cohort is, and how each one is built. Imports nothing else of this project."""

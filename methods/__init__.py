@@ -1,0 +1,1 @@
+"""One file a method, and what methods share."""

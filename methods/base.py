@@ -1,0 +1,45 @@
+"""The contract of a method. Imports no torch, so that a plain method starts fast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from datasets.cohort import Cohort
+
+
+@dataclass(frozen=True)
+class NoConfig:
+    """The configuration of a method without hyper-parameters."""
+
+
+class Method:
+    """A method is constructed with (config, seed, device), fitted on ``train``, and asked for probabilities.
+
+    - Deterministic given the three on a CPU.
+    - Everything fitted (scaler, imputer, PCA, kNN, graph statistics) is fitted on ``train`` rows; ``valid`` serves early stopping and
+      model choice only. Undefined outcomes (NaN) contribute nothing.
+    - A row's prediction does not depend on which other rows are predicted with it, nor on anything in an unobserved slot.
+
+    ``Config`` is a frozen dataclass of hyper-parameters with the paper's defaults; ``grid`` the values nested tuning tries;
+    ``variants`` the named configurations, each a dict of the fields it changes.
+    """
+
+    Config: ClassVar[type] = NoConfig
+    grid: ClassVar[dict[str, list[Any]]] = {}
+    variants: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    def __init__(self, config: Any = None, seed: int = 0, device: str = "cpu") -> None:
+        self.config = self.Config() if config is None else config
+        self.seed = int(seed)
+        self.device = device
+
+    def fit(self, train: Cohort, valid: Cohort) -> Self:
+        """The method itself, fitted."""
+        raise NotImplementedError
+
+    def predict_proba(self, cohort: Cohort) -> np.ndarray:
+        """Probabilities float64 [N, T] in [0, 1] for the stays of ``cohort``, whose outcomes are not read."""
+        raise NotImplementedError

@@ -1,0 +1,1 @@
+"""Stored results to CSV and LaTeX. Imports ``results`` only, never torch."""
