@@ -1,0 +1,123 @@
+"""The command line: reads the verb, and imports only what that verb needs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+
+from benchmark.errors import UsageError, unknown
+
+OVERRIDES = (
+    "overrides are key=value: dataset= method= n= folds= seeds= protocol=strict|paper landmark= rectifier=auto|on|off|shrunk "
+    "schedule=short|paper method.FIELD= dataset.DIAL= device= store=DIR out=DIR built=DIR"
+)
+VERBS = {
+    "list": "what there is: methods, datasets or experiments",
+    "run": "compute what an experiment still lacks",
+    "status": "cells done, failed, skipped and to do, by method",
+    "report": "tables from the store, as CSV and LaTeX",
+    "data": "list, build, verify or describe cohorts",
+}
+
+
+def main(argv: list[str]) -> int:
+    """Exit status: 0 all well, 1 a cell failed, 2 wrong usage or unusable input, 130 interrupted."""
+    debug = "--debug" in argv
+    argv = [a for a in argv if a != "--debug"]
+    try:
+        return _dispatch(argv)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted: finished cells are stored; the same command continues", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        if isinstance(error, _usage_errors()):
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            return 2
+        if not debug:
+            line = " ".join(f"{type(error).__name__}: {error}".split())
+            print(f"error: {line} (a fault of the program; --debug shows where)", file=sys.stderr)
+        return 2
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_usage())
+        return 0
+    verb, rest = argv[0], argv[1:]
+    if verb not in VERBS:
+        raise unknown("verb", verb, VERBS)
+    options = _parser(verb).parse_intermixed_args(rest)
+    _check_packages()
+    from benchmark import verbs
+
+    return getattr(verbs, f"{verb}_verb")(options)
+
+
+def _usage() -> str:
+    lines = ["usage: python -m benchmark VERB ... [key=value ...]", ""]
+    lines += [f"  {verb:8} {what}" for verb, what in VERBS.items()]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"{OVERRIDES}",
+            "",
+            "python -m benchmark VERB --help shows a verb's own options; --debug shows tracebacks",
+        ]
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:
+        raise UsageError(f"{message}; {self.format_usage().strip()}")
+
+
+def _parser(verb: str) -> argparse.ArgumentParser:
+    parser = _Parser(prog=f"python -m benchmark {verb}", description=VERBS[verb], epilog=OVERRIDES)
+    if verb == "list":
+        parser.add_argument("what", choices=("methods", "datasets", "experiments"))
+    elif verb == "data":
+        parser.add_argument("action", choices=("list", "build", "verify", "describe"))
+        parser.add_argument("dataset", nargs="?")
+    else:
+        parser.add_argument("experiment")
+    if verb == "run":
+        parser.add_argument(
+            "-j", "--jobs", type=int, default=1, metavar="N", help="processes, one thread each (default 1)"
+        )
+    if verb == "report":
+        parser.add_argument("--format", default="csv,tex", metavar="LIST", help="csv, tex or both (default csv,tex)")
+    if verb in ("list", "status", "data"):
+        parser.add_argument("--json", action="store_true", help="one JSON document on standard output, nothing else")
+    if verb != "list":
+        parser.add_argument("overrides", nargs="*", metavar="key=value")
+    return parser
+
+
+def _check_packages() -> None:
+    """Another distribution is named ``datasets``; stop in one line where it is found instead of ours."""
+    import datasets
+
+    if "what a cohort is" not in (datasets.__doc__ or "").lower():
+        raise UsageError(
+            f"the package 'datasets' found in {datasets.__path__} is not this suite's: run at the root of the clone"
+        )
+
+
+def _usage_errors() -> tuple[type[Exception], ...]:
+    """The errors that are the user's to mend, of the modules imported so far."""
+    found: list[type[Exception]] = [UsageError]
+    for module, name in (
+        ("datasets.cohort", "CohortError"),
+        ("results.store", "StoreError"),
+        ("methods.registry", "UnknownMethod"),
+    ):
+        if module in sys.modules:
+            found.append(getattr(sys.modules[module], name))
+    return tuple(found)

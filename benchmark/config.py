@@ -1,0 +1,206 @@
+"""The configuration of a run: Hydra composes and validates it from ``conf/`` and the overrides of the command line.
+
+``method=`` takes one name or a comma list, each with an optional variant after a colon (``crl_mmnar:mmnar``);
+``method.FIELD=VALUE`` sets a hyper-parameter of the chosen methods that have it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, Optional
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from benchmark.errors import UsageError, unknown
+from datasets.registry import DATASETS
+
+CONF = Path(__file__).resolve().parent / "conf"
+GROUPS = ("dataset", "schedule")
+
+
+class Protocol(Enum):
+    """Whose rules: the suite's strict ones or the paper's."""
+
+    strict = "strict"
+    paper = "paper"
+
+
+class RectifierKind(Enum):
+    """``auto`` is on for the methods that have it by default (crl_mmnar) and off for the others."""
+
+    auto = "auto"
+    on = "on"
+    off = "off"
+    shrunk = "shrunk"
+
+
+class Calibration(Enum):
+    """Rows on which the strict rectifier is fitted: the validation part, or out-of-fold predictions of the training part."""
+
+    valid = "valid"
+    oof = "oof"
+
+
+class Tuning(Enum):
+    """How hyper-parameters are chosen: the defaults."""
+
+    none = "none"
+
+
+@dataclass
+class Schedule:
+    """How long methods that train by epochs do so."""
+
+    name: str = MISSING
+    batch_size: int = MISSING
+    max_epochs: int = MISSING
+    patience: int = MISSING
+    lr_factor: float = MISSING
+
+
+@dataclass
+class RawDataset:
+    """A dataset built from raw tables in ``root``."""
+
+    name: str = MISSING
+    root: Optional[str] = None  # noqa: UP045 (OmegaConf reads this spelling)
+
+
+@dataclass
+class RunConfig:
+    """Everything that a run depends on."""
+
+    experiment: str = MISSING
+    dataset: Any = MISSING
+    schedule: Schedule = field(default_factory=Schedule)
+    methods: list[str] = field(default_factory=list)
+    hyper: dict[str, Any] = field(default_factory=dict)
+    known: list[str] = field(default_factory=lambda: ["all"])
+    landmark: Optional[str] = None  # noqa: UP045
+    n: Optional[int] = None  # noqa: UP045
+    folds: int = 5
+    seeds: int = 1
+    protocol: Protocol = Protocol.strict
+    rectifier: RectifierKind = RectifierKind.auto
+    calibration: Calibration = Calibration.valid
+    tuning: Tuning = Tuning.none
+    reference: str = "crl_mmnar"
+    bootstrap: int = 1000
+    device: str = "cpu"
+    store: str = "results/cells"
+    out: str = "reports/build"
+    built: str = "datasets/built"
+
+
+def names(group: str) -> list[str]:
+    """The names that a group of the configuration (dataset, schedule, experiment) knows."""
+    return sorted(p.stem for p in (CONF / group).glob("*.yaml"))
+
+
+def load_config(experiment: str, overrides: list[str]) -> RunConfig:
+    """The composed configuration of an experiment.
+
+    Raises:
+        UsageError: an unknown experiment, name, key or value.
+    """
+    if experiment not in names("experiment"):
+        raise unknown("experiment", experiment, names("experiment"))
+    _register(embedded=dataset_of(overrides).startswith("embedded-"))
+    lines = [f"experiment={experiment}"]
+    for text in overrides:
+        lines.extend(_translate(text))
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = OmegaConf.to_object(compose("config", overrides=lines))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _refused(error, overrides) from None
+    _check(config)
+    return config
+
+
+def dataset_of(overrides: list[str]) -> str:
+    """The dataset that the overrides choose, or the default one."""
+    chosen = [text.partition("=")[2] for text in overrides if text.partition("=")[0] == "dataset"]
+    return chosen[-1] if chosen else "embedded-mimic"
+
+
+def _translate(text: str) -> list[str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UsageError(f"{text!r} is not an override: write key=value, e.g. seeds=5")
+    if key in GROUPS:
+        if value not in names(key):
+            raise unknown(key, value, names(key))
+        return [text]
+    if key == "method":
+        return [f"methods=[{','.join(repr(v.strip()) for v in value.strip('[]').split(','))}]"]
+    if key.startswith("method."):
+        return [f"+hyper.{key.removeprefix('method.')}={value}"]
+    if key == "known":
+        return [f"known=[{value.strip('[]')}]"]
+    root = key.lstrip("+~").split(".")[0]
+    fields = {f.name for f in dataclasses.fields(RunConfig)} - {"methods", "hyper", "experiment"} | {"method"}
+    if root == "root":
+        return [f"dataset.root={value!r}"]
+    if root not in fields:
+        raise unknown("override", key, fields | {"root"})
+    if key in ("store", "out", "built", "device", "landmark"):
+        return [f"{key}={value!r}"]
+    return [text]
+
+
+def _check(config: RunConfig) -> None:
+    for key, least in (("folds", 2), ("seeds", 1), ("bootstrap", 0)):
+        if getattr(config, key) < least:
+            raise UsageError(f"{key}={getattr(config, key)} is too small: {least} or more")
+    if config.n is not None and config.n < 1:
+        raise UsageError(f"n={config.n} is too small: 1 or more")
+    info = DATASETS[config.dataset["name"]]
+    landmarks = info.landmarks[config.protocol.value]
+    if config.landmark is not None and config.landmark not in landmarks:
+        raise unknown(f"landmark of {info.name} under protocol={config.protocol.value}", config.landmark, landmarks)
+    if not config.methods:
+        raise UsageError("method= names no method")
+
+
+def _refused(error: Exception, overrides: list[str]) -> UsageError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    for text in overrides:
+        key = text.partition("=")[0]
+        if key.startswith("dataset.") and f"'{key.removeprefix('dataset.')}'" in str(error):
+            return unknown("override", key, [f"dataset.{name}" for name in _dataset_fields(overrides)])
+    values = [line for line in lines if "Invalid value" in line or "could not be converted" in line]
+    detail = values[0] if values else lines[0]
+    return UsageError(f"{' '.join(overrides)}: {detail}")
+
+
+def _dataset_fields(overrides: list[str]) -> list[str]:
+    if dataset_of(overrides).startswith("embedded-"):
+        return [f.name for f in dataclasses.fields(_embedded_schema())]
+    return [f.name for f in dataclasses.fields(RawDataset)]
+
+
+def _embedded_schema() -> type:
+    """The dials of an embedded cohort as a schema; None = the preset's own value."""
+    from typing import get_type_hints
+
+    from datasets.synthetic import SyntheticParams
+
+    hints = get_type_hints(SyntheticParams)
+    dials = [(f.name, Optional[hints[f.name]], None) for f in dataclasses.fields(SyntheticParams)]  # noqa: UP045
+    return dataclasses.make_dataclass("EmbeddedDataset", [("name", str, MISSING), *dials])
+
+
+def _register(embedded: bool) -> None:
+    store = ConfigStore.instance()
+    store.store(name="schema", node=RunConfig)
+    store.store(group="dataset", name="raw", node=RawDataset)
+    if embedded:
+        store.store(group="dataset", name="embedded", node=_embedded_schema())

@@ -1,0 +1,274 @@
+"""An experiment expanded: configuration -> table rows -> cells with their keys."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets.describe import describe_cohort
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from benchmark import provenance
+from benchmark.config import Calibration, RectifierKind, RunConfig
+from benchmark.errors import UsageError, unknown
+from benchmark.run_cell import ORACLE, Place
+from benchmark.source import source_hash
+from benchmark.splits import stored_split
+from datasets import registry as dataset_registry
+from datasets.cohort import Cohort
+from datasets.registry import Dataset
+from datasets.storage import Known
+from methods import registry as method_registry
+from results.cell import Cell, PlannedCell
+
+RUN_CELL = Path(__file__).resolve().parent / "run_cell.py"
+KNOWN_TITLES = {
+    "ceiling": "Ceiling (Bayes-optimal)",
+    "ceiling_series": "Ceiling (with series)",
+    ORACLE: "Oracle features (gradient boosting)",
+    "apache_iva": "APACHE IVa",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: a method (with variant and rectifier), or something known beside the cohort."""
+
+    method: str
+    variant: str
+    rectifier: str
+    title: str
+    kind: str
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run intends: its document for the store, its cells, and where each finds its inputs."""
+
+    name: str
+    document: dict[str, Any]
+    cells: list[PlannedCell]
+    places: dict[tuple[str, str], Place]
+
+    def place(self, cell: Cell) -> Place:
+        """The inputs of a cell."""
+        return self.places[cell.dataset, cell.landmark]
+
+
+def make_plan(config: RunConfig, say: Callable[[str], None] | None = None) -> Plan:
+    """The plan of a run; builds the dataset where it is missing, draws the split where there is none.
+
+    Raises:
+        UsageError: an unknown method, variant or hyper-parameter.
+        CohortError: unusable raw tables.
+    """
+    methods = method_rows(config)
+    dataset = prepare_dataset(config, say)
+    landmarks = dataset.info.landmarks[config.protocol.value]
+    if config.landmark is not None:
+        landmarks = (config.landmark,)
+    cells: list[PlannedCell] = []
+    places: dict[tuple[str, str], Place] = {}
+    described: dict[str, dict[str, Any]] = {}
+    rows: dict[tuple[str, str, str], Row] = {}
+    for landmark in landmarks:
+        cohort, known = dataset.cohort(landmark), dataset.known(landmark)
+        folder = dataset.folder / landmark
+        split, split_file = stored_split(cohort, folder / "splits", config.folds)
+        places[dataset.info.name, landmark] = Place(folder, split_file)
+        described[landmark] = {
+            **{k: v for k, v in describe_cohort(cohort).items() if k != "patterns"},
+            "fingerprint": cohort.fingerprint,
+            "split": split.hash,
+        }
+        for row in [*methods, *known_rows(config, cohort, known)]:
+            rows.setdefault((row.method, row.variant, row.rectifier), row)
+            cells += _cells(config, dataset, landmark, cohort, known, split.hash, row)
+    commit, clean = provenance.commit()
+    settings = _plain(dataclasses.asdict(config))
+    for key in ("store", "out", "built"):
+        settings.pop(key)
+    name = "-".join((config.experiment, dataset.info.name, config.protocol.value, _digest(settings)[:10]))
+    document = {
+        "name": name,
+        "experiment": config.experiment,
+        "dataset": dataset.info.name,
+        "description": dataset.info.description,
+        "protocol": config.protocol.value,
+        "written": provenance.now(),
+        "commit": commit,
+        "clean": clean,
+        "schedule": config.schedule.name,
+        "tuning": config.tuning.value,
+        "rectifier": config.rectifier.value,
+        "calibration": config.calibration.value,
+        "folds": config.folds,
+        "seeds": config.seeds,
+        "n": max(d["n"] for d in described.values()),
+        "reference": config.reference,
+        "bootstrap": config.bootstrap,
+        "settings": settings,
+        "landmarks": described,
+        "rows": [{k: v for k, v in dataclasses.asdict(row).items() if k != "config"} for row in rows.values()],
+        "cells": [
+            {"cell": dataclasses.asdict(p.cell), "config": p.config, "key_parts": p.key_parts, "title": p.title}
+            for p in cells
+        ],
+    }
+    return Plan(name, document, cells, places)
+
+
+def prepare_dataset(config: RunConfig, say: Callable[[str], None] | None = None, force: bool = False) -> Dataset:
+    """The dataset that the configuration names, built where it is missing or stale."""
+    options = _plain(
+        {k: v for k, v in config.dataset.items() if k != "name"} if isinstance(config.dataset, dict) else config.dataset
+    )
+    embedded = dataset_registry.DATASETS[config.dataset["name"]].kind == "embedded"
+    if embedded and config.n is not None:
+        options["n"] = config.n
+    try:
+        return dataset_registry.prepare(config.dataset["name"], options, Path(config.built), force=force, progress=say)
+    except (ValueError, TypeError) as error:
+        if embedded:
+            raise UsageError(f"{config.dataset['name']}: {error}") from None
+        raise
+
+
+def method_rows(config: RunConfig) -> list[Row]:
+    """The rows of the chosen methods, in print order; ``all`` stands for every registered method, the reference last."""
+    infos = method_registry.infos()
+    chosen: list[str] = []
+    for name in config.methods:
+        chosen += in_print_order(infos, config.reference) if name == "all" else [name]
+    used: set[str] = set()
+    rows = []
+    for spec in dict.fromkeys(chosen):
+        name, _, variant = spec.partition(":")
+        info = method_registry.info(name)
+        cls = method_registry.load(name)
+        if variant and variant not in cls.variants:
+            raise unknown(f"variant of {name}", variant, cls.variants)
+        settings, title, taken = resolved(cls, config, info.title, variant)
+        used |= taken
+        kind = config.rectifier
+        if kind is RectifierKind.auto:
+            kind = RectifierKind.on if info.rectifier else RectifierKind.off
+        rows.append(
+            Row(
+                name,
+                variant or "default",
+                _rectifier_name(kind, config.calibration),
+                title,
+                "method",
+                settings | {"rectifier": kind.value},
+            )
+        )
+    unused = set(config.hyper) - used
+    if unused:
+        known = {f.name for row in rows for f in dataclasses.fields(method_registry.load(row.method).Config)}
+        raise unknown(
+            f"hyper-parameter of {', '.join(row.method for row in rows)}:",
+            f"method.{min(unused)}",
+            [f"method.{k}" for k in known],
+        )
+    return rows
+
+
+def in_print_order(infos: dict[str, Any], reference: str) -> list[str]:
+    """Plain baselines first, then by year and name, the reference last."""
+    return sorted(
+        infos, key=lambda name: (name == reference, infos[name].family != "plain baseline", infos[name].year, name)
+    )
+
+
+def resolved(cls: type, config: RunConfig, title: str, variant: str) -> tuple[dict[str, Any], str, set[str]]:
+    """A method's hyper-parameters after schedule, variant and overrides, the name to print, and the overrides that it took."""
+    fields = {f.name for f in dataclasses.fields(cls.Config)}
+    schedule = config.schedule
+    chosen: dict[str, Any] = {k: getattr(schedule, k) for k in ("batch_size", "max_epochs", "patience") if k in fields}
+    if "lr" in fields:
+        chosen["lr"] = cls.Config().lr * schedule.lr_factor
+    chosen |= cls.variants.get(variant, {})
+    taken = {k: v for k, v in config.hyper.items() if k in fields}
+    try:
+        merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls.Config), chosen, taken))
+        settings = dataclasses.asdict(merged)
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        raise UsageError(f"hyper-parameters {taken} of {title}: {str(error).splitlines()[0]}") from None
+    notes = ([variant] if variant else []) + [f"{k}={v}" for k, v in taken.items()]
+    return settings, title + (f" ({', '.join(notes)})" if notes else ""), set(taken)
+
+
+def known_rows(config: RunConfig, cohort: Cohort, known: Known) -> list[Row]:
+    """The comparison rows that the cohort offers, ``known=all`` being ceilings, oracle features and APACHE's own predictions."""
+    offered = {*known.predictions, *({ORACLE} if ORACLE in known.arrays else ())}
+    wanted = [name for name in KNOWN_TITLES if name in offered] if config.known == ["all"] else config.known
+    if config.known == ["none"]:
+        return []
+    for name in wanted:
+        if name not in offered:
+            raise unknown("known row", name, {*offered, "all", "none"})
+    rows = []
+    for name in wanted:
+        fitted = name == ORACLE
+        settings = dataclasses.asdict(method_registry.load("gbdt").Config()) if fitted else {}
+        rows.append(Row(name, "default", "off", KNOWN_TITLES.get(name, name), "known", settings | {"rectifier": "off"}))
+    return rows
+
+
+def _cells(
+    config: RunConfig, dataset: Dataset, landmark: str, cohort: Cohort, known: Known, split: str, row: Row
+) -> list[PlannedCell]:
+    fitted = row.kind == "method" or row.method == ORACLE
+    if not fitted and np.isnan(known.predictions[row.method]).all():
+        return []
+    cls = "gbdt" if row.method == ORACLE else row.method
+    hyper = {k: v for k, v in row.config.items() if k != "rectifier"}
+    settings = {
+        "method": {"class": cls, "fitted": fitted, "config": hyper},
+        "rectifier": {"kind": row.config["rectifier"], "calibration": config.calibration.value},
+        "device": config.device,
+    }
+    sources = (RUN_CELL, method_registry.source_file(cls)) if fitted else (RUN_CELL,)
+    cohort_part = cohort.fingerprint
+    if row.kind == "known":
+        values = known.arrays[ORACLE] if row.method == ORACLE else known.predictions[row.method]
+        cohort_part += ":" + hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+    shared = {"config": _digest(settings), "cohort": cohort_part, "split": split, "source": source_hash(*sources)}
+    planned = []
+    for fold in range(config.folds):
+        for seed in range(config.seeds if fitted else 1):
+            cell = Cell(dataset.info.name, landmark, config.protocol.value, row.method, row.variant, row.rectifier,
+                        config.tuning.value, fold, seed)  # fmt: skip
+            planned.append(PlannedCell(cell, settings, {"cell": cell.name, **shared}, row.title))
+    return planned
+
+
+def _rectifier_name(kind: RectifierKind, calibration: Calibration) -> str:
+    return (
+        kind.value
+        if kind is RectifierKind.off or calibration is Calibration.valid
+        else f"{kind.value}-{calibration.value}"
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if dataclasses.is_dataclass(value):
+        return _plain(dataclasses.asdict(value))
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value.value if hasattr(value, "value") and not isinstance(value, int | float | str) else value
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,259 @@
+"""One cell: fit on the training part, predict, rectify, score. The only place that sees test outcomes and what is known of the truth."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from methods.rectifier import Rectifier, RectifierReport, rectify_paper
+
+from benchmark import provenance
+from benchmark.splits import load_split
+from datasets.cohort import Cohort, Modality, pattern_names
+from datasets.storage import Known, load_cohort, load_known
+from methods import registry
+from methods.base import Method
+from results.cell import PlannedCell
+from results.metrics import score_tasks
+
+ORACLE = "oracle_features"
+OOF_PARTS = 5
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cell finds its inputs: the landmark's folder of a built dataset, and the split's file."""
+
+    landmark_folder: Path
+    split_file: Path
+
+
+class Skip(Exception):
+    """The cell has nothing to compute; the message is the reason."""
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Probabilities float64 [n, T] of the validation and test part, before and after the rectifier."""
+
+    base: dict[str, np.ndarray]
+    final: dict[str, np.ndarray]
+    report: RectifierReport | None
+
+
+def run_cell(planned: PlannedCell, place: Place) -> tuple[dict[str, Any], pd.DataFrame | None]:
+    """The record of a cell and its predictions (None where it failed or was skipped); never raises for a method's fault."""
+    provenance.reset_peak_memory()
+    started = time.perf_counter()
+    seconds: dict[str, float] = {}
+    record: dict[str, Any] = {
+        "cell": asdict(planned.cell),
+        "title": planned.title,
+        "key": planned.key,
+        "key_parts": planned.key_parts,
+        "config": planned.config,
+        "status": "done",
+        "reason": None,
+        "traceback": None,
+        "metrics": [],
+        "rectifier": None,
+    }
+    frame = None
+    try:
+        cohort = load_cohort(place.landmark_folder / "cohort")
+        split = load_split(place.split_file)
+        train, valid, test = split.rows(planned.cell.fold)
+        parts = _predict(planned, cohort, place, {"train": train, "valid": valid, "test": test}, seconds)
+        frame = _frame(cohort, {"valid": valid, "test": test}, parts)
+        record["metrics"] = _score(cohort, {"valid": valid, "test": test}, parts)
+        record["rectifier"] = _rectifier_record(planned, cohort, test, parts, place)
+    except Skip as reason:
+        record |= {"status": "skipped", "reason": str(reason)}
+    except Exception as error:
+        line = f"{type(error).__name__}: {error}".splitlines()[0]
+        record |= {
+            "status": "failed",
+            "reason": line,
+            "traceback": traceback.format_exc(),
+            "metrics": [],
+            "rectifier": None,
+        }
+        frame = None
+    commit, clean = provenance.commit()
+    record["provenance"] = {
+        "commit": commit,
+        "clean": clean,
+        "versions": provenance.versions(),
+        "hardware": provenance.hardware(),
+        "seconds": {k: round(v, 4) for k, v in {**seconds, "total": time.perf_counter() - started}.items()},
+        "peak_memory_mib": provenance.peak_memory_mib(),
+        "finished": provenance.now(),
+    }
+    return record, frame
+
+
+def _predict(
+    planned: PlannedCell, cohort: Cohort, place: Place, rows: dict[str, np.ndarray], seconds: dict[str, float]
+) -> Parts:
+    if not planned.config["method"]["fitted"]:
+        known = load_known(place.landmark_folder / "known").predictions[planned.cell.method]
+        given = {part: np.asarray(known[rows[part]]) for part in ("valid", "test")}
+        return Parts(given, given, None)
+    if planned.cell.method == ORACLE:
+        cohort = oracle_cohort(cohort, load_known(place.landmark_folder / "known"))
+    train, valid = cohort.take(rows["train"]), cohort.take(rows["valid"])
+    both = [len(set(y[~np.isnan(y)].tolist())) == 2 for y in train.outcomes.T]
+    if not any(both):
+        raise Skip(f"no task has two classes in the {len(train)} training stays of fold {planned.cell.fold}")
+    clock = time.perf_counter()
+    method = build_method(planned).fit(train, valid)
+    seconds["fit"] = time.perf_counter() - clock
+    clock = time.perf_counter()
+    base = {
+        part: checked(method.predict_proba(cohort.take(rows[part]).without_outcomes()), len(rows[part]), cohort.tasks)
+        for part in ("valid", "test")
+    }
+    seconds["predict"] = time.perf_counter() - clock
+    return _rectify(planned, cohort, rows, base)
+
+
+def build_method(planned: PlannedCell, seed: int | None = None) -> Method:
+    """The method of a cell, constructed with its configuration and seed, not yet fitted."""
+    settings = planned.config["method"]
+    cls = registry.load(settings["class"])
+    config = cls.Config(**settings["config"])
+    return cls(config, planned.cell.draw_seed() if seed is None else seed, planned.config["device"])
+
+
+def checked(probability: np.ndarray, n: int, tasks: tuple[str, ...]) -> np.ndarray:
+    """``probability`` as float64 [n, T].
+
+    Raises:
+        ValueError: where it has another shape, is not finite or lies outside [0, 1].
+    """
+    probability = np.asarray(probability)
+    if probability.shape != (n, len(tasks)):
+        raise ValueError(f"predict_proba gave shape {probability.shape}, expected ({n}, {len(tasks)})")
+    bad = ~((probability >= 0) & (probability <= 1))
+    if bad.any():
+        row, task = np.argwhere(bad)[0]
+        raise ValueError(
+            f"predict_proba gave {probability[row, task]} for {tasks[task]} in row {row}, not a probability"
+        )
+    return probability.astype(np.float64)
+
+
+def oracle_cohort(cohort: Cohort, known: Known) -> Cohort:
+    """The cohort whose only modality is the exact posterior of the latent health and the pattern, seen by nobody else."""
+    features = np.asarray(known.arrays[ORACLE], dtype=np.float32)
+    modality = Modality(ORACLE, features, tuple(f"f{i}" for i in range(features.shape[1])))
+    return Cohort(
+        name=cohort.name,
+        landmark=cohort.landmark,
+        patient=cohort.patient,
+        modalities=(modality,),
+        observed=np.ones((len(cohort), 1), dtype=bool),
+        outcomes=cohort.outcomes,
+        tasks=cohort.tasks,
+        fingerprint=cohort.fingerprint + ORACLE,
+    )
+
+
+def _rectify(planned: PlannedCell, cohort: Cohort, rows: dict[str, np.ndarray], base: dict[str, np.ndarray]) -> Parts:
+    how = planned.config["rectifier"]
+    if how["kind"] == "off":
+        return Parts(base, base, None)
+    names = np.array(pattern_names(cohort.observed, cohort.modality_names))
+    outcome, seed = cohort.outcomes, planned.cell.draw_seed()
+    if planned.cell.protocol == "paper":
+        final, report = rectify_paper(base["test"], outcome[rows["test"]], names[rows["test"]], seed, cohort.tasks)
+        return Parts(base, {"valid": base["valid"], "test": final}, report)
+    calibration, probability = rows["valid"], base["valid"]
+    if how["calibration"] == "oof":
+        calibration, probability = rows["train"], out_of_fold(planned, cohort, rows["train"], rows["valid"])
+    rectifier = Rectifier(shrunk=how["kind"] == "shrunk", seed=seed)
+    rectifier.fit(probability, outcome[calibration], names[calibration], cohort.tasks)
+    final = {part: rectifier.apply(base[part], names[rows[part]]) for part in ("valid", "test")}
+    return Parts(base, final, rectifier.report(base["test"], names[rows["test"]]))
+
+
+def out_of_fold(planned: PlannedCell, cohort: Cohort, train: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Predictions float64 [n_train, T] of the training part, each from a fit that did not see its row."""
+    part = np.random.default_rng(planned.cell.draw_seed()).permutation(len(train)) % OOF_PARTS
+    probability = np.empty((len(train), len(cohort.tasks)))
+    for k in range(OOF_PARTS):
+        method = build_method(planned, planned.cell.draw_seed() + 1 + k).fit(
+            cohort.take(train[part != k]), cohort.take(valid)
+        )
+        held_out = cohort.take(train[part == k]).without_outcomes()
+        probability[part == k] = checked(method.predict_proba(held_out), len(held_out), cohort.tasks)
+    return probability
+
+
+def _score(cohort: Cohort, rows: dict[str, np.ndarray], parts: Parts) -> list[dict[str, Any]]:
+    stages = {"base": parts.base} if parts.report is None else {"base": parts.base, "final": parts.final}
+    scored = [
+        {"split": split, "stage": stage, **metric}
+        for stage, probability in stages.items()
+        for split in ("valid", "test")
+        for metric in score_tasks(
+            cohort.tasks,
+            cohort.outcomes[rows[split]],
+            probability[split],
+            (cohort.outcomes[rows["valid"]], probability["valid"]) if split == "test" else None,
+        )
+    ]
+    if parts.report is None:
+        scored += [{**m, "stage": "final"} for m in scored]
+    return scored
+
+
+def _frame(cohort: Cohort, rows: dict[str, np.ndarray], parts: Parts) -> pd.DataFrame:
+    names = np.array(pattern_names(cohort.observed, cohort.modality_names))
+    frames = [
+        pd.DataFrame(
+            {
+                "split": split,
+                "row": chosen,
+                "patient": cohort.patient[chosen],
+                "task": task,
+                "label": cohort.outcomes[chosen, t],
+                "probability_base": parts.base[split][:, t],
+                "probability": parts.final[split][:, t],
+                "pattern": names[chosen],
+            }
+        )
+        for split, chosen in rows.items()
+        for t, task in enumerate(cohort.tasks)
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _rectifier_record(
+    planned: PlannedCell, cohort: Cohort, test: np.ndarray, parts: Parts, place: Place
+) -> dict[str, Any] | None:
+    """What the rectifier did, by task and pattern; on an embedded cohort beside what it should have recovered, E[y - p | pattern]."""
+    if parts.report is None:
+        return None
+    truth = load_known(place.landmark_folder / "known").arrays.get("truth_probability")
+    names = np.array(pattern_names(cohort.observed[test], cohort.modality_names))
+    rows = []
+    for row in parts.report.rows:
+        here = names == row["pattern"]
+        true = None
+        if truth is not None and here.any():
+            t = cohort.tasks.index(row["task"])
+            true = float(np.mean(truth[test][here, t] - parts.base["test"][here, t]))
+        rows.append({**row, "n_test": int(here.sum()), "true_delta": true})
+    return {
+        "protocol": planned.cell.protocol,
+        "kind": planned.config["rectifier"]["kind"],
+        "tau": parts.report.tau,
+        "share_changed": parts.report.share_changed,
+        "rows": rows,
+    }

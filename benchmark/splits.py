@@ -1,0 +1,103 @@
+"""Splits: 5-fold cross-validation, stratified on the joint outcome, one draw a cohort, stored and hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from sklearn.model_selection import StratifiedKFold, train_test_split
+
+from datasets.cohort import Cohort, CohortError
+
+VALID_SHARE = 0.15
+SPLIT_SEED = 20_000
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """``fold`` int16 [N]: the fold in which a stay is tested. ``valid`` bool [K, N]: the validation part of each fold's training part."""
+
+    fold: np.ndarray
+    valid: np.ndarray
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over both arrays."""
+        return hashlib.sha256(self.fold.tobytes() + self.valid.tobytes() + repr(self.valid.shape).encode()).hexdigest()
+
+    def rows(self, fold: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows of the training, validation and test part of ``fold``; every stay is in exactly one."""
+        test = self.fold == fold
+        valid = self.valid[fold]
+        return np.flatnonzero(~test & ~valid), np.flatnonzero(valid), np.flatnonzero(test)
+
+
+def draw_split(cohort: Cohort, folds: int, seed: int = SPLIT_SEED) -> Split:
+    """The split of a cohort; a stay is a patient, so folds never share one.
+
+    Raises:
+        CohortError: where there are fewer stays than folds need.
+    """
+    if folds < 2 or len(cohort) < 4 * folds:
+        raise CohortError(
+            f"{cohort.name}/{cohort.landmark} has {len(cohort)} stays: too few for folds={folds} (2 or more, 4 stays each)"
+        )
+    strata = joint_outcome(cohort.outcomes, least=folds)
+    fold = np.empty(len(cohort), dtype=np.int16)
+    for k, (_, test) in enumerate(StratifiedKFold(folds, shuffle=True, random_state=seed).split(strata, strata)):
+        fold[test] = k
+    valid = np.zeros((folds, len(cohort)), dtype=bool)
+    for k in range(folds):
+        rows = np.flatnonzero(fold != k)
+        within = joint_outcome(cohort.outcomes[rows], least=int(np.ceil(2 / VALID_SHARE)))
+        _, chosen = train_test_split(rows, test_size=VALID_SHARE, random_state=seed + 1 + k, stratify=within)
+        valid[k, chosen] = True
+    return Split(fold, valid)
+
+
+def joint_outcome(outcomes: np.ndarray, least: int) -> np.ndarray:
+    """The stratum of each stay, int64 [N]: the joint outcome (0, 1 or undefined a task).
+
+    Joint classes with fewer than ``least`` stays are merged into the class that is nearest to them (fewest tasks that differ, then
+    the largest), the rarest first.
+    """
+    digits = np.where(np.isnan(outcomes), 2, np.nan_to_num(outcomes)).astype(np.int64)
+    classes, codes = np.unique(digits, axis=0, return_inverse=True)
+    codes = codes.ravel()
+    count = np.bincount(codes, minlength=len(classes))
+    while True:
+        alive = np.flatnonzero(count)
+        rare = alive[count[alive] < least]
+        if len(rare) == 0 or len(alive) == 1:
+            return codes.astype(np.int64)
+        source = rare[np.argmin(count[rare])]
+        others = alive[alive != source]
+        differing = (classes[others] != classes[source]).sum(axis=1)
+        target = others[np.lexsort((-count[others], differing))[0]]
+        codes[codes == source] = target
+        count[target] += count[source]
+        count[source] = 0
+
+
+def stored_split(cohort: Cohort, folder: Path, folds: int) -> tuple[Split, Path]:
+    """The split stored in ``folder``, drawn and stored on first use, and its file."""
+    path = folder / f"folds-{folds}-{cohort.fingerprint[:12]}.npz"
+    if not path.exists():
+        split = draw_split(cohort, folds)
+        folder.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f".{os.getpid()}.npz")
+        np.savez(scratch, fold=split.fold, valid=split.valid)
+        os.replace(scratch, path)
+    return load_split(path), path
+
+
+def load_split(path: Path) -> Split:
+    """The split stored in ``path``."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return Split(arrays["fold"], arrays["valid"])
+    except (OSError, ValueError, KeyError) as error:
+        raise CohortError(f"{path} cannot be read ({error}): remove it, and it is drawn again") from None

@@ -1,0 +1,304 @@
+"""What each verb of the command line does."""
+
+from __future__ import annotations
+
+import json
+import time
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmark.errors import UsageError, unknown
+
+NOTES = Console(stderr=True, highlight=False, soft_wrap=True)
+FORMATS = ("csv", "tex")
+
+
+def list_verb(options: Namespace) -> int:
+    """Methods, datasets or experiments, without importing torch."""
+    if options.what == "methods":
+        from methods.registry import infos
+
+        rows = [
+            {
+                "name": name,
+                "title": i.title,
+                "year": i.year,
+                "family": i.family,
+                "uses_series": i.uses_series,
+                "citation": i.citation,
+            }
+            for name, i in sorted(infos().items())
+        ]
+        columns = ("name", "title", "year", "family")
+    elif options.what == "datasets":
+        from datasets.registry import DATASETS
+
+        rows = [
+            {
+                "name": d.name,
+                "description": d.description,
+                "landmarks": d.landmarks,
+                "licence": d.licence,
+                "citation": d.citation,
+            }
+            for d in DATASETS.values()
+        ]
+        columns = ("name", "description", "licence")
+    else:
+        rows = _experiments()
+        columns = ("name", "description")
+    _show(rows, columns, options.json)
+    return 0
+
+
+def run_verb(options: Namespace) -> int:
+    """Compute the cells that are not done; a second call does nothing."""
+    if options.jobs < 1:
+        raise UsageError(f"-j {options.jobs} is too small: 1 or more processes")
+    from benchmark.config import load_config
+
+    config = load_config(options.experiment, options.overrides)
+    from benchmark.experiment import make_plan
+    from results.store import Store
+
+    started = time.perf_counter()
+    plan = make_plan(config, say=lambda text: NOTES.print(text))
+    store = Store(config.store)
+    store.write_plan(plan.name, plan.document)
+    records = {p.cell.name: store.record(p) for p in plan.cells}
+    work = [p for p in plan.cells if (records[p.cell.name] or {}).get("status") not in ("done", "skipped")]
+    NOTES.print(f"{options.experiment} on {plan.document['dataset']} ({plan.document['protocol']}): {len(plan.cells)} cells, "
+                f"{len(plan.cells) - len(work)} done before, {len(work)} to do{_estimate(store, plan.cells, work, options.jobs)}")  # fmt: skip
+    failures = _execute(plan, work, config.store, options.jobs) if work else []
+    if work or store.statistics(plan.name) is None:
+        from results.statistics import derive
+
+        with NOTES.status("intervals and comparisons"):
+            store.write_statistics(plan.name, derive(store, plan.document))
+    skipped = [p.cell.name for p in plan.cells if (store.record(p) or {}).get("status") == "skipped"]
+    for name, reason in failures:
+        NOTES.print(f"failed: {name}: {reason}", style="red")
+    ended = f"{len(plan.cells) - len(failures) - len(skipped)} done, {len(failures)} failed, {len(skipped)} skipped"
+    NOTES.print(
+        f"{ended} in {time.perf_counter() - started:.0f} s; python -m benchmark report {options.experiment} writes the tables"
+    )
+    return 1 if failures else 0
+
+
+def status_verb(options: Namespace) -> int:
+    """How far the newest matching plans are, by method."""
+    from results.store import Store, planned_cells
+
+    config = _config(options)
+    store = Store(config.store)
+    rows = []
+    for plan in _plans(store, options, config):
+        counts: dict[str, Counter] = {}
+        for planned in planned_cells(plan):
+            status = (store.record(planned) or {"status": "to do"})["status"]
+            counts.setdefault(planned.title, Counter())[status] += 1
+        for title, count in counts.items():
+            known = {s: count[s] for s in ("done", "failed", "skipped", "to do")}
+            rows.append({"dataset": plan["dataset"], "protocol": plan["protocol"], "method": title, **known})
+    _show(rows, ("dataset", "protocol", "method", "done", "failed", "skipped", "to do"), options.json)
+    return 1 if any(row["failed"] for row in rows) else 0
+
+
+def report_verb(options: Namespace) -> int:
+    """Tables of the newest matching plans, from the store alone."""
+    formats = tuple(dict.fromkeys(options.format.split(",")))
+    for name in formats:
+        if name not in FORMATS:
+            raise unknown("format", name, FORMATS)
+    from reports.build import build_report, render_text
+
+    from results.store import Store
+
+    config = _config(options)
+    plans = _plans(Store(config.store), options, config)
+    for path in build_report(Path(config.store), options.experiment, Path(config.out), formats, plans):
+        NOTES.print(f"wrote {path}")
+    print(render_text(Path(config.store), plans))
+    return 0
+
+
+def data_verb(options: Namespace) -> int:
+    """Cohorts from raw tables."""
+    from datasets.registry import DATASETS
+
+    overrides = list(options.overrides)
+    if options.action == "list":
+        return list_verb(Namespace(what="datasets", json=options.json))
+    if options.dataset is None or "=" in options.dataset:
+        raise UsageError(f"data {options.action} needs a dataset: {', '.join(DATASETS)}")
+    if options.dataset not in DATASETS:
+        raise unknown("dataset", options.dataset, DATASETS)
+    from benchmark.config import load_config
+
+    config = load_config("table1", [f"dataset={options.dataset}", *overrides])
+    if options.action == "verify":
+        return _verify(options.dataset, config.dataset, options.json)
+    from benchmark.experiment import prepare_dataset
+
+    dataset = prepare_dataset(config, say=lambda text: NOTES.print(text), force=options.action == "build")
+    described = describe_dataset(dataset)
+    if options.json:
+        print(json.dumps(described, indent=1))
+    else:
+        NOTES.print(f"{options.dataset}: {dataset.folder}")
+        _show_description(described, patterns=options.action == "describe")
+    return 0
+
+
+def describe_dataset(dataset: Any) -> dict[str, Any]:
+    """By landmark: n, flow of inclusions, tasks, observed share by modality, and patterns with outcomes."""
+    from datasets.describe import describe_cohort
+
+    described = {}
+    for landmark, part in dataset.manifest["landmarks"].items():
+        described[landmark] = {"flow": part["flow"], **describe_cohort(dataset.cohort(landmark))}
+    return described
+
+
+def _config(options: Namespace) -> Any:
+    from benchmark.config import load_config
+
+    return load_config(options.experiment, options.overrides)
+
+
+def _plans(store: Any, options: Namespace, config: Any) -> list[dict[str, Any]]:
+    """The newest plan for each dataset and protocol among those that agree with every override given."""
+    wanted = {text.partition("=")[0] for text in options.overrides} - {"store", "out", "built"}
+    checks = {
+        "dataset": lambda plan: plan["dataset"] == config.dataset["name"],
+        "protocol": lambda plan: plan["protocol"] == config.protocol.value,
+        "schedule": lambda plan: plan["schedule"] == config.schedule.name,
+        "folds": lambda plan: plan["folds"] == config.folds,
+        "seeds": lambda plan: plan["seeds"] == config.seeds,
+        "n": lambda plan: plan["settings"]["n"] == config.n,
+        "rectifier": lambda plan: plan["rectifier"] == config.rectifier.value,
+        "landmark": lambda plan: plan["settings"]["landmark"] == config.landmark,
+        "method": lambda plan: plan["settings"]["methods"] == config.methods,
+    }
+    for key in wanted - set(checks):
+        if key.split(".")[0] not in ("method", "dataset"):
+            raise UsageError(f"{key}= does not choose among stored plans; these do: {', '.join(checks)}")
+    newest: dict[tuple[str, str], dict[str, Any]] = {}
+    for plan in store.plans(options.experiment):
+        exact = all(_setting(plan, key) == _setting_of(config, key) for key in wanted if "." in key)
+        if exact and all(checks[key](plan) for key in wanted if key in checks):
+            newest.setdefault((plan["dataset"], plan["protocol"]), plan)
+    if not newest:
+        asked = " ".join([options.experiment, *options.overrides])
+        raise UsageError(f"nothing stored for {asked} in {store.root}: python -m benchmark run {asked}")
+    return [newest[key] for key in sorted(newest)]
+
+
+def _setting(plan: dict[str, Any], key: str) -> Any:
+    group, _, name = key.partition(".")
+    return plan["settings"]["hyper" if group == "method" else "dataset"].get(name)
+
+
+def _setting_of(config: Any, key: str) -> Any:
+    group, _, name = key.partition(".")
+    return (config.hyper if group == "method" else config.dataset).get(name)
+
+
+def _execute(plan: Any, work: list[Any], store: str, jobs: int) -> list[tuple[str, str]]:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from benchmark.executors import run_local
+
+    failures = []
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=NOTES) as bar:
+        task = bar.add_task("", total=len(work))
+        for outcome in run_local([(p, plan.place(p.cell)) for p in work], Path(store), jobs):
+            bar.update(task, advance=1, description=f"{outcome.cell.landmark} {outcome.cell.method}")
+            if outcome.status == "failed":
+                failures.append((outcome.cell.name, outcome.reason or ""))
+    return failures
+
+
+def _estimate(store: Any, cells: list[Any], work: list[Any], jobs: int) -> str:
+    """From the cells of the same rows that are stored already; silent where there are none for some row."""
+    if not work:
+        return ""
+    seconds: dict[tuple[str, ...], list[float]] = {}
+    for planned in cells:
+        record = store.record(planned)
+        if record:
+            seconds.setdefault(planned.cell.group, []).append(record["provenance"]["seconds"]["total"])
+    if any(p.cell.group not in seconds for p in work):
+        return ""
+    total = sum(sum(seconds[p.cell.group]) / len(seconds[p.cell.group]) for p in work) / jobs
+    return f", about {max(1, round(total / 60))} min" if total > 90 else f", about {max(1, round(total))} s"
+
+
+def _verify(name: str, options: dict[str, Any], as_json: bool) -> int:
+    from datasets.registry import DATASETS, raw_root
+
+    if DATASETS[name].kind == "embedded":
+        raise UsageError(f"{name} is drawn, not downloaded: there is nothing to verify")
+    from datasets.eicu import verify
+
+    rows = verify(raw_root(name, options.get("root")))
+    _show(rows, ("file", "status"), as_json)
+    wrong = Counter(row["status"] for row in rows)
+    NOTES.print(", ".join(f"{count} {status}" for status, count in wrong.items()))
+    return 1 if wrong["differs"] else 0
+
+
+def _experiments() -> list[dict[str, str]]:
+    found = []
+    for path in sorted((Path(__file__).resolve().parent / "conf" / "experiment").glob("*.yaml")):
+        lines = [line.lstrip("# ") for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
+        found.append({"name": path.stem, "description": " ".join(line for line in lines if not line.startswith("@"))})
+    return found
+
+
+def _show(rows: Iterable[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
+    rows = list(rows)
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*(str(row[c]) for c in columns))
+    Console(highlight=False, soft_wrap=True).print(table)
+
+
+def _show_description(described: dict[str, Any], patterns: bool) -> None:
+    out = Console(highlight=False, soft_wrap=True)
+    for landmark, part in described.items():
+        out.print(f"\n[bold]{landmark}[/bold]: {part['n']:,} stays")
+        for step in part["flow"]:
+            out.print(f"  {step['n']:>9,}  {step['step']}")
+        for task, t in part["tasks"].items():
+            share = f"{t['positives'] / t['n']:.1%}" if t["n"] else "undefined"
+            out.print(f"  {task}: {t['positives']:,} of {t['n']:,} ({share})")
+        out.print("  observed: " + ", ".join(f"{name} {share:.1%}" for name, share in part["modalities"].items()))
+        if patterns:
+            table = Table("pattern", "n", *part["tasks"], box=None, header_style="bold", pad_edge=False)
+            for row in part["patterns"]:
+                table.add_row(row["pattern"], str(row["n"]), *(str(row["positives"][t]) for t in part["tasks"]))
+            out.print(table)

@@ -1,0 +1,208 @@
+"""The datasets by name: how each is built, where it is kept once built, and which landmarks each protocol uses.
+
+A built dataset is a folder ``built/<id>/`` with ``dataset.json`` (signature, flow) and, by landmark, ``<landmark>/cohort/`` and
+``<landmark>/known/``. A change of the builder's source, of its parameters or of the raw files makes it stale, and it is built again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets.cohort import Cohort, CohortError
+from datasets.storage import (
+    Known,
+    load_cohort,
+    load_known,
+    read_json,
+    save_cohort,
+    save_known,
+    whole_folder,
+    write_json,
+)
+
+PACKAGE = Path(__file__).resolve().parent
+BUILT = PACKAGE / "built"
+DEFAULT_DATA = PACKAGE.parent.parent / "shared" / "data"
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What is known of a dataset without opening it."""
+
+    name: str
+    kind: str
+    description: str
+    landmarks: dict[str, tuple[str, ...]]
+    licence: str
+    citation: str
+
+
+_EMBEDDED = {"strict": ("icu_24h", "discharge"), "paper": ("stay",)}
+_EICU = {"strict": ("icu_24h", "unit_discharge"), "paper": ("stay",)}
+_EICU_CITATION = "Pollard TJ et al. (2018). The eICU Collaborative Research Database. Scientific Data 5:180178"
+DATASETS = {
+    info.name: info
+    for info in (
+        DatasetInfo(
+            "embedded-mimic",
+            "embedded",
+            "structural causal model with a known ceiling, sizes of MIMIC-IV",
+            _EMBEDDED,
+            "MIT",
+            "this suite",
+        ),
+        DatasetInfo(
+            "embedded-eicu",
+            "embedded",
+            "structural causal model with a known ceiling, ten modalities and thirty sites",
+            _EMBEDDED,
+            "MIT",
+            "this suite",
+        ),
+        DatasetInfo(
+            "eicu-demo",
+            "eicu",
+            "eICU-CRD demo 2.0.1, 2,520 unit stays",
+            _EICU,
+            "ODbL 1.0",
+            "Johnson A et al. (2021). eICU Collaborative Research Database Demo 2.0.1. PhysioNet. " + _EICU_CITATION,
+        ),
+        DatasetInfo(
+            "eicu", "eicu", "eICU-CRD 2.0, 200,859 unit stays", _EICU, "PhysioNet credentialed 1.5.0", _EICU_CITATION
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A built dataset: its folder and its manifest (``dataset.json``)."""
+
+    info: DatasetInfo
+    folder: Path
+    manifest: dict[str, Any]
+
+    def cohort(self, landmark: str) -> Cohort:
+        """The cohort at a landmark, memory-mapped."""
+        return load_cohort(self.folder / landmark / "cohort")
+
+    def known(self, landmark: str) -> Known:
+        """What is known beside the cohort at a landmark; no method gets it."""
+        return load_known(self.folder / landmark / "known")
+
+
+def raw_root(name: str, root: str | None = None) -> Path:
+    """The folder of a dataset's raw tables: ``root``, else ``$CRL_MMNAR_DATA/NAME``.
+
+    Raises:
+        CohortError: where there is no such folder.
+    """
+    folder = Path(root) if root else Path(os.environ.get("CRL_MMNAR_DATA", DEFAULT_DATA)) / name
+    if not folder.is_dir():
+        raise CohortError(
+            f"no raw tables of {name} in {folder}: pass root=DIR or set CRL_MMNAR_DATA to the folder that holds {name}/"
+        )
+    return folder
+
+
+def prepare(
+    name: str,
+    options: dict[str, Any],
+    built: Path | None = None,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Dataset:
+    """The built dataset, built first where it is missing or stale.
+
+    ``options`` are the dials of an embedded cohort, or ``root`` of raw tables; None means the default.
+    Where the raw tables are gone and a built cohort is there, that one is used.
+    """
+    info = DATASETS[name]
+    options = {k: v for k, v in options.items() if v is not None}
+    say = progress or (lambda text: None)
+    built = Path(built) if built else BUILT
+    return (_prepare_embedded if info.kind == "embedded" else _prepare_eicu)(info, options, built, force, say)
+
+
+def _prepare_embedded(info: DatasetInfo, options: dict[str, Any], built: Path, force: bool, say: Progress) -> Dataset:
+    from datasets import synthetic
+
+    params = synthetic.SyntheticParams.for_preset(**{"preset": info.name.removeprefix("embedded-"), **options})
+    signature = _digest(dataclasses.asdict(params), *_sources(sorted(PACKAGE.glob("synthetic*.py"))))
+    folder = built / f"{info.name}-{signature[:12]}"
+    ready = None if force else _ready(info, folder, signature)
+    if ready:
+        return ready
+    say(f"building {info.name} with {params.n:,} stays")
+    parts = synthetic.build(params)
+    landmarks = {landmark: {"flow": [{"step": "drawn", "n": params.n}, {"step": "at risk at the landmark", "n": len(cohort)}]}
+                 for landmark, (cohort, _) in parts.items()}  # fmt: skip
+    manifest = {
+        "name": info.name,
+        "signature": signature,
+        "parameters": dataclasses.asdict(params),
+        "landmarks": landmarks,
+    }
+    return _store(info, folder, manifest, parts)
+
+
+def _prepare_eicu(info: DatasetInfo, options: dict[str, Any], built: Path, force: bool, say: Progress) -> Dataset:
+    folder = built / info.name
+    try:
+        root = raw_root(info.name, options.get("root"))
+    except CohortError:
+        if (folder / "dataset.json").exists() and not force and "root" not in options:
+            return Dataset(info, folder, read_json(folder / "dataset.json"))
+        raise
+    files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(root.iterdir()) if p.is_file()]
+    signature = _digest(str(root.resolve()), files, *_sources(sorted((PACKAGE / "eicu").glob("*.py"))))
+    ready = None if force else _ready(info, folder, signature)
+    if ready:
+        return ready
+    from datasets import eicu
+
+    say(f"building {info.name} from its raw tables")
+    parts = eicu.build(root, name=info.name, progress=say)
+    landmarks = {landmark: {"flow": part.flow, "notes": part.notes} for landmark, part in parts.items()}
+    manifest = {"name": info.name, "signature": signature, "parameters": {}, "landmarks": landmarks}
+    return _store(info, folder, manifest, {landmark: (part.cohort, part.known) for landmark, part in parts.items()})
+
+
+def _ready(info: DatasetInfo, folder: Path, signature: str) -> Dataset | None:
+    if not (folder / "dataset.json").exists():
+        return None
+    manifest = read_json(folder / "dataset.json")
+    return Dataset(info, folder, manifest) if manifest.get("signature") == signature else None
+
+
+def _store(
+    info: DatasetInfo, folder: Path, manifest: dict[str, Any], parts: dict[str, tuple[Cohort, Known]]
+) -> Dataset:
+    try:
+        with whole_folder(folder) as scratch:
+            for landmark, (cohort, known) in parts.items():
+                save_cohort(cohort, scratch / landmark / "cohort")
+                save_known(known, scratch / landmark / "known")
+            write_json(scratch / "dataset.json", manifest)
+    except OSError as error:
+        raise CohortError(
+            f"cannot write {folder}: {error.strerror or error}; free space or choose another built=DIR"
+        ) from None
+    return Dataset(info, folder, manifest)
+
+
+def _sources(paths: list[Path]) -> list[str]:
+    return [p.read_text(encoding="utf-8") for p in [PACKAGE / "cohort.py", *paths]]
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,95 @@
+"""The cohort's checks, selection and fingerprint."""
+
+import numpy as np
+import pytest
+
+from datasets.cohort import CohortError, Group, Modality, Series, pattern_names
+from tests.made import change, fields
+
+
+def set_value(array, index, value):
+    array = array.copy()
+    array[index] = value
+    return array
+
+
+def faulty():
+    f = fields()
+    s, t = f["modalities"]
+    series = f["series"]
+    recorded = tuple(np.argwhere(series.mask)[0])
+    return {
+        "patient 0 stands twice, again in row 3": {"patient": set_value(f["patient"], 3, 0)},
+        "patient must be int64": {"patient": f["patient"].astype(np.int32)},
+        r"outcomes\[icu_90d\] is 2.0 in row 4": {"outcomes": set_value(f["outcomes"], (4, 1), 2)},
+        "outcomes must have shape": {"outcomes": f["outcomes"][:, :1]},
+        "observed must be bool": {"observed": f["observed"].astype(np.int8)},
+        "modality S, feature heart rate is infinite in row 2": {
+            "modalities": (Modality("S", set_value(s.values, (2, 1), np.inf), s.feature_names), t)
+        },
+        "modality T must have shape": {"modalities": (s, Modality("T", t.values, ("t0",)))},
+        "modalities has a name twice": {"modalities": (s, Modality("S", t.values, t.feature_names))},
+        "group sex has code 7 in row 5": {"groups": {"sex": Group(set_value(np.zeros(6, np.int16), 5, 7), ("F", "M"))}},
+        "site must have shape": {"site": np.zeros(5, dtype=np.int64)},
+        "series.values has a recorded value that is not finite in row": {
+            "series": Series(set_value(series.values, recorded, np.nan), series.mask, series.hours, series.channels)
+        },
+        "at least one modality": {"modalities": (), "observed": np.zeros((6, 0), dtype=bool)},
+    }
+
+
+@pytest.mark.parametrize("message", list(faulty()))
+def test_the_first_fault_is_named(message):
+    with pytest.raises(CohortError, match=message):
+        change(**faulty()[message])
+
+
+def test_slots_of_unobserved_modalities_are_not_looked_into():
+    s, t = fields()["modalities"]
+    cohorts = [
+        change(modalities=(s, Modality("T", set_value(t.values, 1, v), t.feature_names))) for v in (np.inf, 3.0, np.nan)
+    ]
+    assert len({c.fingerprint for c in cohorts}) == 1
+
+
+def test_the_fingerprint_is_of_the_content():
+    assert change().fingerprint == change().fingerprint
+    f = fields()
+    others = [
+        change(outcomes=set_value(f["outcomes"], (0, 0), 1)),
+        change(observed=set_value(f["observed"], (2, 1), False)),
+        change(landmark="discharge"),
+        change(series=None),
+        change(
+            modalities=(
+                Modality("S", set_value(f["modalities"][0].values, (0, 0), 9), ("age", "heart rate")),
+                f["modalities"][1],
+            )
+        ),
+    ]
+    assert len({change().fingerprint, *(c.fingerprint for c in others)}) == 6
+
+
+def test_take_selects_every_field():
+    cohort, rows = change(), np.array([4, 1])
+    taken = cohort.take(rows)
+    assert taken.patient.tolist() == [40, 10]
+    for name in ("observed", "outcomes", "site"):
+        np.testing.assert_array_equal(getattr(taken, name), getattr(cohort, name)[rows])
+    np.testing.assert_array_equal(taken.modalities[1].values, cohort.modalities[1].values[rows])
+    np.testing.assert_array_equal(taken.series.values, cohort.series.values[rows])
+    assert taken.groups["sex"].codes.shape == (2,)
+    np.testing.assert_array_equal(cohort.take(np.array([0, 1, 0, 0, 1, 0], bool)).patient, [10, 40])
+    assert taken.fingerprint not in (cohort.fingerprint, cohort.take(rows[::-1]).fingerprint)
+
+
+def test_without_outcomes_holds_none():
+    cohort = change()
+    assert np.isnan(cohort.without_outcomes().outcomes).all()
+    assert not np.isnan(cohort.outcomes).all()
+    np.testing.assert_array_equal(cohort.without_outcomes().observed, cohort.observed)
+
+
+def test_patterns_have_names():
+    observed = np.array([[1, 0, 1], [0, 0, 0], [1, 0, 1]], dtype=bool)
+    assert pattern_names(observed, ("S", "I", "T")) == ["S+T", "none", "S+T"]

@@ -1,0 +1,62 @@
+"""Imports run one way, and what has to start fast imports nothing heavy."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = {"datasets", "results", "methods", "benchmark", "reports"}
+ALLOWED = {
+    "datasets": {"datasets"},
+    "results": {"results"},
+    "methods": {"methods", "datasets", "results"},
+    "benchmark": {"benchmark", "methods", "datasets", "results"},
+    "reports": {"reports", "results"},
+}
+SEES_REPORTS = {"benchmark/verbs.py"}
+HEAVY = {"datasets": {"torch", "sklearn"}, "results": {"torch"}, "reports": {"torch", "sklearn"}}
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name.split(".")[0], node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield (node.module or "").split(".")[0] if node.level == 0 else path.relative_to(ROOT).parts[0], node.lineno
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_imports_run_one_way(package):
+    wrong = []
+    for path in sorted((ROOT / package).rglob("*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        allowed = ALLOWED[package] | ({"reports"} if name in SEES_REPORTS else set())
+        for module, line in imports(path):
+            if (module in PACKAGES and module not in allowed) or module in HEAVY.get(package, set()):
+                wrong.append(f"{name}:{line} imports {module}")
+    assert not wrong
+
+
+@pytest.mark.parametrize("command", ["--help", "list methods", "list datasets", "list experiments"])
+def test_looking_around_imports_nothing_heavy(command):
+    code = f"""
+import sys
+from benchmark.cli import main
+assert main({command.split()!r}) == 0
+print(sorted({{"torch", "sklearn", "scipy", "pandas", "hydra"}} & set(sys.modules)), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_reports_work_without_torch_methods_and_datasets():
+    code = """
+import sys
+for name in ("torch", "methods", "datasets", "benchmark"):
+    sys.modules[name] = None
+import reports.build, reports.latex, reports.tables
+"""
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False).returncode == 0
