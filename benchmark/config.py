@@ -78,7 +78,7 @@ class RunConfig:
     """Everything that a run depends on."""
 
     experiment: str = MISSING
-    dataset: Any = MISSING
+    dataset: Any = MISSING  # the group's schema; a plain dict once composed
     schedule: Schedule = field(default_factory=Schedule)
     methods: list[str] = field(default_factory=list)
     hyper: dict[str, Any] = field(default_factory=dict)
@@ -119,6 +119,7 @@ def load_config(experiment: str, overrides: list[str]) -> RunConfig:
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = OmegaConf.to_object(compose("config", overrides=lines))
+            config.dataset = dataclasses.asdict(config.dataset)
     except (HydraException, OmegaConfBaseException) as error:
         raise _refused(error, overrides) from None
     _check(config)
@@ -140,7 +141,8 @@ def _translate(text: str) -> list[str]:
             raise unknown(key, value, names(key))
         return [text]
     if key == "method":
-        return [f"methods=[{','.join(repr(v.strip()) for v in value.strip('[]').split(','))}]"]
+        chosen = [v.strip() for v in value.strip("[]").split(",") if v.strip()]
+        return [f"methods=[{','.join(repr(v) for v in chosen)}]"]
     if key.startswith("method."):
         return [f"+hyper.{key.removeprefix('method.')}={value}"]
     if key == "known":
@@ -172,10 +174,11 @@ def _check(config: RunConfig) -> None:
 
 def _refused(error: Exception, overrides: list[str]) -> UsageError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    known = [f"dataset.{name}" for name in _dataset_fields(overrides)]
     for text in overrides:
         key = text.partition("=")[0]
-        if key.startswith("dataset.") and f"'{key.removeprefix('dataset.')}'" in str(error):
-            return unknown("override", key, [f"dataset.{name}" for name in _dataset_fields(overrides)])
+        if key.startswith("dataset.") and key not in known:
+            return unknown("override", key, known)
     values = [line for line in lines if "Invalid value" in line or "could not be converted" in line]
     detail = values[0] if values else lines[0]
     return UsageError(f"{' '.join(overrides)}: {detail}")

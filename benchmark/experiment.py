@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +129,7 @@ def make_plan(config: RunConfig, say: Callable[[str], None] | None = None) -> Pl
 
 def prepare_dataset(config: RunConfig, say: Callable[[str], None] | None = None, force: bool = False) -> Dataset:
     """The dataset that the configuration names, built where it is missing or stale."""
-    options = _plain(
-        {k: v for k, v in config.dataset.items() if k != "name"} if isinstance(config.dataset, dict) else config.dataset
-    )
+    options = {k: v for k, v in config.dataset.items() if k != "name"}
     embedded = dataset_registry.DATASETS[config.dataset["name"]].kind == "embedded"
     if embedded and config.n is not None:
         options["n"] = config.n
@@ -263,11 +262,9 @@ def _rectifier_name(kind: RectifierKind, calibration: Calibration) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
-    if dataclasses.is_dataclass(value):
-        return _plain(dataclasses.asdict(value))
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return [_plain(v) for v in value]
-    return value.value if hasattr(value, "value") and not isinstance(value, int | float | str) else value
+    return value.value if isinstance(value, Enum) else value
 
 
 def _digest(value: object) -> str:

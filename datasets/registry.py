@@ -136,7 +136,7 @@ def prepare(
 def _prepare_embedded(info: DatasetInfo, options: dict[str, Any], built: Path, force: bool, say: Progress) -> Dataset:
     from datasets import synthetic
 
-    params = synthetic.SyntheticParams.for_preset(**{"preset": info.name.removeprefix("embedded-"), **options})
+    params = synthetic.SyntheticParams(**{"preset": info.name.removeprefix("embedded-"), **options})
     signature = _digest(dataclasses.asdict(params), *_sources(sorted(PACKAGE.glob("synthetic*.py"))))
     folder = built / f"{info.name}-{signature[:12]}"
     ready = None if force else _ready(info, folder, signature)

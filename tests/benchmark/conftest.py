@@ -1,0 +1,40 @@
+"""A small finished run on the embedded cohort, and the command line as a function."""
+
+import os
+
+import pytest
+
+from benchmark.cli import main
+
+SMALL = ("n=160", "folds=2", "dataset.draws=16", "bootstrap=50")
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    return tmp_path_factory.mktemp("built")
+
+
+@pytest.fixture
+def cli(built, tmp_path, capsys):
+    """Run a command line with a store, reports and built cohorts of the test's own: (status, standard output, standard error)."""
+
+    def run(*argv):
+        capsys.readouterr()
+        places = [f"store={tmp_path / 'cells'}", f"out={tmp_path / 'out'}", f"built={built}"]
+        status = main([*argv, *(places if argv[0] in ("run", "report", "status", "data") else [])])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+@pytest.fixture
+def data_root():
+    from pathlib import Path
+
+    from datasets.registry import DEFAULT_DATA
+
+    folder = Path(os.environ.get("CRL_MMNAR_DATA", DEFAULT_DATA))
+    if not (folder / "eicu-demo" / "patient.csv.gz").exists():
+        pytest.skip("no eicu-demo below CRL_MMNAR_DATA")
+    return folder

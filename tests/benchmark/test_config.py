@@ -1,0 +1,71 @@
+"""What is composed, and what is refused in one line."""
+
+import pytest
+
+from benchmark.config import Protocol, RectifierKind, load_config, names
+from benchmark.errors import UsageError
+
+
+def test_defaults():
+    config = load_config("table1", [])
+    assert (config.experiment, config.dataset["name"], config.folds, config.seeds) == ("table1", "embedded-mimic", 5, 1)
+    assert (config.protocol, config.rectifier) == (Protocol.strict, RectifierKind.auto)
+    assert (config.schedule.name, config.methods) == ("short", ["all"])
+
+
+def test_overrides():
+    config = load_config(
+        "table1",
+        [
+            "dataset=eicu-demo",
+            "root=/some/where",
+            "method=crl_mmnar:mmnar,zero_fill",
+            "method.hidden=64",
+            "seeds=3",
+            "schedule=paper",
+            "protocol=paper",
+            "rectifier=off",
+            "store=/a b/c",
+        ],
+    )
+    assert config.dataset == {"name": "eicu-demo", "root": "/some/where"}
+    assert config.methods == ["crl_mmnar:mmnar", "zero_fill"]
+    assert config.hyper == {"hidden": 64}
+    assert (config.seeds, config.schedule.batch_size, config.protocol, config.store) == (3, 32, Protocol.paper, "/a b/c")
+    assert config.rectifier is RectifierKind.off
+
+
+def test_dials_of_the_embedded_cohort():
+    config = load_config("table1", ["dataset=embedded-eicu", "dataset.kappa=0", "dataset.mechanism=mar"])
+    assert (config.dataset["preset"], config.dataset["kappa"], config.dataset["mechanism"]) == ("eicu", 0.0, "mar")
+    assert config.dataset["beta"] is None
+
+
+@pytest.mark.parametrize(
+    ("experiment", "overrides", "message"),
+    [
+        ("tabel1", [], "unknown experiment 'tabel1'; did you mean table1"),
+        ("table1", ["dataset=eicu-dmo"], "unknown dataset 'eicu-dmo'; did you mean eicu-demo"),
+        ("table1", ["seed=3"], "unknown override 'seed'; did you mean seeds"),
+        ("table1", ["dataset.kapa=3"], "unknown override 'dataset.kapa'; did you mean dataset.kappa"),
+        ("table1", ["dataset=eicu-demo", "dataset.kappa=3"], "unknown override 'dataset.kappa'"),
+        ("table1", ["schedule=long"], "unknown schedule 'long'; known: paper, short"),
+        ("table1", ["seeds=many"], "seeds=many"),
+        ("table1", ["protocol=lax"], "lax"),
+        ("table1", ["folds=1"], "folds=1 is too small"),
+        ("table1", ["n=0"], "n=0 is too small"),
+        ("table1", ["landmark=discharge", "dataset=eicu-demo"], "unknown landmark of eicu-demo under protocol=strict"),
+        ("table1", ["nonsense"], "write key=value"),
+        ("table1", ["method="], "names no method"),
+    ],
+)
+def test_refusals_say_what_would_be_right(experiment, overrides, message):
+    with pytest.raises(UsageError) as refused:
+        load_config(experiment, overrides)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("dataset", names("dataset"))
+def test_every_dataset_composes(dataset):
+    assert load_config("smoke", [f"dataset={dataset}"]).dataset["name"] == dataset
