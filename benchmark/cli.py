@@ -86,7 +86,7 @@ def _parser(verb: str) -> argparse.ArgumentParser:
         parser.add_argument("action", choices=("list", "build", "verify", "describe"))
         parser.add_argument("dataset", nargs="?")
     else:
-        parser.add_argument("experiment")
+        parser.add_argument("experiment", nargs="?", default="=")
     if verb == "run":
         parser.add_argument(
             "-j", "--jobs", type=int, default=1, metavar="N", help="processes, one thread each (default 1)"

@@ -112,7 +112,10 @@ def load_config(experiment: str, overrides: list[str]) -> RunConfig:
     """
     if experiment not in names("experiment"):
         raise unknown("experiment", experiment, names("experiment"))
-    _register(embedded=dataset_of(overrides).startswith("embedded-"))
+    embedded = dataset_of(overrides).startswith("embedded-")
+    if not embedded and any(text.startswith("n=") for text in overrides):
+        raise UsageError(f"n= is a dial of embedded cohorts; {dataset_of(overrides)} has the stays it has")
+    _register(embedded)
     lines = [f"experiment={experiment}"]
     for text in overrides:
         lines.extend(_translate(text))
@@ -168,6 +171,12 @@ def _check(config: RunConfig) -> None:
     landmarks = info.landmarks[config.protocol.value]
     if config.landmark is not None and config.landmark not in landmarks:
         raise unknown(f"landmark of {info.name} under protocol={config.protocol.value}", config.landmark, landmarks)
+    if config.protocol is Protocol.paper and (
+        config.rectifier is RectifierKind.shrunk or config.calibration is Calibration.oof
+    ):
+        raise UsageError(
+            "rectifier=shrunk and calibration=oof belong to protocol=strict; the paper's rectifier has neither"
+        )
     if not config.methods:
         raise UsageError("method= names no method")
 

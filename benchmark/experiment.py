@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets.describe import describe_cohort
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -24,6 +23,7 @@ from benchmark.source import source_hash
 from benchmark.splits import stored_split
 from datasets import registry as dataset_registry
 from datasets.cohort import Cohort
+from datasets.describe import describe_cohort
 from datasets.registry import Dataset
 from datasets.storage import Known
 from methods import registry as method_registry

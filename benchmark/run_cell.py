@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from methods.rectifier import Rectifier, RectifierReport, rectify_paper
 
 from benchmark import provenance
 from benchmark.splits import load_split
@@ -18,8 +17,9 @@ from datasets.cohort import Cohort, Modality, pattern_names
 from datasets.storage import Known, load_cohort, load_known
 from methods import registry
 from methods.base import Method
+from methods.rectifier import Rectifier, rectify_paper
 from results.cell import PlannedCell
-from results.metrics import score_tasks
+from results.metrics import brier_recalibrated, score
 
 ORACLE = "oracle_features"
 OOF_PARTS = 5
@@ -39,11 +39,11 @@ class Skip(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """Probabilities float64 [n, T] of the validation and test part, before and after the rectifier."""
+    """Probabilities float64 [n, T] of the validation and test part, before and after the rectifier, and what the rectifier did."""
 
     base: dict[str, np.ndarray]
     final: dict[str, np.ndarray]
-    report: RectifierReport | None
+    rectifier: dict[str, Any] | None
 
 
 def run_cell(planned: PlannedCell, place: Place) -> tuple[dict[str, Any], pd.DataFrame | None]:
@@ -171,15 +171,15 @@ def _rectify(planned: PlannedCell, cohort: Cohort, rows: dict[str, np.ndarray], 
     names = np.array(pattern_names(cohort.observed, cohort.modality_names))
     outcome, seed = cohort.outcomes, planned.cell.draw_seed()
     if planned.cell.protocol == "paper":
-        final, report = rectify_paper(base["test"], outcome[rows["test"]], names[rows["test"]], seed, cohort.tasks)
-        return Parts(base, {"valid": base["valid"], "test": final}, report)
+        final, did = rectify_paper(base["test"], outcome[rows["test"]], names[rows["test"]], seed, tasks=cohort.tasks)
+        return Parts(base, {"valid": base["valid"], "test": final}, did)
     calibration, probability = rows["valid"], base["valid"]
     if how["calibration"] == "oof":
         calibration, probability = rows["train"], out_of_fold(planned, cohort, rows["train"], rows["valid"])
-    rectifier = Rectifier(shrunk=how["kind"] == "shrunk", seed=seed)
-    rectifier.fit(probability, outcome[calibration], names[calibration], cohort.tasks)
+    rectifier = Rectifier("shrunk" if how["kind"] == "shrunk" else "offset", seed=seed)
+    rectifier.fit(probability, outcome[calibration], names[calibration])
     final = {part: rectifier.apply(base[part], names[rows[part]]) for part in ("valid", "test")}
-    return Parts(base, final, rectifier.report(base["test"], names[rows["test"]]))
+    return Parts(base, final, rectifier.record(cohort.tasks, base["test"], names[rows["test"]]))
 
 
 def out_of_fold(planned: PlannedCell, cohort: Cohort, train: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -196,21 +196,24 @@ def out_of_fold(planned: PlannedCell, cohort: Cohort, train: np.ndarray, valid: 
 
 
 def _score(cohort: Cohort, rows: dict[str, np.ndarray], parts: Parts) -> list[dict[str, Any]]:
-    stages = {"base": parts.base} if parts.report is None else {"base": parts.base, "final": parts.final}
-    scored = [
-        {"split": split, "stage": stage, **metric}
-        for stage, probability in stages.items()
-        for split in ("valid", "test")
-        for metric in score_tasks(
-            cohort.tasks,
-            cohort.outcomes[rows[split]],
-            probability[split],
-            (cohort.outcomes[rows["valid"]], probability["valid"]) if split == "test" else None,
-        )
-    ]
-    if parts.report is None:
-        scored += [{**m, "stage": "final"} for m in scored]
+    scored = []
+    for stage, probability in (("base", parts.base), ("final", parts.final)):
+        if stage == "final" and parts.rectifier is None:
+            scored += [{**metric, "stage": stage} for metric in scored]
+            break
+        for t, task in enumerate(cohort.tasks):
+            pairs = {
+                split: _given(cohort.outcomes[rows[split], t], probability[split][:, t]) for split in ("valid", "test")
+            }
+            scored += [m.as_record(split, stage, task) for split, pair in pairs.items() for m in score(*pair)]
+            scored.append(brier_recalibrated(*pairs["valid"], *pairs["test"]).as_record("test", stage, task))
     return scored
+
+
+def _given(label: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that have a prediction; only what is known beside a cohort leaves some out."""
+    given = ~np.isnan(probability)
+    return label[given], probability[given]
 
 
 def _frame(cohort: Cohort, rows: dict[str, np.ndarray], parts: Parts) -> pd.DataFrame:
@@ -237,23 +240,17 @@ def _frame(cohort: Cohort, rows: dict[str, np.ndarray], parts: Parts) -> pd.Data
 def _rectifier_record(
     planned: PlannedCell, cohort: Cohort, test: np.ndarray, parts: Parts, place: Place
 ) -> dict[str, Any] | None:
-    """What the rectifier did, by task and pattern; on an embedded cohort beside what it should have recovered, E[y - p | pattern]."""
-    if parts.report is None:
+    """What the rectifier did, by task and pattern; on an embedded cohort beside what it should recover, E[y - p | pattern]."""
+    if parts.rectifier is None:
         return None
     truth = load_known(place.landmark_folder / "known").arrays.get("truth_probability")
     names = np.array(pattern_names(cohort.observed[test], cohort.modality_names))
     rows = []
-    for row in parts.report.rows:
+    for row in parts.rectifier["rows"]:
         here = names == row["pattern"]
         true = None
         if truth is not None and here.any():
             t = cohort.tasks.index(row["task"])
             true = float(np.mean(truth[test][here, t] - parts.base["test"][here, t]))
-        rows.append({**row, "n_test": int(here.sum()), "true_delta": true})
-    return {
-        "protocol": planned.cell.protocol,
-        "kind": planned.config["rectifier"]["kind"],
-        "tau": parts.report.tau,
-        "share_changed": parts.report.share_changed,
-        "rows": rows,
-    }
+        rows.append({**row, "true_delta": true})
+    return {**parts.rectifier, "kind": planned.config["rectifier"]["kind"], "rows": rows}

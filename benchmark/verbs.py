@@ -59,6 +59,7 @@ def list_verb(options: Namespace) -> int:
 
 def run_verb(options: Namespace) -> int:
     """Compute the cells that are not done; a second call does nothing."""
+    _needs_experiment(options, "run")
     if options.jobs < 1:
         raise UsageError(f"-j {options.jobs} is too small: 1 or more processes")
     from benchmark.config import load_config
@@ -73,14 +74,15 @@ def run_verb(options: Namespace) -> int:
     store.write_plan(plan.name, plan.document)
     records = {p.cell.name: store.record(p) for p in plan.cells}
     work = [p for p in plan.cells if (records[p.cell.name] or {}).get("status") not in ("done", "skipped")]
-    NOTES.print(f"{options.experiment} on {plan.document['dataset']} ({plan.document['protocol']}): {len(plan.cells)} cells, "
-                f"{len(plan.cells) - len(work)} done before, {len(work)} to do{_estimate(store, plan.cells, work, options.jobs)}")  # fmt: skip
+    count = f"{len(plan.cells)} cells, {len(plan.cells) - len(work)} done before, {len(work)} to do"
+    estimate = _estimate(store, plan.cells, work, options.jobs)
+    NOTES.print(f"{options.experiment} on {plan.document['dataset']} ({plan.document['protocol']}): {count}{estimate}")
     failures = _execute(plan, work, config.store, options.jobs) if work else []
     if work or store.statistics(plan.name) is None:
         from results.statistics import derive
 
         with NOTES.status("intervals and comparisons"):
-            store.write_statistics(plan.name, derive(store, plan.document))
+            store.write_statistics(plan.name, derive(store, plan.document, config.bootstrap))
     skipped = [p.cell.name for p in plan.cells if (store.record(p) or {}).get("status") == "skipped"]
     for name, reason in failures:
         NOTES.print(f"failed: {name}: {reason}", style="red")
@@ -95,7 +97,7 @@ def status_verb(options: Namespace) -> int:
     """How far the newest matching plans are, by method."""
     from results.store import Store, planned_cells
 
-    config = _config(options)
+    config = _config(options, "status")
     store = Store(config.store)
     rows = []
     for plan in _plans(store, options, config):
@@ -117,10 +119,9 @@ def report_verb(options: Namespace) -> int:
         if name not in FORMATS:
             raise unknown("format", name, FORMATS)
     from reports.build import build_report, render_text
-
     from results.store import Store
 
-    config = _config(options)
+    config = _config(options, "report")
     plans = _plans(Store(config.store), options, config)
     for path in build_report(Path(config.store), options.experiment, Path(config.out), formats, plans):
         NOTES.print(f"wrote {path}")
@@ -166,7 +167,13 @@ def describe_dataset(dataset: Any) -> dict[str, Any]:
     return described
 
 
-def _config(options: Namespace) -> Any:
+def _needs_experiment(options: Namespace, verb: str) -> None:
+    if "=" in options.experiment:
+        raise UsageError(f"{verb} needs an experiment: {', '.join(row['name'] for row in _experiments())}")
+
+
+def _config(options: Namespace, verb: str) -> Any:
+    _needs_experiment(options, verb)
     from benchmark.config import load_config
 
     return load_config(options.experiment, options.overrides)

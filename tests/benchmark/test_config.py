@@ -31,7 +31,12 @@ def test_overrides():
     assert config.dataset == {"name": "eicu-demo", "root": "/some/where"}
     assert config.methods == ["crl_mmnar:mmnar", "zero_fill"]
     assert config.hyper == {"hidden": 64}
-    assert (config.seeds, config.schedule.batch_size, config.protocol, config.store) == (3, 32, Protocol.paper, "/a b/c")
+    assert (config.seeds, config.schedule.batch_size, config.protocol, config.store) == (
+        3,
+        32,
+        Protocol.paper,
+        "/a b/c",
+    )
     assert config.rectifier is RectifierKind.off
 
 

@@ -1,0 +1,194 @@
+"""One cell, with methods made to misbehave: what the harness lets through and what it does not."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from benchmark import run_cell as module
+from benchmark.run_cell import ORACLE, Place, checked, run_cell
+from benchmark.splits import stored_split
+from datasets.storage import Known, save_cohort, save_known
+from methods.base import Method
+from results.cell import Cell, PlannedCell
+from tests.cohorts import random_cohort
+
+
+class Prevalence(Method):
+    """The training prevalence, moved by the pattern's size so that rows differ."""
+
+    def fit(self, train, valid):
+        self.rate = np.nanmean(train.outcomes, axis=0)
+        self.valid = valid
+        return self
+
+    def predict_proba(self, cohort):
+        assert np.isnan(cohort.outcomes).all(), "test outcomes in reach"
+        shift = 0.05 * cohort.observed.sum(axis=1, keepdims=True) / cohort.observed.shape[1]
+        return np.clip(self.rate + shift, 0, 1)
+
+
+def place_for(folder, cohort, known=None):
+    save_cohort(cohort, folder / "cohort")
+    save_known(known or Known(), folder / "known")
+    return Place(folder, stored_split(cohort, folder / "splits", 2)[1])
+
+
+def planned(method="made", rectifier="off", protocol="strict", fitted=True, calibration="valid", fold=0):
+    cell = Cell("made", "icu_24h", protocol, method, "default", rectifier, "none", fold, 0)
+    config = {
+        "method": {"class": method, "fitted": fitted, "config": {}},
+        "rectifier": {"kind": rectifier, "calibration": calibration},
+        "device": "cpu",
+    }
+    return PlannedCell(cell, config, {"cell": cell.name}, "Made")
+
+
+@pytest.fixture
+def cohort():
+    return random_cohort(240, seed=3)
+
+
+@pytest.fixture
+def place(tmp_path, cohort):
+    return place_for(tmp_path / "a", cohort)
+
+
+def use(monkeypatch, cls):
+    monkeypatch.setattr(module.registry, "load", lambda name: cls)
+
+
+def test_a_record_and_its_predictions(monkeypatch, place, cohort):
+    use(monkeypatch, Prevalence)
+    record, frame = run_cell(planned(), place)
+    assert record["status"] == "done", record["traceback"]
+    assert {m["stage"] for m in record["metrics"]} == {"base", "final"}
+    assert record["rectifier"] is None
+    assert set(frame["split"]) == {"valid", "test"}
+    np.testing.assert_array_equal(frame["probability"], frame["probability_base"])
+    test = frame[(frame["split"] == "test") & (frame["task"] == cohort.tasks[0])]
+    np.testing.assert_array_equal(test["label"], cohort.outcomes[test["row"], 0])
+    assert record["provenance"]["seconds"]["total"] > 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda p: p + 1, "not a probability"),
+        (lambda p: np.full_like(p, np.nan), "not a probability"),
+        (lambda p: p[:, :1], "gave shape"),
+        (lambda p: p[:-1], "gave shape"),
+    ],
+)
+def test_what_is_not_a_probability_fails_the_cell(monkeypatch, place, wrong, message):
+    class Wrong(Prevalence):
+        def predict_proba(self, cohort):
+            return wrong(super().predict_proba(cohort))
+
+    use(monkeypatch, Wrong)
+    record, frame = run_cell(planned(), place)
+    assert (record["status"], frame, record["metrics"]) == ("failed", None, [])
+    assert message in record["reason"]
+    assert "Traceback" in record["traceback"]
+    assert "\n" not in record["reason"]
+
+
+def test_no_task_with_two_classes_is_a_skip(monkeypatch, tmp_path, cohort):
+    use(monkeypatch, Prevalence)
+    one = dataclasses.replace(cohort, outcomes=np.zeros_like(cohort.outcomes), fingerprint="")
+    record, frame = run_cell(planned(), place_for(tmp_path / "one", one))
+    assert (record["status"], frame) == ("skipped", None)
+    assert "no task has two classes" in record["reason"]
+
+
+def test_one_task_with_one_class_has_no_auc_and_says_why(monkeypatch, tmp_path, cohort):
+    use(monkeypatch, Prevalence)
+    outcomes = cohort.outcomes.copy()
+    outcomes[:, 0] = 0
+    record, _ = run_cell(
+        planned(), place_for(tmp_path / "one", dataclasses.replace(cohort, outcomes=outcomes, fingerprint=""))
+    )
+    metrics = {(m["task"], m["metric"]): m for m in record["metrics"] if m["split"] == "test" and m["stage"] == "final"}
+    assert metrics[cohort.tasks[0], "auc"]["value"] is None
+    assert "one class" in metrics[cohort.tasks[0], "auc"]["reason"]
+    assert metrics[cohort.tasks[1], "auc"]["value"] is not None
+
+
+@pytest.mark.parametrize("calibration", ["valid", "oof"])
+def test_the_strict_rectifier_never_reads_test_outcomes(monkeypatch, tmp_path, cohort, calibration):
+    use(monkeypatch, Prevalence)
+    how = planned(rectifier="on", calibration=calibration)
+    place = place_for(tmp_path / "a", cohort)
+    test = np.load(place.split_file)["fold"] == 0
+    changed = cohort.outcomes.copy()
+    changed[test] = 1 - changed[test]
+    other = place_for(tmp_path / "b", dataclasses.replace(cohort, outcomes=changed, fingerprint=cohort.fingerprint))
+    other = Place(other.landmark_folder, place.split_file)
+    first, second = run_cell(how, place)[1], run_cell(how, other)[1]
+    np.testing.assert_array_equal(first["probability"], second["probability"])
+    assert (first["label"].fillna(-1) != second["label"].fillna(-1)).any()
+
+
+def test_the_papers_rectifier_reads_other_test_outcomes_and_is_recorded(monkeypatch, place):
+    use(monkeypatch, Prevalence)
+    record, frame = run_cell(planned(rectifier="on", protocol="paper"), place)
+    assert record["rectifier"]["protocol"] == "paper"
+    assert record["rectifier"]["rows"]
+    assert record["rectifier"]["rows"][0]["true_delta"] is None
+    valid = frame[frame["split"] == "valid"]
+    np.testing.assert_array_equal(valid["probability"], valid["probability_base"])
+
+
+def test_rectified_and_not_share_the_base_prediction(monkeypatch, place):
+    class Drawn(Prevalence):
+        def predict_proba(self, cohort):
+            return np.random.default_rng(self.seed).random((len(cohort), len(cohort.tasks)))
+
+    use(monkeypatch, Drawn)
+    on, off = (run_cell(planned(rectifier=kind), place)[1] for kind in ("on", "off"))
+    np.testing.assert_array_equal(on["probability_base"], off["probability_base"])
+
+
+def test_what_is_known_is_scored_where_it_is_given(tmp_path, cohort):
+    given = np.full(cohort.outcomes.shape, np.nan)
+    given[::2] = 0.25
+    place = place_for(tmp_path / "k", cohort, Known({"apache_iva": given}))
+    record, frame = run_cell(planned("apache_iva", fitted=False), place)
+    assert record["status"] == "done", record["traceback"]
+    test = frame[(frame["split"] == "test") & (frame["task"] == cohort.tasks[1])].dropna(
+        subset=["label", "probability"]
+    )
+    brier = next(
+        m for m in record["metrics"] if m["metric"] == "brier" and m["task"] == cohort.tasks[1] and m["split"] == "test"
+    )
+    assert (brier["n"], brier["value"]) == (len(test), pytest.approx(np.mean((test["label"] - 0.25) ** 2)))
+    assert set(test["row"] % 2) == {0}
+
+
+def test_the_truth_beside_the_rectifier(monkeypatch, tmp_path, cohort):
+    use(monkeypatch, Prevalence)
+    truth = np.full(cohort.outcomes.shape, 0.5)
+    place = place_for(tmp_path / "k", cohort, Known(arrays={"truth_probability": truth}))
+    record, frame = run_cell(planned(rectifier="on"), place)
+    row = next(r for r in record["rectifier"]["rows"] if r["task"] == cohort.tasks[0] and r["n_test"] > 0)
+    here = frame[(frame["split"] == "test") & (frame["task"] == row["task"]) & (frame["pattern"] == row["pattern"])]
+    assert (row["n_test"], row["true_delta"]) == (len(here), pytest.approx(0.5 - here["probability_base"].mean()))
+
+
+def test_oracle_features_are_all_that_the_oracle_row_sees(monkeypatch, tmp_path, cohort):
+    seen = []
+
+    class Look(Prevalence):
+        def fit(self, train, valid):
+            seen.append((train.modality_names, train.modalities[0].width))
+            return super().fit(train, valid)
+
+    use(monkeypatch, Look)
+    known = Known(arrays={ORACLE: np.zeros((len(cohort), 7), np.float32)})
+    record, _ = run_cell(planned(ORACLE), place_for(tmp_path / "o", cohort, known))
+    assert record["status"] == "done", record["traceback"]
+    assert seen == [((ORACLE,), 7)]
+
+
+def test_checked_gives_float64():
+    assert checked(np.full((2, 1), 0.5, np.float32), 2, ("t",)).dtype == np.float64
