@@ -163,8 +163,7 @@ def _prepare_eicu(info: DatasetInfo, options: dict[str, Any], built: Path, force
         if (folder / "dataset.json").exists() and not force and "root" not in options:
             return Dataset(info, folder, read_json(folder / "dataset.json"))
         raise
-    files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(root.iterdir()) if p.is_file()]
-    signature = _digest(str(root.resolve()), files, *_sources(sorted((PACKAGE / "eicu").glob("*.py"))))
+    signature = eicu_signature(root)
     ready = None if force else _ready(info, folder, signature)
     if ready:
         return ready
@@ -175,6 +174,12 @@ def _prepare_eicu(info: DatasetInfo, options: dict[str, Any], built: Path, force
     landmarks = {landmark: {"flow": part.flow, "notes": part.notes} for landmark, part in parts.items()}
     manifest = {"name": info.name, "signature": signature, "parameters": {}, "landmarks": landmarks}
     return _store(info, folder, manifest, {landmark: (part.cohort, part.known) for landmark, part in parts.items()})
+
+
+def eicu_signature(root: Path) -> str:
+    """A hash that changes with the raw files in ``root`` (names, sizes, times) and with the builder's source."""
+    files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(root.iterdir()) if p.is_file()]
+    return _digest(str(root.resolve()), files, *_sources(sorted((PACKAGE / "eicu").glob("*.py"))))
 
 
 def _ready(info: DatasetInfo, folder: Path, signature: str) -> Dataset | None:
