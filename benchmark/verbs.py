@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from argparse import Namespace
 from collections import Counter
@@ -17,6 +18,7 @@ from benchmark.errors import UsageError, unknown
 
 NOTES = Console(stderr=True, highlight=False, soft_wrap=True)
 FORMATS = ("csv", "tex")
+PATTERNS_SHOWN = 20
 
 
 def list_verb(options: Namespace) -> int:
@@ -283,6 +285,11 @@ def _experiments() -> list[dict[str, str]]:
     return found
 
 
+def _out() -> Console:
+    """Standard output; as wide as it takes where it is no terminal."""
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 240)
+
+
 def _show(rows: Iterable[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
     rows = list(rows)
     if as_json:
@@ -291,11 +298,11 @@ def _show(rows: Iterable[dict[str, Any]], columns: tuple[str, ...], as_json: boo
     table = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for row in rows:
         table.add_row(*(str(row[c]) for c in columns))
-    Console(highlight=False, soft_wrap=True).print(table)
+    _out().print(table)
 
 
 def _show_description(described: dict[str, Any], patterns: bool) -> None:
-    out = Console(highlight=False, soft_wrap=True)
+    out = _out()
     for landmark, part in described.items():
         out.print(f"\n[bold]{landmark}[/bold]: {part['n']:,} stays")
         for step in part["flow"]:
@@ -305,7 +312,21 @@ def _show_description(described: dict[str, Any], patterns: bool) -> None:
             out.print(f"  {task}: {t['positives']:,} of {t['n']:,} ({share})")
         out.print("  observed: " + ", ".join(f"{name} {share:.1%}" for name, share in part["modalities"].items()))
         if patterns:
-            table = Table("pattern", "n", *part["tasks"], box=None, header_style="bold", pad_edge=False)
-            for row in part["patterns"]:
-                table.add_row(row["pattern"], str(row["n"]), *(str(row["positives"][t]) for t in part["tasks"]))
+            table = Table(box=None, header_style="bold", pad_edge=False)
+            for column in ("pattern", "n", *part["tasks"]):
+                table.add_column(column, no_wrap=True)
+            for row in part["patterns"][:PATTERNS_SHOWN]:
+                name = _short(row["pattern"], list(part["modalities"]))
+                table.add_row(name, str(row["n"]), *(str(row["positives"][t]) for t in part["tasks"]))
             out.print(table)
+            rest = part["patterns"][PATTERNS_SHOWN:]
+            if rest:
+                out.print(f"({len(rest)} rarer patterns, {sum(row['n'] for row in rest)} stays; --json has them all)")
+
+
+def _short(pattern: str, modalities: list[str]) -> str:
+    """A pattern by what it lacks, where that is shorter to say."""
+    lacks = [name for name in modalities if name not in pattern.split("+")]
+    if len(modalities) <= 4 or len(lacks) > len(modalities) // 2:
+        return pattern
+    return f"all but {', '.join(lacks)}" if lacks else "all"
