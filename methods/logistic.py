@@ -1,0 +1,84 @@
+"""Logistic regression: all modalities side by side, zeros where unobserved, and the observation pattern; L2 penalty.
+
+    min_w  1/2 |w|^2 + C sum_i log(1 + exp(-s_i (w . x_i + b))),   s_i = 2 y_i - 1,   one w a task
+
+Inputs: ``methods/preprocessing.py``. C is chosen on the validation part, one for all tasks, by mean AUC (log loss where no task has
+two classes there). Adaptations: none to the model; unobserved slots are zeros, which after standardising is the mean.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from datasets.cohort import Cohort
+from methods.base import Method
+from methods.outcomes import base_rate, labelled, learnable, selection_score
+from methods.preprocessing import Preprocessor
+
+INFO = {
+    "title": "Logistic regression",
+    "citation": "plain baseline",
+    "year": 1958,
+    "family": "plain baseline",
+    "based_on": "scikit-learn's LogisticRegression",
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """``penalties``: the values of C tried on the validation part, rising."""
+
+    penalties: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
+    max_iter: int = 300
+
+
+class Logistic(Method):
+    """One penalised logistic regression a task."""
+
+    Config = Config
+    grid: ClassVar = {"penalties": [[1e-5], [1e-4], [1e-3], [1e-2], [1e-1], [1.0]]}
+
+    def fit(self, train: Cohort, valid: Cohort) -> Self:
+        """The regressions with the C that is best on ``valid``."""
+        self.learnable, self.base_rate = learnable(train.outcomes), base_rate(train.outcomes)
+        self.coefficients = np.zeros((0, 0))
+        self.preprocessor = Preprocessor().fit(train)
+        tasks = np.flatnonzero(self.learnable)
+        if not len(tasks):
+            return self
+        x, x_valid = self._inputs(train), self._inputs(valid)
+        models = [LogisticRegression(max_iter=self.config.max_iter, warm_start=True) for _ in tasks]
+        known, best = labelled(train.outcomes), -np.inf
+        for c in sorted(self.config.penalties):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                for t, model in zip(tasks, models, strict=True):
+                    rows = known[:, t]
+                    model.set_params(C=c).fit(x[rows], train.outcomes[rows, t].astype(np.int64))
+            w = np.stack([np.append(m.coef_[0], m.intercept_) for m in models], axis=1)
+            score = selection_score(valid.outcomes[:, tasks], _probability(x_valid, w)) if len(valid) else np.nan
+            if score > best or not self.coefficients.size:
+                best, self.coefficients = np.nan_to_num(score, nan=-np.inf), w
+        return self
+
+    def predict_proba(self, cohort: Cohort) -> np.ndarray:
+        """Probabilities float64 [N, T]."""
+        out = np.tile(self.base_rate, (len(cohort), 1))
+        if self.learnable.any():
+            out[:, self.learnable] = _probability(self._inputs(cohort), self.coefficients)
+        return out
+
+    def _inputs(self, cohort: Cohort) -> np.ndarray:
+        return self.preprocessor.transform(cohort).flat(pattern=True)
+
+
+def _probability(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """float64 [N, K] of inputs [N, P] and weights [P + 1, K], the intercept last."""
+    logits = x @ w[:-1] + w[-1]
+    return 1.0 / (1.0 + np.exp(-np.clip(logits, -700, 700)))

@@ -1,0 +1,283 @@
+"""The one training loop of the torch methods.
+
+A method states its module (``build``), and perhaps more inputs, task weights or things to fit first; the rest is here: AdamW, batches
+by index from tensors that already lie on the device, focal or cross-entropy loss under label masks, gradient clipping, mixed
+precision on a GPU, early stopping on the validation part, best weights restored. Nothing in the loop waits for the device but the
+validation at the end of an epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from datasets.cohort import Cohort
+from methods.base import Method
+from methods.outcomes import base_rate, labelled, learnable, selection_score
+from methods.preprocessing import Preprocessor
+
+CHUNK = 1024
+"""Stays predicted at once."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Fields that all torch methods share; a method's Config inherits them and sets its paper's defaults."""
+
+    lr: float = 2e-4
+    weight_decay: float = 1e-5
+    batch_size: int = 32
+    max_epochs: int = 100
+    patience: int = 30
+    grad_clip: float = 1.0
+    gamma: float = 0.0
+    """Exponent of the focal loss; 0 is cross-entropy."""
+
+
+class Batch(NamedTuple):
+    """Some stays, on the device: what a module's forward takes.
+
+    ``x`` float [B, width_m] for each modality and ``observed`` bool [B, M]; ``extra`` what the method's ``extra_inputs`` gave, by name.
+    In training also ``labels`` float [B, T] (0 where undefined), ``label_mask`` bool [B, T] and ``rows`` int64 [B], positions among the
+    training stays; None at prediction.
+    """
+
+    x: tuple[Tensor, ...]
+    observed: Tensor
+    extra: dict[str, Tensor]
+    labels: Tensor | None = None
+    label_mask: Tensor | None = None
+    rows: Tensor | None = None
+
+    def take(self, rows: Tensor | slice) -> Batch:
+        """The given rows of a batch, as a batch."""
+        pick = (lambda v: v[rows]) if isinstance(rows, slice) else (lambda v: v.index_select(0, rows))
+        return Batch(
+            tuple(pick(v) for v in self.x),
+            pick(self.observed),
+            {k: pick(v) for k, v in self.extra.items()},
+            None if self.labels is None else pick(self.labels),
+            None if self.label_mask is None else pick(self.label_mask),
+            None if self.rows is None else pick(self.rows),
+        )
+
+
+class Output(NamedTuple):
+    """``logits`` [B, T] and, in training, the method's own losses: name -> scalar, already weighted, added to the supervised one."""
+
+    logits: Tensor
+    losses: dict[str, Tensor]
+
+
+def supervised_loss(logits: Tensor, labels: Tensor, mask: Tensor, weights: Tensor, gamma: float = 0.0) -> Tensor:
+    """sum_t w_t mean_{i labelled} (1 - p_it)^gamma BCE_it, a scalar; p_it is the probability given to the outcome that came.
+
+    Shapes: logits, labels, mask [B, T], weights [T]. A task without a labelled stay in the batch contributes 0. Focal loss: Lin et
+    al. 2017, without its class weight alpha, which would move the base rate.
+    """
+    loss = F.binary_cross_entropy_with_logits(logits.float(), labels, reduction="none")
+    if gamma:
+        loss = (-torch.expm1(-loss)).clamp(min=1e-12) ** gamma * loss
+    loss = torch.where(mask, loss, loss.new_zeros(()))
+    return (weights * loss.sum(dim=0) / mask.sum(dim=0).clamp(min=1)).sum()
+
+
+class TorchMethod(Method):
+    """A method that is one ``nn.Module``: subclasses write ``build``, and override the hooks they need.
+
+    The module's forward takes a ``Batch`` and returns an ``Output``. Tasks with one class in training are left out of the loss and
+    answered with their smoothed base rate. After ``fit``: ``module``, ``preprocessor``, ``history`` (one dict an epoch: epoch, loss,
+    supervised, each named loss, valid).
+    """
+
+    Config = TrainingConfig
+    on_epoch: Callable[[dict[str, float]], None] | None = None
+    """Called with the newest entry of ``history``; it may raise to stop a run."""
+    history: list[dict[str, float]]
+
+    def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
+        """The untrained module for modalities of these widths (after preprocessing) and these tasks."""
+        raise NotImplementedError
+
+    def prepare(self, train: Cohort, valid: Cohort) -> None:
+        """Fit what the module needs before it is built (graphs, scalers of series, ...); called with ``preprocessor`` fitted."""
+
+    def extra_inputs(self, cohort: Cohort) -> dict[str, np.ndarray]:
+        """More inputs by name, arrays with the stays of ``cohort`` first; they arrive in ``Batch.extra``."""
+        return {}
+
+    def task_weights(self, tasks: tuple[str, ...]) -> list[float]:
+        """Weight of each task's loss: 1 / T."""
+        return [1.0 / len(tasks)] * len(tasks)
+
+    def fit(self, train: Cohort, valid: Cohort) -> Self:
+        """The method trained on ``train`` and stopped by ``valid``.
+
+        Raises:
+            FloatingPointError: the training loss is not finite.
+        """
+        self.tasks, self.history = train.tasks, []
+        self.learnable, self.base_rate = learnable(train.outcomes), base_rate(train.outcomes)
+        self.preprocessor = Preprocessor().fit(train)
+        with _seeded(self.seed, self.device):
+            self.prepare(train, valid)
+            self.module = self.build(self.preprocessor.widths, self.tasks).to(self.device)
+            torch.manual_seed(self.seed)
+            if self.learnable.any() and len(train):
+                self._train(train, valid)
+        self.module.eval()
+        return self
+
+    def predict_proba(self, cohort: Cohort) -> np.ndarray:
+        """Probabilities float64 [N, T]."""
+        return self._probability(self._batch(cohort))
+
+    def tensors(self, cohort: Cohort) -> Batch:
+        """All stays of ``cohort`` as one batch on the device, without outcomes."""
+        return self._batch(cohort)
+
+    def evaluate(self, function: Callable[[Batch], Tensor], batch: Batch) -> np.ndarray:
+        """``function`` of the stays of ``batch``, chunk by chunk, in evaluation mode and single precision: float32 [N, ...]."""
+        training = self.module.training
+        self.module.eval()
+        with torch.inference_mode():
+            n = len(batch.observed)
+            parts = [function(batch.take(slice(i, i + CHUNK))).float() for i in range(0, max(n, 1), CHUNK)]
+            out = torch.cat(parts).cpu().numpy()
+        self.module.train(training)
+        return out
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The fitted method as plain arrays: module, preprocessor, tasks and base rates (not what ``prepare`` fitted)."""
+        module = {f"module.{k}": v.detach().cpu().numpy() for k, v in self.module.state_dict().items()}
+        fitted = {f"preprocessor.{k}": v for k, v in self.preprocessor.state().items()}
+        return {
+            **module,
+            **fitted,
+            "tasks": np.array(self.tasks),
+            "learnable": self.learnable,
+            "base_rate": self.base_rate,
+        }
+
+    def load_state(self, state: dict[str, np.ndarray]) -> Self:
+        """The method whose ``state`` this is, ready to predict."""
+
+        def part(prefix: str) -> dict[str, np.ndarray]:
+            return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+        self.tasks = tuple(str(t) for t in state["tasks"])
+        self.learnable, self.base_rate = state["learnable"], state["base_rate"]
+        self.preprocessor = Preprocessor().load_state(part("preprocessor."))
+        with _seeded(self.seed, self.device):
+            self.module = self.build(self.preprocessor.widths, self.tasks).to(self.device)
+        self.module.load_state_dict({k: torch.as_tensor(v) for k, v in part("module.").items()})
+        self.module.eval()
+        return self
+
+    def _batch(self, cohort: Cohort, outcomes: bool = False) -> Batch:
+        def place(a: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(a)).to(self.device)
+
+        inputs = self.preprocessor.transform(cohort)
+        extra = {k: place(v) for k, v in self.extra_inputs(cohort).items()}
+        batch = Batch(tuple(place(v) for v in inputs.x), place(inputs.observed), extra)
+        if not outcomes:
+            return batch
+        mask = labelled(cohort.outcomes) & self.learnable
+        labels = np.where(mask, cohort.outcomes, np.float32(0))
+        return batch._replace(labels=place(labels), label_mask=place(mask), rows=place(np.arange(len(cohort))))
+
+    def _probability(self, batch: Batch) -> np.ndarray:
+        if not self.learnable.any():
+            return np.tile(self.base_rate, (len(batch.observed), 1))
+        logits = self.evaluate(lambda b: self.module(b).logits, batch).astype(np.float64)
+        p = 1.0 / (1.0 + np.exp(-np.clip(logits, -700, 700)))
+        return np.where(self.learnable, p, self.base_rate)
+
+    def _train(self, train: Cohort, valid: Cohort) -> None:
+        c, device = self.config, torch.device(self.device)
+        data, held_out = self._batch(train, outcomes=True), self._batch(valid)
+        valid_outcomes = np.where(self.learnable, valid.outcomes, np.float32("nan"))
+        weights = torch.tensor(self.task_weights(self.tasks), device=device)
+        optimiser = torch.optim.AdamW(self.module.parameters(), lr=c.lr, weight_decay=c.weight_decay, fused=True)
+        precision, scaler = _mixed_precision(device)
+        order = torch.Generator().manual_seed(self.seed)
+        best, best_score, since = None, -np.inf, 0
+        for epoch in range(1, c.max_epochs + 1):
+            self.module.train()
+            sums: dict[str, Tensor] = {}
+            for rows in torch.randperm(len(train), generator=order).to(device).split(c.batch_size):
+                losses = self._step(data.take(rows), weights, optimiser, precision, scaler)
+                for name, value in losses.items():
+                    sums[name] = sums.get(name, 0.0) + value * len(rows)
+            means = dict(zip(sums, (torch.stack(list(sums.values())) / len(train)).tolist(), strict=True))
+            if not np.isfinite(means["loss"]):
+                raise FloatingPointError(
+                    f"{type(self).__name__}: the training loss is {means['loss']} in epoch {epoch}; try a smaller lr"
+                )
+            score = selection_score(valid_outcomes, self._probability(held_out))
+            self.history.append({"epoch": epoch, **means, "valid": score})
+            if self.on_epoch is not None:
+                self.on_epoch(self.history[-1])
+            if np.isnan(score) or score > best_score:
+                best_score, since = score if not np.isnan(score) else best_score, 0
+                best = {k: v.detach().clone() for k, v in self.module.state_dict().items()}
+            else:
+                since += 1
+                if since >= c.patience:
+                    break
+        if best is not None:
+            self.module.load_state_dict(best)
+
+    def _step(
+        self,
+        batch: Batch,
+        weights: Tensor,
+        optimiser: torch.optim.Optimizer,
+        precision: Callable[[], torch.autocast],
+        scaler: torch.amp.GradScaler | None,
+    ) -> dict[str, Tensor]:
+        """One step on ``batch``; its losses by name, detached, still on the device."""
+        optimiser.zero_grad(set_to_none=True)
+        with precision():
+            output = self.module(batch)
+        supervised = supervised_loss(output.logits, batch.labels, batch.label_mask, weights, self.config.gamma)
+        loss = supervised + sum(output.losses.values())
+        if scaler is None:
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.module.parameters(), self.config.grad_clip)
+            optimiser.step()
+        else:
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimiser)
+            nn.utils.clip_grad_norm_(self.module.parameters(), self.config.grad_clip)
+            scaler.step(optimiser)
+            scaler.update()
+        named = {"loss": loss, "supervised": supervised, **output.losses}
+        return {k: v.detach() for k, v in named.items()}
+
+
+@contextmanager
+def _seeded(seed: int, device: str) -> Iterator[None]:
+    """Everything drawn inside comes from ``seed``; the generators outside are left as they were."""
+    place = torch.device(device)
+    devices = [place.index if place.index is not None else torch.cuda.current_device()] if place.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def _mixed_precision(device: torch.device) -> tuple[Callable, torch.amp.GradScaler | None]:
+    """Autocast on a GPU (bfloat16, else float16 with loss scaling), nothing elsewhere."""
+    if device.type != "cuda":
+        return nullcontext, None
+    if torch.cuda.is_bf16_supported():
+        return lambda: torch.autocast("cuda", torch.bfloat16), None
+    return lambda: torch.autocast("cuda", torch.float16), torch.amp.GradScaler("cuda")
