@@ -1,0 +1,66 @@
+"""The rows of a plan's tables, and the cells behind each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from results.cell import PlannedCell
+from results.store import planned_cells
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: the cells of a method with a variant and a rectifier, at a stage of the prediction.
+
+    ``stage`` is ``final``, or ``base`` for the same cells before their rectifier; ``variant`` is what the CSV prints, unique
+    together with ``method``; ``known`` rows (what is known of a cohort's truth, APACHE) stand apart and are never tested.
+    """
+
+    method: str
+    variant: str
+    title: str
+    known: bool
+    stage: str
+    cells: tuple[PlannedCell, ...]
+
+
+def rows_of(plan: dict[str, Any]) -> list[Row]:
+    """The rows of ``plan`` in print order; after a row with the rectifier comes the one before it (``no_rectifier``).
+
+    The latter is left out where the plan has that row as cells of their own (``rectifier=off``).
+    """
+    by_row: dict[tuple[str, str, str], list[PlannedCell]] = {}
+    for planned in planned_cells(plan):
+        cell = planned.cell
+        by_row.setdefault((cell.method, cell.variant, cell.rectifier), []).append(planned)
+    listed = {(r["method"], r["variant"], r["rectifier"]) for r in plan["rows"]}
+    rows: list[Row] = []
+    taken: set[tuple[str, str]] = set()
+    for r in plan["rows"]:
+        method, variant, rectifier = r["method"], r["variant"], r["rectifier"]
+        cells = tuple(by_row.get((method, variant, rectifier), ()))
+        printed = variant if (method, variant) not in taken else _joined(variant, f"rectifier_{rectifier}")
+        taken.add((method, printed))
+        rows.append(Row(method, printed, r["title"], r["kind"] == "known", "final", cells))
+        before = _joined(printed, "no_rectifier")
+        if rectifier != "off" and (method, variant, "off") not in listed and (method, before) not in taken:
+            taken.add((method, before))
+            rows.append(Row(method, before, f"{r['title']}, before the rectifier", r["kind"] == "known", "base", cells))
+    return rows
+
+
+def reference_row(plan: dict[str, Any], rows: list[Row]) -> Row | None:
+    """The row every other is compared with: the first of the plan's reference method, or None."""
+    return next((r for r in rows if r.method == plan.get("reference") and r.stage == "final" and not r.known), None)
+
+
+def basis_of(keys: Iterable[str]) -> str:
+    """A hash of the keys of the cells that are done: what derived statistics rest on."""
+    return hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()[:16]
+
+
+def _joined(variant: str, suffix: str) -> str:
+    return suffix if variant == "default" else f"{variant}+{suffix}"

@@ -1,0 +1,69 @@
+import pytest
+
+from results.rows import basis_of, reference_row, rows_of
+
+
+def plan(*rows, reference="crl_mmnar"):
+    def cell(method, variant, rectifier):
+        where = {"dataset": "d", "landmark": "l", "protocol": "strict", "tuning": "none", "fold": 0, "seed": 0}
+        return {
+            "cell": where | {"method": method, "variant": variant, "rectifier": rectifier},
+            "config": {},
+            "key_parts": {},
+            "title": method,
+        }
+
+    return {
+        "reference": reference,
+        "rows": [
+            {"method": m, "variant": v, "rectifier": r, "title": m.upper(), "kind": "known" if m == "ceiling" else "method"}
+            for m, v, r in rows
+        ],
+        "cells": [cell(*row) for row in rows],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rows", "printed"),
+    [
+        ([("a", "default", "off")], [("default", "final")]),
+        ([("a", "default", "on")], [("default", "final"), ("no_rectifier", "base")]),
+        ([("a", "no_mr", "on")], [("no_mr", "final"), ("no_mr+no_rectifier", "base")]),
+        ([("a", "default", "on"), ("a", "default", "off")], [("default", "final"), ("rectifier_off", "final")]),
+        (
+            [("a", "default", "on"), ("a", "default", "shrunk")],
+            [
+                ("default", "final"),
+                ("no_rectifier", "base"),
+                ("rectifier_shrunk", "final"),
+                ("rectifier_shrunk+no_rectifier", "base"),
+            ],
+        ),
+    ],
+)
+def test_printed_variants_tell_rows_apart(rows, printed):
+    found = rows_of(plan(*rows))
+    assert [(r.variant, r.stage) for r in found] == printed
+    assert all(len(r.cells) == 1 for r in found)
+
+
+def test_titles_and_cells_of_the_row_before_the_rectifier():
+    after, before = rows_of(plan(("crl_mmnar", "default", "on")))
+    assert before.title == "CRL_MMNAR, before the rectifier"
+    assert before.cells == after.cells
+
+
+def test_reference_is_the_first_row_of_its_method():
+    p = plan(("cm_ae", "default", "off"), ("crl_mmnar", "default", "on"), ("crl_mmnar", "no_mr", "on"))
+    rows = rows_of(p)
+    assert reference_row(p, rows) is rows[1]
+    assert reference_row(plan(("cm_ae", "default", "off")), rows[:1]) is None
+
+
+def test_known_rows_are_marked():
+    assert [r.known for r in rows_of(plan(("a", "default", "off"), ("ceiling", "default", "off")))] == [False, True]
+
+
+def test_basis_depends_on_the_set_of_keys():
+    assert basis_of(["b", "a"]) == basis_of(["a", "b"])
+    assert basis_of(["a"]) != basis_of(["a", "b"])
