@@ -1,0 +1,158 @@
+"""An experiment's report: CSV, LaTeX and text from the store, all from the same frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from reports.captions import caption, share_caption
+from reports.latex import document
+from reports.published import published, published_tables
+from reports.shares import SHARES, shares
+from reports.tables import Table, bold_places, table, text_frame
+from reports.tidy import COLUMNS, PRINTED, tidy
+from results.store import Store
+
+FORMATS = ("csv", "tex", "txt")
+WHERE = ["experiment", "dataset", "landmark", "protocol", "task", "method", "variant", "group", "metric"]
+INTERVALS = [*WHERE, "value", "ci_low", "ci_high", "resamples", "folds", "seeds", "reason"]
+COMPARISONS = [
+    *WHERE, "reference", "reference_variant", "reference_value", "value", "difference", "ci_low", "ci_high", "folds", "seeds",
+    "n_test", "n_train", "t", "p", "in_family", "p_holm", "win", "loss", "reason",
+]  # fmt: skip
+
+
+class ReportError(RuntimeError):
+    """A report cannot be made; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one experiment's files hold, before they are written."""
+
+    numbers: pd.DataFrame
+    intervals: pd.DataFrame
+    comparisons: pd.DataFrame
+    tables: tuple[Table, ...]
+
+
+def build_report(
+    store_root: Path,
+    experiment: str,
+    out: Path,
+    formats: Sequence[str] = ("csv", "tex"),
+    select: dict[str, Any] | None = None,
+) -> list[Path]:
+    """Write an experiment's report to ``out`` and return the files, in the order written.
+
+    Of the stored plans that match, the newest of each (dataset, protocol) makes a table. ``csv``: ``<experiment>.csv`` (tidy, one row a
+    number, full precision), ``<experiment>_intervals.csv``, ``<experiment>_comparisons.csv`` and, where the paper has such a table,
+    ``<experiment>_published.csv``; ``tex``: a complete document; ``txt``: the tables as text.
+
+    Args:
+        store_root: the store's folder.
+        experiment: the experiment's name.
+        out: made if missing.
+        formats: of FORMATS.
+        select: fields a plan must equal, e.g. ``{"dataset": "eicu-demo"}``; or the plans themselves, already chosen.
+
+    Raises:
+        ReportError: no plan matches, a format or a field of ``select`` is unknown, or ``out`` cannot be written.
+        StoreError: a stored file is broken.
+    """
+    unknown = [f for f in formats if f not in FORMATS]
+    if unknown:
+        raise ReportError(f"format {unknown[0]!r} is none of {', '.join(FORMATS)}")
+    chosen = select_plans(store_root, experiment, select) if select is None or isinstance(select, dict) else select
+    report = assemble(store_root, chosen)
+    texts: dict[str, str] = {}
+    if "csv" in formats:
+        frames = {"": report.numbers, "_intervals": report.intervals, "_comparisons": report.comparisons}
+        paper = published(experiment)
+        if len(paper):
+            frames["_published"] = paper
+        texts |= {
+            f"{experiment}{suffix}.csv": frame.to_csv(index=False, lineterminator="\n")
+            for suffix, frame in frames.items()
+        }
+    if "tex" in formats:
+        texts[f"{experiment}.tex"] = document([*report.tables, *published_tables(experiment)])
+    if "txt" in formats:
+        texts[f"{experiment}.txt"] = _text(report.tables)
+    return [_write(Path(out) / name, text) for name, text in texts.items()]
+
+
+def render_text(store_root: Path, plans: Sequence[dict[str, Any]]) -> str:
+    """The measured tables of some plans as text for a terminal."""
+    return _text(assemble(store_root, plans).tables)
+
+
+def assemble(store_root: Path, plans: Sequence[dict[str, Any]]) -> Report:
+    """All frames and tables of some plans, in their order."""
+    store = Store(store_root)
+    numbers, intervals, comparisons, tables = [], [], [], []
+    for plan in plans:
+        statistics = store.statistics(plan["name"])
+        frame = tidy(store, plan)
+        of_ceiling = shares(frame, plan)
+        heading = caption(store, plan, statistics)
+        tables.append(table(frame, plan, PRINTED, heading, bold_places(plan, frame, statistics)))
+        if len(of_ceiling):
+            tables.append(table(of_ceiling, plan, tuple(SHARES), share_caption(store, plan), frozenset()))
+        numbers.append(pd.concat([frame, of_ceiling])[list(COLUMNS)] if len(of_ceiling) else frame[list(COLUMNS)])
+        intervals.append(_derived(plan, statistics, "intervals", INTERVALS))
+        comparisons.append(_derived(plan, statistics, "comparisons", COMPARISONS))
+    return Report(*(_stack(f) for f in (numbers, intervals, comparisons)), tuple(tables))
+
+
+def select_plans(store_root: Path, experiment: str, select: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """The newest matching plan of each (dataset, protocol), sorted by these two; arguments and errors as in ``build_report``."""
+    plans = Store(store_root).plans(experiment)
+    select = select or {}
+    known = sorted({k for p in plans for k, v in p.items() if not isinstance(v, dict | list)})
+    unknown = [field for field in select if plans and field not in known]
+    if unknown:
+        raise ReportError(f"plans have no field {unknown[0]!r}: select by {', '.join(known)}")
+    matching = [p for p in plans if all(str(p.get(k)) == str(v) for k, v in select.items())]
+    if not matching:
+        having = f" with {', '.join(f'{k}={v}' for k, v in select.items())}" if select else ""
+        raise ReportError(
+            f"no plan of experiment {experiment!r}{having} in {store_root}: run it first, or choose another store=DIR"
+        )
+    newest = {(p["dataset"], p["protocol"]): p for p in reversed(matching)}
+    return [newest[key] for key in sorted(newest)]
+
+
+def _derived(plan: dict[str, Any], statistics: dict[str, Any] | None, name: str, columns: list[str]) -> pd.DataFrame:
+    frame = pd.DataFrame((statistics or {}).get(name, []))
+    reference = (statistics or {}).get("reference") or {"method": None, "variant": None}
+    frame = frame.assign(
+        experiment=plan["experiment"], dataset=plan["dataset"], protocol=plan["protocol"], group="all",
+        reference=reference["method"], reference_variant=reference["variant"],
+    )  # fmt: skip
+    return frame.reindex(columns=columns)
+
+
+def _stack(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    filled = [f for f in frames if len(f)]
+    return pd.concat(filled, ignore_index=True) if filled else frames[0]
+
+
+def _text(tables: tuple[Table, ...]) -> str:
+    with pd.option_context("display.width", None, "display.max_columns", None):
+        return "\n".join(
+            f"{t.caption}\n\n{text_frame(t).to_string()}\n" + "".join(f"{note}\n" for note in t.notes) for t in tables
+        )  # fmt: skip
+
+
+def _write(path: Path, text: str) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ReportError(f"cannot write {path}: {error.strerror or error}; choose another out=DIR") from None
+    return path

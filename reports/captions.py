@@ -1,0 +1,97 @@
+"""What stands over a table: which cohort, how it was run, and from which state of the source."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reports.tables import BOLD_RULE, task_title
+from results.rows import basis_of, reference_row, rows_of
+from results.store import Store
+
+SHARES = (
+    "Share of the way from knowing nothing to the ceiling: (AUC - 1/2) / (ceiling - 1/2), and the same of the log loss, between the "
+    "constant prevalence of the other folds (0) and the ceiling (1). Ratios of means over folds{spread}. {dataset}: {description}; "
+    "{protocol}; {source}"
+)
+PROTOCOLS = {"strict": "strict protocol", "paper": "the paper's protocol (one landmark at the end of the stay)"}
+
+
+def caption(store: Store, plan: dict[str, Any], statistics: dict[str, Any] | None) -> str:
+    """Cohort, landmarks, N, positives, folds, seeds, schedule, protocol, tuning, rectifier, tests, commit and date, in sentences."""
+    spread = (
+        "mean over folds ± standard deviation over seeds"
+        if plan["seeds"] > 1
+        else "mean ± standard deviation over folds"
+    )
+    return " ".join([
+        f"{plan['dataset']}: {plan['description'].rstrip('.')}.",
+        *(_landmark(name, facts) for name, facts in plan["landmarks"].items()),
+        f"{_count(plan['folds'], 'fold')}, {_count(plan['seeds'], 'seed')} ({spread}); "
+        f"{PROTOCOLS.get(plan['protocol'], plan['protocol'])}; schedule: {plan['schedule']}; "
+        f"tuning: {_values(plan, 'tuning')}; rectifier: {_rectifier(plan)}.",
+        _tests(store, plan, statistics),
+        f"C{_source(store, plan)[1:]}",
+    ])  # fmt: skip
+
+
+def share_caption(store: Store, plan: dict[str, Any]) -> str:
+    """What a share is, and of which cohort and source state."""
+    return SHARES.format(
+        spread=" ± standard deviation over seeds" if plan["seeds"] > 1 else "",
+        dataset=plan["dataset"],
+        description=plan["description"].rstrip("."),
+        protocol=PROTOCOLS.get(plan["protocol"], plan["protocol"]),
+        source=_source(store, plan),
+    )
+
+
+def _landmark(name: str, facts: dict[str, Any]) -> str:
+    tasks = "; ".join(
+        f"{task_title(task)} {t['positives']:,} positive of {t['n']:,}"
+        + (f" ({t['positives'] / t['n']:.1%})" if t["n"] else "")
+        for task, t in facts["tasks"].items()
+    )  # fmt: skip
+    return f"Landmark {name}: N = {facts['n']:,}; {tasks}."
+
+
+def _rectifier(plan: dict[str, Any]) -> str:
+    used = [f"{r['title']} ({r['rectifier']})" for r in plan["rows"] if r["rectifier"] != "off"]
+    return ", ".join(used) or "off"
+
+
+def _values(plan: dict[str, Any], field: str) -> str:
+    return ", ".join(sorted({str(c["cell"][field]) for c in plan["cells"]})) or "none"
+
+
+def _tests(store: Store, plan: dict[str, Any], statistics: dict[str, Any] | None) -> str:
+    rows = rows_of(plan)
+    reference = reference_row(plan, rows)
+    if reference is None:
+        return "No reference method among the rows, so no test and no bold."
+    if statistics is None:
+        return "No statistics are stored for this plan, so no win is called."
+    rule = BOLD_RULE.format(reference=reference.title)
+    done = {p.key for row in rows for p in row.cells if (store.record(p) or {}).get("status") == "done"}
+    if statistics["basis"] != basis_of(done):
+        rule += " The tests were derived from other cells than are done now: run again to renew them."
+    return rule
+
+
+def _source(store: Store, plan: dict[str, Any]) -> str:
+    """Commit and date of the plan, and of the cells where they come from others."""
+    dirty = not plan["clean"]
+    commits = {}
+    for row in rows_of(plan):
+        for planned in row.cells:
+            found = (store.record(planned) or {}).get("provenance") or {}
+            if found.get("commit"):
+                commits[found["commit"]] = None
+                dirty |= not found.get("clean", True)
+    own = str(plan["commit"])[:10]
+    others = [str(c)[:10] for c in commits if c != plan["commit"]]
+    also = f" (cells also from {', '.join(others)})" if others else ""
+    return f"commit {own}{also}{', with uncommitted changes' if dirty else ''}; {plan['written'][:10]}."
+
+
+def _count(n: int, word: str) -> str:
+    return f"{n} {word}{'' if n == 1 else 's'}"

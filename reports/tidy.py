@@ -1,0 +1,137 @@
+"""Stored records to the tidy frame: one row a number, from which every table and CSV is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from results.rows import Row, rows_of
+from results.store import Store
+from results.summary import summarise
+
+COLUMNS = (
+    "experiment", "dataset", "landmark", "protocol", "task", "method", "variant", "group", "metric",
+    "mean", "sd_seeds", "sd_folds", "folds", "seeds", "n", "positives", "status",
+)  # fmt: skip
+PRINTED = ("auc", "auprc", "brier")
+EMPTY = {"mean": np.nan, "sd_seeds": np.nan, "sd_folds": np.nan, "folds": 0, "seeds": 0, "n": pd.NA, "positives": pd.NA}
+
+
+def tidy(store: Store, plan: dict[str, Any]) -> pd.DataFrame:
+    """All numbers of a plan, in print order.
+
+    Columns: COLUMNS, then for the tables ``title``, ``known``, ``stage``, ``by_fold`` (fold -> mean over seeds, n, positives) and ``note``
+    (why a number is missing or rests on fewer cells); only COLUMNS go to the CSV. ``status``: ``done``, ``partial`` (some cells missing,
+    or the metric undefined in some), ``failed``, ``skipped``, ``missing`` (no cell is done), ``undefined`` (done, but the metric has no
+    value). ``n`` and ``positives`` are sums over the folds' test parts.
+    """
+    rows = rows_of(plan)
+    records = {p.key: store.record(p) for row in rows for p in row.cells}
+    metrics = _metrics(records.values())
+    numbers = []
+    for row in rows:
+        for landmark, facts in plan["landmarks"].items():
+            values = _values(row, landmark, records)
+            status, note, expected = _state(row, landmark, records)
+            for task in facts["tasks"]:
+                own = values[values["task"] == task]
+                for metric in metrics + (("rectifier_share_changed",) if _rectified(row, landmark, records) else ()):
+                    where = {"landmark": landmark, "task": task, "metric": metric}
+                    numbers.append(where | _number(own[own["metric"] == metric], status, note, expected) | _names(row))
+    frame = pd.DataFrame(numbers)
+    frame = frame.assign(experiment=plan["experiment"], dataset=plan["dataset"], protocol=plan["protocol"], group="all")
+    return typed(frame)[[*COLUMNS, "title", "known", "stage", "by_fold", "note"]]
+
+
+def typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with whole numbers where they are counts, empty where there are none."""
+    return frame.astype(
+        {"folds": "Int64", "seeds": "Int64", "n": "Int64", "positives": "Int64", "mean": float, "sd_seeds": float}
+    )
+
+
+def _names(row: Row) -> dict[str, Any]:
+    return {"method": row.method, "variant": row.variant, "title": row.title, "known": row.known, "stage": row.stage}
+
+
+def _metrics(records: Iterable[dict[str, Any] | None]) -> tuple[str, ...]:
+    """The metrics that any record has on its test part, the printed ones first."""
+    found = {m["metric"]: None for r in records if r for m in r["metrics"] if m["split"] == "test"}
+    return tuple(dict.fromkeys((*PRINTED, *found)))
+
+
+def _values(row: Row, landmark: str, records: dict[str, Any]) -> pd.DataFrame:
+    """Every test value of a row at a landmark: task, metric, fold, seed, value, reason, n, positives."""
+    values = []
+    for planned in row.cells:
+        record = records[planned.key]
+        if planned.cell.landmark != landmark or not record or record["status"] != "done":
+            continue
+        at = {"fold": planned.cell.fold, "seed": planned.cell.seed}
+        values += [m | at for m in record["metrics"] if m["split"] == "test" and m["stage"] == row.stage]
+        if row.stage == "final" and record.get("rectifier"):
+            changed = record["rectifier"]["share_changed"]
+            counts = {m["task"]: m for m in values if m["fold"] == at["fold"] and m["seed"] == at["seed"]}
+            values += [
+                counts[task] | {"metric": "rectifier_share_changed", "value": share, "reason": None}
+                for task, share in changed.items() if task in counts
+            ]  # fmt: skip
+    return pd.DataFrame(values, columns=["task", "metric", "fold", "seed", "value", "reason", "n", "positives"])
+
+
+def _rectified(row: Row, landmark: str, records: dict[str, Any]) -> bool:
+    return row.stage == "final" and any(
+        p.cell.landmark == landmark and (records[p.key] or {}).get("rectifier") for p in row.cells
+    )  # fmt: skip
+
+
+def _state(row: Row, landmark: str, records: dict[str, Any]) -> tuple[str, str, int]:
+    """(status, note, number of cells) of a row at a landmark."""
+    cells = [p for p in row.cells if p.cell.landmark == landmark]
+    states = ["missing" if records[p.key] is None else records[p.key]["status"] for p in cells]
+    count = {s: states.count(s) for s in ("done", "failed", "skipped", "missing") if s in states}
+    reasons = dict.fromkeys(records[p.key]["reason"] for p in cells if records[p.key] and records[p.key].get("reason"))
+    lost = ", ".join(f"{k} {s}" for s, k in count.items() if s != "done") or "no cell is planned"
+    because = f": {'; '.join(reasons)}" if reasons else ""
+    done = count.get("done", 0)
+    if cells and done == len(cells):
+        return "done", "", len(cells)
+    if done:
+        seeds = len({p.cell.seed for p in cells})
+        unit = "folds" if seeds == 1 else f"cells (folds x {seeds} seeds)"
+        return "partial", f"{done} of {len(cells)} {unit} ({lost}{because})", len(cells)
+    status = next((s for s in ("failed", "skipped") if s in count), "missing")
+    return status, f"{lost} of {len(cells)} cells{because}" if cells else lost, len(cells)
+
+
+def _number(values: pd.DataFrame, status: str, note: str, expected: int) -> dict[str, Any]:
+    """Means and spreads of one metric, from its values by fold and seed."""
+    if status not in ("done", "partial"):
+        return EMPTY | {"status": status, "note": note, "by_fold": {}}
+    reasons = "; ".join(dict.fromkeys(values["reason"].dropna()))
+    given = values[values["value"].notna()]
+    if given.empty:
+        return EMPTY | {"status": "undefined", "note": reasons or "not in the record", "by_fold": {}} | _counts(values)
+    if len(given) < expected and status == "done":
+        status, note = "partial", f"defined in {len(given)} of {expected} cells ({reasons or 'not in the record'})"
+    matrix = given.pivot_table(index="fold", columns="seed", values="value")
+    s = summarise(matrix.to_numpy(float))
+    numbers = {"mean": s.mean, "sd_seeds": s.sd_seeds, "sd_folds": s.sd_folds, "folds": s.folds, "seeds": s.seeds}
+    once = given.drop_duplicates("fold").set_index("fold")
+    by_fold = {
+        int(f): (float(v), int(once.at[f, "n"]), int(once.at[f, "positives"])) for f, v in matrix.mean(axis=1).items()
+    }
+    return numbers | _counts(given) | {"status": status, "note": note, "by_fold": by_fold}
+
+
+def _counts(values: pd.DataFrame) -> dict[str, Any]:
+    """Rows and positives over the folds that enter, each fold once."""
+    once = values.drop_duplicates("fold")
+    return (
+        {"n": int(once["n"].sum()), "positives": int(once["positives"].sum())}
+        if len(once)
+        else {"n": pd.NA, "positives": pd.NA}
+    )

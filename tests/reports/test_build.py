@@ -1,0 +1,130 @@
+import re
+
+import pandas as pd
+import pytest
+
+from reports.build import COMPARISONS, INTERVALS, ReportError, build_report, render_text, select_plans
+from reports.published import LABEL
+from reports.tidy import COLUMNS, tidy
+from results.statistics import derive
+from tests.stores import ROWS, fabricate
+
+
+@pytest.fixture(scope="module")
+def files(fabricated, tmp_path_factory):
+    store, _ = fabricated
+    out = tmp_path_factory.mktemp("out") / "new"
+    return {p.name: p for p in build_report(store.root, "table1", out, ("csv", "tex", "txt"))}
+
+
+def test_files(files):
+    assert list(files) == [
+        "table1.csv", "table1_intervals.csv", "table1_comparisons.csv", "table1_published.csv", "table1.tex", "table1.txt",
+    ]  # fmt: skip
+
+
+def test_csv_has_the_contract_columns_and_full_precision(files, fabricated):
+    back = pd.read_csv(files["table1.csv"])
+    assert tuple(back.columns) == COLUMNS
+    frame = tidy(*fabricated)
+    own = back[~back["metric"].str.startswith("share_")].reset_index(drop=True)
+    pd.testing.assert_series_equal(own["mean"], frame["mean"], check_exact=True)
+    assert own["status"].tolist() == frame["status"].tolist()
+    assert own.loc[own["status"].isin(["failed", "skipped", "missing"]), "mean"].isna().all()
+    assert {"share_auc", "share_log_loss"} <= set(back["metric"])
+    counts = files["table1.csv"].read_text().splitlines()[1].split(",")[-5:]
+    assert counts[:3] == ["5", "1", "150"]
+
+
+def test_intervals_and_comparisons(files, fabricated):
+    store, plan = fabricated
+    statistics = store.statistics(plan["name"])
+    intervals, comparisons = pd.read_csv(files["table1_intervals.csv"]), pd.read_csv(files["table1_comparisons.csv"])
+    assert (intervals.columns.tolist(), comparisons.columns.tolist()) == (INTERVALS, COMPARISONS)
+    assert (len(intervals), len(comparisons)) == (len(statistics["intervals"]), len(statistics["comparisons"]))
+    assert comparisons["p_holm"].notna().sum() == statistics["family"]["size"]
+    assert set(comparisons["reference"]) == {"crl_mmnar"}
+
+
+def test_measured_and_published_numbers_stand_apart(files):
+    tex = files["table1.tex"].read_text()
+    measured, published = tex.split(LABEL, 1)
+    assert "0.982" in published
+    assert "CM-AE (adapted)" not in published
+    assert "published" not in measured.lower()
+    assert LABEL not in files["table1.txt"].read_text()
+
+
+def test_the_same_numbers_everywhere(files, fabricated):
+    frame = tidy(*fabricated)
+    tex, text = files["table1.tex"].read_text(), files["table1.txt"].read_text()
+    printed = frame[frame["metric"].isin(["auc", "auprc", "brier"]) & frame["mean"].notna()]
+    for value in printed["mean"]:
+        assert f"{value:.3f}" in tex
+        assert f"{value:.3f}" in text
+
+
+def test_text_is_what_the_terminal_gets(files, fabricated):
+    store, plan = fabricated
+    assert render_text(store.root, [plan]) == files["table1.txt"].read_text()
+
+
+def test_newest_plan_of_each_dataset_and_protocol(tmp_path):
+    options = {"rows": ROWS[1:2], "n": 40, "folds": 2}
+    for day, dataset in ((1, "embedded-mimic"), (3, "embedded-mimic"), (2, "eicu-demo")):
+        fabricate(tmp_path, **options, dataset=dataset, written=f"2026-01-0{day}T00:00:00", draw=day)
+    assert [(p["dataset"], p["written"][:10]) for p in select_plans(tmp_path, "table1")] == [
+        ("eicu-demo", "2026-01-02"), ("embedded-mimic", "2026-01-03"),
+    ]  # fmt: skip
+    back = pd.read_csv(build_report(tmp_path, "table1", tmp_path / "out", ("csv",), {"dataset": "eicu-demo"})[0])
+    assert set(back["dataset"]) == {"eicu-demo"}
+    tex = build_report(tmp_path, "table1", tmp_path / "out", ("tex",))[0].read_text()
+    measured = tex.split(LABEL)[0]
+    assert len(re.findall(r"\\begin\{tabular\}", measured)) == 2
+    given = build_report(tmp_path, "table1", tmp_path / "out", ("csv",), select_plans(tmp_path, "table1", {"n": 40}))
+    assert set(pd.read_csv(given[0])["dataset"]) == {"eicu-demo", "embedded-mimic"}
+
+
+def test_other_experiments_have_no_published_file(tmp_path):
+    fabricate(tmp_path, experiment="smoke", rows=ROWS[1:2], n=40, folds=2)
+    names = [p.name for p in build_report(tmp_path, "smoke", tmp_path / "out")]
+    assert names == ["smoke.csv", "smoke_intervals.csv", "smoke_comparisons.csv", "smoke.tex"]
+    assert LABEL not in (tmp_path / "out" / "smoke.tex").read_text()
+    # no statistics were stored: the files say so by having no row
+    assert pd.read_csv(tmp_path / "out" / "smoke_intervals.csv").empty
+
+
+def test_a_called_win_is_bold_in_print(tmp_path):
+    rows = (
+        ("crl_mmnar", "default", "off", "CRL-MMNAR", "method", 3.0),
+        ("cm_ae", "default", "off", "CM-AE", "method", 0.0),
+    )
+    store, plan = fabricate(tmp_path, rows=rows, n=400, landmarks={"icu_24h": ("mortality_inhosp",)})
+    store.write_statistics(plan["name"], derive(store, plan, resamples=20))
+    tex = build_report(tmp_path, "table1", tmp_path / "out", ("tex",))[0].read_text()
+    assert re.search(r"CRL-MMNAR & \\textbf\{0\.\d{3}\}", tex)
+    assert tex.count(r"\textbf{0.") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"experiment": "table9"}, "no plan of experiment 'table9' in .*: run it first"),
+        ({"select": {"dataset": "mimic-iv"}}, "no plan of experiment 'table1' with dataset=mimic-iv"),
+        ({"select": {"data": "x"}}, "plans have no field 'data': select by clean, commit, dataset"),
+        ({"formats": ("csv", "docx")}, "format 'docx' is none of csv, tex, txt"),
+    ],
+)
+def test_wrong_requests_are_one_line(fabricated, tmp_path, arguments, message):
+    store, _ = fabricated
+    with pytest.raises(ReportError, match=message) as error:
+        build_report(**{"store_root": store.root, "experiment": "table1", "out": tmp_path} | arguments)
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unwritable_place_is_one_line(fabricated, tmp_path):
+    store, _ = fabricated
+    (tmp_path / "out").write_text("a file, not a folder")
+    with pytest.raises(ReportError, match=r"cannot write .*; choose another out=DIR"):
+        build_report(store.root, "table1", tmp_path / "out")

@@ -1,0 +1,51 @@
+import pytest
+
+from reports.captions import caption
+from results.statistics import derive
+from tests.stores import ROWS, fabricate
+
+
+def test_caption_says_what_a_reader_must_know(fabricated):
+    store, plan = fabricated
+    text = caption(store, plan, store.statistics(plan["name"]))
+    positives = plan["landmarks"]["icu_24h"]["tasks"]["mortality_inhosp"]["positives"]
+    for part in (
+        "embedded-mimic: a fabricated cohort", "Landmark icu_24h: N = 150", f"In-hospital mortality {positives} positive of 150",
+        "5 folds, 1 seed (mean ± standard deviation over folds)", "strict protocol", "schedule: short", "tuning: none",
+        "rectifier: CRL-MMNAR (on)", "Bold AUC: the reference (CRL-MMNAR)", "Commit 0123456789; 2026-01-02.",
+    ):  # fmt: skip
+        assert part in text
+    assert "uncommitted" not in text
+    assert "derived from other cells" not in text
+
+
+@pytest.mark.parametrize("where", ["plan", "cell"])
+def test_uncommitted_changes_show(tmp_path, where):
+    store, plan = fabricate(tmp_path, rows=ROWS[1:2], n=40, folds=2)
+    if where == "plan":
+        plan = plan | {"clean": False}
+    else:
+        from results.store import planned_cells
+
+        planned = planned_cells(plan)[0]
+        record = store.record(planned)
+        record["provenance"] |= {"clean": False, "commit": "fedcba9876543210"}
+        store.write(planned, record, store.predictions(planned))
+        assert "(cells also from fedcba9876)" in caption(store, plan, None)
+    assert "with uncommitted changes" in caption(store, plan, None)
+
+
+def test_seeds_and_missing_statistics_show(tmp_path):
+    store, plan = fabricate(tmp_path, rows=ROWS[:2], n=40, folds=2, seeds=2)
+    text = caption(store, plan, None)
+    assert "2 folds, 2 seeds (mean over folds ± standard deviation over seeds)" in text
+    assert "No statistics are stored" in text
+    assert "No reference method" in caption(store, plan | {"reference": "mt"}, None)
+
+
+def test_statistics_of_an_earlier_state_show(tmp_path):
+    store, plan = fabricate(tmp_path, rows=ROWS[:2], n=40, folds=2, missing=[("cm_ae", "discharge", 0)])
+    early = derive(store, plan, resamples=0)
+    assert "derived from other cells" not in caption(store, plan, early)
+    store, plan = fabricate(tmp_path, rows=ROWS[:2], n=40, folds=2)
+    assert "derived from other cells" in caption(store, plan, early)

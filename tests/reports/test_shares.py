@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from reports.shares import shares
+from reports.tidy import tidy
+from results.store import planned_cells
+from tests.stores import ROWS, fabricate
+
+
+def by_fold(store, plan, method, metric):
+    return [
+        (m["value"], m["n"], m["positives"])
+        for p in planned_cells(plan) if p.cell.method == method
+        for m in (store.record(p) or {"metrics": []})["metrics"]
+        if (m["split"], m["stage"], m["metric"], m["task"]) == ("test", "final", metric, "icu_90d")
+    ]  # fmt: skip
+
+
+def test_shares_are_ratios_of_means(tmp_path):
+    store, plan = fabricate(tmp_path, rows=(ROWS[0], ROWS[3]), n=150)
+    found = shares(tidy(store, plan), plan)
+    found = found[(found["task"] == "icu_90d") & (found["variant"] == "default")].set_index("metric")["mean"]
+    own, top = (np.mean([v[0] for v in by_fold(store, plan, m, "auc")]) for m in ("crl_mmnar", "ceiling"))
+    assert found["share_auc"] == pytest.approx((own - 0.5) / (top - 0.5))
+    facts = plan["landmarks"]["discharge"]["tasks"]["icu_90d"]
+    nothing = []
+    for _, n, positives in by_fold(store, plan, "ceiling", "log_loss"):
+        q = (facts["positives"] - positives) / (facts["n"] - n)
+        nothing.append(-(positives * np.log(q) + (n - positives) * np.log(1 - q)) / n)
+    own, top = (np.mean([v[0] for v in by_fold(store, plan, m, "log_loss")]) for m in ("crl_mmnar", "ceiling"))
+    assert found["share_log_loss"] == pytest.approx((np.mean(nothing) - own) / (np.mean(nothing) - top))
+
+
+def test_only_the_folds_that_both_have(tmp_path):
+    store, plan = fabricate(tmp_path, rows=(ROWS[1], ROWS[3]), n=150, missing=[("ceiling", "discharge", 0)])
+    found = shares(tidy(store, plan), plan)
+    found = found[(found["task"] == "icu_90d") & (found["metric"] == "share_auc")].iloc[0]
+    own = np.mean([v[0] for v in by_fold(store, plan, "cm_ae", "auc")[1:]])
+    top = np.mean([v[0] for v in by_fold(store, plan, "ceiling", "auc")])
+    assert found["mean"] == pytest.approx((own - 0.5) / (top - 0.5))
+    assert (found["folds"], found["status"]) == (4, "partial")
+
+
+def test_a_ceiling_no_better_than_chance_gives_no_share(tmp_path):
+    rows = (ROWS[1], ("ceiling", "default", "off", "ceiling", "known", -2.0))
+    store, plan = fabricate(tmp_path, rows=rows, n=150)
+    found = shares(tidy(store, plan), plan)
+    assert set(found["status"]) == {"undefined"}
+    assert found["mean"].isna().all()
+
+
+def test_nothing_without_a_ceiling(tmp_path):
+    store, plan = fabricate(tmp_path, rows=ROWS[:2], n=60, folds=2)
+    assert shares(tidy(store, plan), plan).empty

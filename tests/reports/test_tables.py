@@ -1,0 +1,118 @@
+import pytest
+
+from reports.tables import bold_places, plain, table, text_frame
+from reports.tidy import PRINTED, tidy
+from tests.stores import ROWS, fabricate
+
+
+@pytest.fixture(scope="module")
+def printed(fabricated):
+    store, plan = fabricated
+    return table(tidy(store, plan), plan, PRINTED, "caption", frozenset())
+
+
+def test_rows_in_order_and_known_ones_last(printed):
+    assert [(title, known) for title, known, _ in printed.rows] == [
+        ("CRL-MMNAR", False), ("CRL-MMNAR, before the rectifier", False), ("CM-AE (adapted)", False),
+        ("S only & nothing_else", False), ("GRU-D", False), ("ceiling", True),
+    ]  # fmt: skip
+
+
+def test_known_rows_are_set_apart_wherever_they_stand(tmp_path):
+    store, plan = fabricate(tmp_path, rows=(ROWS[3], ROWS[0]), n=60, folds=2)
+    printed = table(tidy(store, plan), plan, PRINTED, "", frozenset())
+    assert [known for _, known, _ in printed.rows] == [False, False, True]
+
+
+def test_columns_are_tasks_by_metrics(printed):
+    assert [head for head, _ in printed.columns[::3]] == [
+        "In-hospital mortality (icu_24h)", "30-day readmission (discharge)", "90-day ICU admission (discharge)",
+    ]  # fmt: skip
+    assert [metric for _, metric in printed.columns[:3]] == ["AUC", "AUPRC", "Brier"]
+
+
+def test_nothing_is_missing_silently(printed):
+    by_title = {title: [plain(e) for e in entries] for title, _, entries in printed.rows}
+    assert by_title["CM-AE (adapted)"][:3] == ["failed"] * 3
+    assert by_title["GRU-D"][3:] == ["skipped"] * 6
+    assert all(text.endswith("†") for text in by_title["S only & nothing_else"][3:])
+    assert not any("†" in text for text in by_title["S only & nothing_else"][:3])
+    assert set(printed.notes) == {
+        "CM-AE (adapted) (icu_24h): 5 failed of 5 cells: out of memory at layer_2 (100 %).",
+        "† S only & nothing_else (discharge): 4 of 5 folds (1 missing).",
+        "GRU-D (discharge): 5 skipped of 5 cells: no series.",
+        "CRL-MMNAR: the rectifier changed 25.0% (In-hospital mortality), 25.0% (30-day readmission), "
+        "25.0% (90-day ICU admission) of the predictions.",
+    }
+
+
+def test_spread_over_seeds_or_with_one_seed_over_folds(tmp_path):
+    for seeds, spread in ((1, "sd_folds"), (2, "sd_seeds")):
+        store, plan = fabricate(tmp_path / str(seeds), rows=ROWS[1:2], n=60, folds=2, seeds=seeds)
+        frame = tidy(store, plan)
+        entry = table(frame, plan, PRINTED, "", frozenset()).rows[0][2][0]
+        assert entry.sd == frame.iloc[0][spread] > 0
+
+
+def test_undefined_reads_not_available_with_its_reason(tmp_path):
+    store, plan = fabricate(tmp_path, rows=ROWS[1:2], n=60, folds=2, one_class=("icu_90d",))
+    printed = table(tidy(store, plan), plan, PRINTED, "", frozenset())
+    texts = [plain(e) for e in printed.rows[0][2]]
+    assert texts[6:8] == ["n/a‡", "n/a‡"]
+    assert texts[8].startswith("0.")
+    assert (
+        "‡ CM-AE (adapted) (90-day ICU admission, AUC): the part has one class only (0 of 30 are positive)."
+        in printed.notes
+    )
+
+
+def test_text_has_every_entry(printed):
+    frame = text_frame(printed)
+    assert frame.shape == (6, 9)
+    assert frame.loc["GRU-D"].iloc[-1] == "skipped"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return fabricate(tmp_path_factory.mktemp("small"), rows=ROWS, n=60, folds=2)
+
+
+def comparison(method, task="icu_90d", landmark="discharge", win=False, loss=False, in_family=True):
+    return {
+        "landmark": landmark, "task": task, "method": method, "variant": "default",
+        "in_family": in_family, "win": win, "loss": loss,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("comparisons", "bold"),
+    [
+        ([], set()),
+        ([comparison("cm_ae", win=True), comparison("s_only")], set()),
+        (
+            [comparison("cm_ae", win=True), comparison("s_only", win=True)],
+            {("discharge", "icu_90d", "crl_mmnar", "default")},
+        ),
+        ([comparison("cm_ae", win=True)], set()),
+        (
+            [comparison("cm_ae", win=True), comparison("s_only", loss=True)],
+            {("discharge", "icu_90d", "s_only", "default")},
+        ),
+        ([comparison("cm_ae", win=True), comparison("s_only", win=True, in_family=False)], set()),
+    ],
+    ids=["no test", "one not won", "all won", "one not tested", "lost to one", "one outside the family"],
+)
+def test_bold_only_where_the_test_calls_it(small, comparisons, bold):
+    store, plan = small
+    statistics = {"reference": {"method": "crl_mmnar", "variant": "default"}, "comparisons": comparisons}
+    assert bold_places(plan, tidy(store, plan), statistics) == bold
+    assert bold_places(plan, tidy(store, plan), None) == frozenset()
+
+
+def test_bold_goes_to_the_auc_alone(fabricated):
+    store, plan = fabricated
+    places = frozenset({("discharge", "icu_90d", "crl_mmnar", "default")})
+    printed = table(tidy(store, plan), plan, PRINTED, "", places)
+    bold = [(title, column) for title, _, entries in printed.rows for column, e in enumerate(entries) if e.bold]
+    assert bold == [("CRL-MMNAR", 6)]
+    assert plain(printed.rows[0][2][6]).startswith("*0.")
