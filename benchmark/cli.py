@@ -92,7 +92,7 @@ def _parser(verb: str) -> argparse.ArgumentParser:
             "-j", "--jobs", type=int, default=1, metavar="N", help="processes, one thread each (default 1)"
         )
     if verb == "report":
-        parser.add_argument("--format", default="csv,tex", metavar="LIST", help="csv, tex or both (default csv,tex)")
+        parser.add_argument("--format", default="csv,tex", metavar="LIST", help="csv, tex, txt (default csv,tex)")
     if verb in ("list", "status", "data"):
         parser.add_argument("--json", action="store_true", help="one JSON document on standard output, nothing else")
     if verb != "list":
@@ -116,6 +116,7 @@ def _usage_errors() -> tuple[type[Exception], ...]:
     for module, name in (
         ("datasets.cohort", "CohortError"),
         ("results.store", "StoreError"),
+        ("reports.build", "ReportError"),
         ("methods.registry", "UnknownMethod"),
     ):
         if module in sys.modules:

@@ -137,7 +137,7 @@ def prepare_dataset(config: RunConfig, say: Callable[[str], None] | None = None,
         return dataset_registry.prepare(config.dataset["name"], options, Path(config.built), force=force, progress=say)
     except (ValueError, TypeError) as error:
         if embedded:
-            raise UsageError(f"{config.dataset['name']}: {error}") from None
+            raise UsageError(str(error)) from None
         raise
 
 

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from benchmark.errors import UsageError, unknown
-
-NOTES = Console(stderr=True, highlight=False, soft_wrap=True)
-FORMATS = ("csv", "tex")
-PATTERNS_SHOWN = 20
+from benchmark.show import NOTES, show, show_description
 
 
 def list_verb(options: Namespace) -> int:
@@ -55,7 +47,7 @@ def list_verb(options: Namespace) -> int:
     else:
         rows = _experiments()
         columns = ("name", "description")
-    _show(rows, columns, options.json)
+    show(rows, columns, options.json)
     return 0
 
 
@@ -97,12 +89,13 @@ def run_verb(options: Namespace) -> int:
 
 def status_verb(options: Namespace) -> int:
     """How far the newest matching plans are, by method."""
+    from benchmark.stored import chosen_plans
     from results.store import Store, planned_cells
 
     config = _config(options, "status")
     store = Store(config.store)
     rows = []
-    for plan in _plans(store, options, config):
+    for plan in chosen_plans(store, options.experiment, config, options.overrides):
         counts: dict[str, Counter] = {}
         for planned in planned_cells(plan):
             status = (store.record(planned) or {"status": "to do"})["status"]
@@ -110,22 +103,23 @@ def status_verb(options: Namespace) -> int:
         for title, count in counts.items():
             known = {s: count[s] for s in ("done", "failed", "skipped", "to do")}
             rows.append({"dataset": plan["dataset"], "protocol": plan["protocol"], "method": title, **known})
-    _show(rows, ("dataset", "protocol", "method", "done", "failed", "skipped", "to do"), options.json)
+    show(rows, ("dataset", "protocol", "method", "done", "failed", "skipped", "to do"), options.json)
     return 1 if any(row["failed"] for row in rows) else 0
 
 
 def report_verb(options: Namespace) -> int:
     """Tables of the newest matching plans, from the store alone."""
+    from benchmark.stored import chosen_plans
+    from reports.build import FORMATS, build_report, render_text
+    from results.store import Store
+
     formats = tuple(dict.fromkeys(options.format.split(",")))
     for name in formats:
         if name not in FORMATS:
             raise unknown("format", name, FORMATS)
-    from reports.build import build_report, render_text
-    from results.store import Store
-
     config = _config(options, "report")
-    plans = _plans(Store(config.store), options, config)
-    for path in build_report(Path(config.store), options.experiment, Path(config.out), formats, plans):
+    plans = chosen_plans(Store(config.store), options.experiment, config, options.overrides)
+    for path in build_report(Path(config.store), plans, Path(config.out), formats):
         NOTES.print(f"wrote {path}")
     print(render_text(Path(config.store), plans))
     return 0
@@ -155,7 +149,7 @@ def data_verb(options: Namespace) -> int:
         print(json.dumps(described, indent=1))
     else:
         NOTES.print(f"{options.dataset}: {dataset.folder}")
-        _show_description(described, patterns=options.action == "describe")
+        show_description(described, patterns=options.action == "describe")
     return 0
 
 
@@ -179,44 +173,6 @@ def _config(options: Namespace, verb: str) -> Any:
     from benchmark.config import load_config
 
     return load_config(options.experiment, options.overrides)
-
-
-def _plans(store: Any, options: Namespace, config: Any) -> list[dict[str, Any]]:
-    """The newest plan for each dataset and protocol among those that agree with every override given."""
-    wanted = {text.partition("=")[0] for text in options.overrides} - {"store", "out", "built"}
-    checks = {
-        "dataset": lambda plan: plan["dataset"] == config.dataset["name"],
-        "protocol": lambda plan: plan["protocol"] == config.protocol.value,
-        "schedule": lambda plan: plan["schedule"] == config.schedule.name,
-        "folds": lambda plan: plan["folds"] == config.folds,
-        "seeds": lambda plan: plan["seeds"] == config.seeds,
-        "n": lambda plan: plan["settings"]["n"] == config.n,
-        "rectifier": lambda plan: plan["rectifier"] == config.rectifier.value,
-        "landmark": lambda plan: plan["settings"]["landmark"] == config.landmark,
-        "method": lambda plan: plan["settings"]["methods"] == config.methods,
-    }
-    for key in wanted - set(checks):
-        if key.split(".")[0] not in ("method", "dataset"):
-            raise UsageError(f"{key}= does not choose among stored plans; these do: {', '.join(checks)}")
-    newest: dict[tuple[str, str], dict[str, Any]] = {}
-    for plan in store.plans(options.experiment):
-        exact = all(_setting(plan, key) == _setting_of(config, key) for key in wanted if "." in key)
-        if exact and all(checks[key](plan) for key in wanted if key in checks):
-            newest.setdefault((plan["dataset"], plan["protocol"]), plan)
-    if not newest:
-        asked = " ".join([options.experiment, *options.overrides])
-        raise UsageError(f"nothing stored for {asked} in {store.root}: python -m benchmark run {asked}")
-    return [newest[key] for key in sorted(newest)]
-
-
-def _setting(plan: dict[str, Any], key: str) -> Any:
-    group, _, name = key.partition(".")
-    return plan["settings"]["hyper" if group == "method" else "dataset"].get(name)
-
-
-def _setting_of(config: Any, key: str) -> Any:
-    group, _, name = key.partition(".")
-    return (config.hyper if group == "method" else config.dataset).get(name)
 
 
 def _execute(plan: Any, work: list[Any], store: str, jobs: int) -> list[tuple[str, str]]:
@@ -271,7 +227,7 @@ def _verify(name: str, options: dict[str, Any], as_json: bool) -> int:
     from datasets.eicu import verify
 
     rows = verify(raw_root(name, options.get("root")))
-    _show(rows, ("file", "status"), as_json)
+    show(rows, ("file", "status"), as_json)
     wrong = Counter(row["status"] for row in rows)
     NOTES.print(", ".join(f"{count} {status}" for status, count in wrong.items()))
     return 1 if wrong["differs"] else 0
@@ -283,50 +239,3 @@ def _experiments() -> list[dict[str, str]]:
         lines = [line.lstrip("# ") for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
         found.append({"name": path.stem, "description": " ".join(line for line in lines if not line.startswith("@"))})
     return found
-
-
-def _out() -> Console:
-    """Standard output; as wide as it takes where it is no terminal."""
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 240)
-
-
-def _show(rows: Iterable[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
-    rows = list(rows)
-    if as_json:
-        print(json.dumps(rows, indent=1))
-        return
-    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
-    for row in rows:
-        table.add_row(*(str(row[c]) for c in columns))
-    _out().print(table)
-
-
-def _show_description(described: dict[str, Any], patterns: bool) -> None:
-    out = _out()
-    for landmark, part in described.items():
-        out.print(f"\n[bold]{landmark}[/bold]: {part['n']:,} stays")
-        for step in part["flow"]:
-            out.print(f"  {step['n']:>9,}  {step['step']}")
-        for task, t in part["tasks"].items():
-            share = f"{t['positives'] / t['n']:.1%}" if t["n"] else "undefined"
-            out.print(f"  {task}: {t['positives']:,} of {t['n']:,} ({share})")
-        out.print("  observed: " + ", ".join(f"{name} {share:.1%}" for name, share in part["modalities"].items()))
-        if patterns:
-            table = Table(box=None, header_style="bold", pad_edge=False)
-            for column in ("pattern", "n", *part["tasks"]):
-                table.add_column(column, no_wrap=True)
-            for row in part["patterns"][:PATTERNS_SHOWN]:
-                name = _short(row["pattern"], list(part["modalities"]))
-                table.add_row(name, str(row["n"]), *(str(row["positives"][t]) for t in part["tasks"]))
-            out.print(table)
-            rest = part["patterns"][PATTERNS_SHOWN:]
-            if rest:
-                out.print(f"({len(rest)} rarer patterns, {sum(row['n'] for row in rest)} stays; --json has them all)")
-
-
-def _short(pattern: str, modalities: list[str]) -> str:
-    """A pattern by what it lacks, where that is shorter to say."""
-    lacks = [name for name in modalities if name not in pattern.split("+")]
-    if len(modalities) <= 4 or len(lacks) > len(modalities) // 2:
-        return pattern
-    return f"all but {', '.join(lacks)}" if lacks else "all"

@@ -41,34 +41,29 @@ class Report:
 
 
 def build_report(
-    store_root: Path,
-    experiment: str,
-    out: Path,
-    formats: Sequence[str] = ("csv", "tex"),
-    select: dict[str, Any] | None = None,
+    store_root: Path, plans: Sequence[dict[str, Any]], out: Path, formats: Sequence[str] = ("csv", "tex")
 ) -> list[Path]:
-    """Write an experiment's report to ``out`` and return the files, in the order written.
+    """Write the report of some plans of one experiment to ``out`` and return the files, in the order written.
 
-    Of the stored plans that match, the newest of each (dataset, protocol) makes a table. ``csv``: ``<experiment>.csv`` (tidy, one row a
-    number, full precision), ``<experiment>_intervals.csv``, ``<experiment>_comparisons.csv`` and, where the paper has such a table,
-    ``<experiment>_published.csv``; ``tex``: a complete document; ``txt``: the tables as text.
+    Each plan makes a table. ``csv``: ``<experiment>.csv`` (tidy, one row a number, full precision), ``<experiment>_intervals.csv``,
+    ``<experiment>_comparisons.csv`` and, where the paper has such a table, ``<experiment>_published.csv``; ``tex``: a complete document;
+    ``txt``: the tables as text.
 
     Args:
         store_root: the store's folder.
-        experiment: the experiment's name.
+        plans: as ``Store.plans`` gives them, at least one.
         out: made if missing.
         formats: of FORMATS.
-        select: fields a plan must equal, e.g. ``{"dataset": "eicu-demo"}``; or the plans themselves, already chosen.
 
     Raises:
-        ReportError: no plan matches, a format or a field of ``select`` is unknown, or ``out`` cannot be written.
+        ReportError: a format is unknown, or ``out`` cannot be written.
         StoreError: a stored file is broken.
     """
     unknown = [f for f in formats if f not in FORMATS]
     if unknown:
         raise ReportError(f"format {unknown[0]!r} is none of {', '.join(FORMATS)}")
-    chosen = select_plans(store_root, experiment, select) if select is None or isinstance(select, dict) else select
-    report = assemble(store_root, chosen)
+    experiment = plans[0]["experiment"]
+    report = assemble(store_root, plans)
     texts: dict[str, str] = {}
     if "csv" in formats:
         frames = {"": report.numbers, "_intervals": report.intervals, "_comparisons": report.comparisons}
@@ -107,24 +102,6 @@ def assemble(store_root: Path, plans: Sequence[dict[str, Any]]) -> Report:
         intervals.append(_derived(plan, statistics, "intervals", INTERVALS))
         comparisons.append(_derived(plan, statistics, "comparisons", COMPARISONS))
     return Report(*(_stack(f) for f in (numbers, intervals, comparisons)), tuple(tables))
-
-
-def select_plans(store_root: Path, experiment: str, select: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-    """The newest matching plan of each (dataset, protocol), sorted by these two; arguments and errors as in ``build_report``."""
-    plans = Store(store_root).plans(experiment)
-    select = select or {}
-    known = sorted({k for p in plans for k, v in p.items() if not isinstance(v, dict | list)})
-    unknown = [field for field in select if plans and field not in known]
-    if unknown:
-        raise ReportError(f"plans have no field {unknown[0]!r}: select by {', '.join(known)}")
-    matching = [p for p in plans if all(str(p.get(k)) == str(v) for k, v in select.items())]
-    if not matching:
-        having = f" with {', '.join(f'{k}={v}' for k, v in select.items())}" if select else ""
-        raise ReportError(
-            f"no plan of experiment {experiment!r}{having} in {store_root}: run it first, or choose another store=DIR"
-        )
-    newest = {(p["dataset"], p["protocol"]): p for p in reversed(matching)}
-    return [newest[key] for key in sorted(newest)]
 
 
 def _derived(plan: dict[str, Any], statistics: dict[str, Any] | None, name: str, columns: list[str]) -> pd.DataFrame:

@@ -39,6 +39,10 @@ class Entry:
     bold: bool
 
 
+NOT_PLANNED = Entry(None, None, "–", "", False)
+"""Nothing to compute: the row does not speak of this task."""
+
+
 @dataclass(frozen=True)
 class Table:
     """A table ready to be printed: ``columns`` (task heading, metric heading); ``rows`` (title, known, entries); plain text."""
@@ -79,7 +83,10 @@ def table(
         entries = []
         for landmark, task in places:
             for metric in metrics:
-                cell = cells[landmark, task, metric]
+                cell = cells.get((landmark, task, metric))
+                if cell is None:
+                    entries.append(NOT_PLANNED)
+                    continue
                 entries.append(_entry(cell, spread, metric == "auc" and (landmark, task, method, variant) in bold))
                 if cell["note"]:
                     what = f"{task_title(task)}, {METRICS[metric]}" if _of_metric(cell) else landmark

@@ -21,7 +21,7 @@ EMPTY = {"mean": np.nan, "sd_seeds": np.nan, "sd_folds": np.nan, "folds": 0, "se
 
 
 def tidy(store: Store, plan: dict[str, Any]) -> pd.DataFrame:
-    """All numbers of a plan, in print order.
+    """All numbers of a plan, in print order; none where a row has no cell planned at a landmark (APACHE knows no readmission).
 
     Columns: COLUMNS, then for the tables ``title``, ``known``, ``stage``, ``by_fold`` (fold -> mean over seeds, n, positives) and ``note``
     (why a number is missing or rests on fewer cells); only COLUMNS go to the CSV. ``status``: ``done``, ``partial`` (some cells missing,
@@ -34,6 +34,8 @@ def tidy(store: Store, plan: dict[str, Any]) -> pd.DataFrame:
     numbers = []
     for row in rows:
         for landmark, facts in plan["landmarks"].items():
+            if not any(p.cell.landmark == landmark for p in row.cells):
+                continue
             values = _values(row, landmark, records)
             status, note, expected = _state(row, landmark, records)
             for task in facts["tasks"]:
@@ -94,17 +96,17 @@ def _state(row: Row, landmark: str, records: dict[str, Any]) -> tuple[str, str, 
     states = ["missing" if records[p.key] is None else records[p.key]["status"] for p in cells]
     count = {s: states.count(s) for s in ("done", "failed", "skipped", "missing") if s in states}
     reasons = dict.fromkeys(records[p.key]["reason"] for p in cells if records[p.key] and records[p.key].get("reason"))
-    lost = ", ".join(f"{k} {s}" for s, k in count.items() if s != "done") or "no cell is planned"
+    lost = ", ".join(f"{k} {s}" for s, k in count.items() if s != "done")
     because = f": {'; '.join(reasons)}" if reasons else ""
     done = count.get("done", 0)
-    if cells and done == len(cells):
+    if done == len(cells):
         return "done", "", len(cells)
     if done:
         seeds = len({p.cell.seed for p in cells})
         unit = "folds" if seeds == 1 else f"cells (folds x {seeds} seeds)"
         return "partial", f"{done} of {len(cells)} {unit} ({lost}{because})", len(cells)
     status = next((s for s in ("failed", "skipped") if s in count), "missing")
-    return status, f"{lost} of {len(cells)} cells{because}" if cells else lost, len(cells)
+    return status, f"{lost} of {len(cells)} cells{because}", len(cells)
 
 
 def _number(values: pd.DataFrame, status: str, note: str, expected: int) -> dict[str, Any]:

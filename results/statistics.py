@@ -70,13 +70,14 @@ def derive(store: Store, plan: dict[str, Any], resamples: int | None = None) -> 
     comparisons: list[dict[str, Any]] = []
     for landmark, facts in plan["landmarks"].items():
         values, sizes = _landmark(store, rows, done, landmark, facts, resamples)
+        here = [(i, row) for i, row in enumerate(rows) if any(p.cell.landmark == landmark for p in row.cells)]
         for task in facts["tasks"]:
             where = {"landmark": landmark, "task": task}
-            for i, row in enumerate(rows):
+            for i, row in here:
                 intervals += [_interval(row, values.get((i, task), {}), where, metric) for metric in METRICS]
             if reference is not None:
                 own = values.get((rows.index(reference), task), {})
-                for i, row in enumerate(rows):
+                for i, row in here:
                     if row is not reference:
                         other = values.get((i, task), {})
                         comparisons += [_comparison(own, row, other, sizes, where, metric) for metric in METRICS]

@@ -3,7 +3,7 @@ import re
 import pandas as pd
 import pytest
 
-from reports.build import COMPARISONS, INTERVALS, ReportError, build_report, render_text, select_plans
+from reports.build import COMPARISONS, INTERVALS, ReportError, build_report, render_text
 from reports.published import LABEL
 from reports.tidy import COLUMNS, tidy
 from results.statistics import derive
@@ -12,9 +12,9 @@ from tests.stores import ROWS, fabricate
 
 @pytest.fixture(scope="module")
 def files(fabricated, tmp_path_factory):
-    store, _ = fabricated
+    store, plan = fabricated
     out = tmp_path_factory.mktemp("out") / "new"
-    return {p.name: p for p in build_report(store.root, "table1", out, ("csv", "tex", "txt"))}
+    return {p.name: p for p in build_report(store.root, [plan], out, ("csv", "tex", "txt"))}
 
 
 def test_files(files):
@@ -69,25 +69,29 @@ def test_text_is_what_the_terminal_gets(files, fabricated):
     assert render_text(store.root, [plan]) == files["table1.txt"].read_text()
 
 
-def test_newest_plan_of_each_dataset_and_protocol(tmp_path):
+def test_each_plan_has_its_table(tmp_path):
     options = {"rows": ROWS[1:2], "n": 40, "folds": 2}
-    for day, dataset in ((1, "embedded-mimic"), (3, "embedded-mimic"), (2, "eicu-demo")):
-        fabricate(tmp_path, **options, dataset=dataset, written=f"2026-01-0{day}T00:00:00", draw=day)
-    assert [(p["dataset"], p["written"][:10]) for p in select_plans(tmp_path, "table1")] == [
-        ("eicu-demo", "2026-01-02"), ("embedded-mimic", "2026-01-03"),
-    ]  # fmt: skip
-    back = pd.read_csv(build_report(tmp_path, "table1", tmp_path / "out", ("csv",), {"dataset": "eicu-demo"})[0])
-    assert set(back["dataset"]) == {"eicu-demo"}
-    tex = build_report(tmp_path, "table1", tmp_path / "out", ("tex",))[0].read_text()
-    measured = tex.split(LABEL)[0]
+    plans = [fabricate(tmp_path, **options, dataset=name)[1] for name in ("embedded-mimic", "eicu-demo")]
+    csv, *_, tex = build_report(tmp_path, plans, tmp_path / "out")
+    assert set(pd.read_csv(csv)["dataset"]) == {"eicu-demo", "embedded-mimic"}
+    measured = tex.read_text().split(LABEL)[0]
     assert len(re.findall(r"\\begin\{tabular\}", measured)) == 2
-    given = build_report(tmp_path, "table1", tmp_path / "out", ("csv",), select_plans(tmp_path, "table1", {"n": 40}))
-    assert set(pd.read_csv(given[0])["dataset"]) == {"eicu-demo", "embedded-mimic"}
+
+
+def test_a_row_that_does_not_speak_of_a_task_is_a_dash_and_no_missing_cell(tmp_path):
+    store, plan = fabricate(tmp_path, rows=ROWS[1:], n=40, folds=2)
+    plan["cells"] = [
+        c for c in plan["cells"] if (c["cell"]["method"], c["cell"]["landmark"]) != ("ceiling", "discharge")
+    ]
+    frame = tidy(store, plan)
+    assert set(frame[frame["method"] == "ceiling"]["landmark"]) == {"icu_24h"}
+    line = next(line for line in render_text(store.root, [plan]).splitlines() if line.startswith("ceiling"))
+    assert line.split()[-6:] == ["–"] * 6
 
 
 def test_other_experiments_have_no_published_file(tmp_path):
-    fabricate(tmp_path, experiment="smoke", rows=ROWS[1:2], n=40, folds=2)
-    names = [p.name for p in build_report(tmp_path, "smoke", tmp_path / "out")]
+    _, plan = fabricate(tmp_path, experiment="smoke", rows=ROWS[1:2], n=40, folds=2)
+    names = [p.name for p in build_report(tmp_path, [plan], tmp_path / "out")]
     assert names == ["smoke.csv", "smoke_intervals.csv", "smoke_comparisons.csv", "smoke.tex"]
     assert LABEL not in (tmp_path / "out" / "smoke.tex").read_text()
     # no statistics were stored: the files say so by having no row
@@ -101,30 +105,20 @@ def test_a_called_win_is_bold_in_print(tmp_path):
     )
     store, plan = fabricate(tmp_path, rows=rows, n=400, landmarks={"icu_24h": ("mortality_inhosp",)})
     store.write_statistics(plan["name"], derive(store, plan, resamples=20))
-    tex = build_report(tmp_path, "table1", tmp_path / "out", ("tex",))[0].read_text()
+    tex = build_report(tmp_path, [plan], tmp_path / "out", ("tex",))[0].read_text()
     assert re.search(r"CRL-MMNAR & \\textbf\{0\.\d{3}\}", tex)
     assert tex.count(r"\textbf{0.") == 1
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"experiment": "table9"}, "no plan of experiment 'table9' in .*: run it first"),
-        ({"select": {"dataset": "mimic-iv"}}, "no plan of experiment 'table1' with dataset=mimic-iv"),
-        ({"select": {"data": "x"}}, "plans have no field 'data': select by clean, commit, dataset"),
-        ({"formats": ("csv", "docx")}, "format 'docx' is none of csv, tex, txt"),
-    ],
-)
-def test_wrong_requests_are_one_line(fabricated, tmp_path, arguments, message):
-    store, _ = fabricated
-    with pytest.raises(ReportError, match=message) as error:
-        build_report(**{"store_root": store.root, "experiment": "table1", "out": tmp_path} | arguments)
-    assert "\n" not in str(error.value)
+def test_an_unknown_format_is_one_line_and_writes_nothing(fabricated, tmp_path):
+    store, plan = fabricated
+    with pytest.raises(ReportError, match="format 'docx' is none of csv, tex, txt"):
+        build_report(store.root, [plan], tmp_path, ("csv", "docx"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unwritable_place_is_one_line(fabricated, tmp_path):
-    store, _ = fabricated
+    store, plan = fabricated
     (tmp_path / "out").write_text("a file, not a folder")
     with pytest.raises(ReportError, match=r"cannot write .*; choose another out=DIR"):
-        build_report(store.root, "table1", tmp_path / "out")
+        build_report(store.root, [plan], tmp_path / "out")

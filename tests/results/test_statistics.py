@@ -1,5 +1,4 @@
 import json
-import time
 
 import numpy as np
 import pandas as pd
@@ -188,16 +187,6 @@ def test_a_plan_of_which_nothing_is_done(tmp_path):
     statistics = derive(store, plan)
     assert {e["reason"] for e in statistics["intervals"]} == {"no fold is done"}
     assert statistics["family"]["size"] == 0
-
-
-def test_a_thousand_resamples_take_seconds(tmp_path):
-    rows = [("crl_mmnar", "default", "off", "r", "method", 1.0)] + [
-        (f"m{i}", "default", "off", "m", "method", 0.5) for i in range(8)
-    ]
-    store, plan = fabricate(tmp_path, rows=rows, n=1000)
-    started = time.perf_counter()
-    derive(store, plan, resamples=1000)
-    assert time.perf_counter() - started < 30
 
 
 class Memory:

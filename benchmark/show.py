@@ -1,0 +1,63 @@
+"""What a command prints: tables on standard output, one JSON document where asked, notes on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+NOTES = Console(stderr=True, highlight=False, soft_wrap=True)
+PATTERNS_SHOWN = 20
+
+
+def _out() -> Console:
+    """Standard output; as wide as it takes where it is no terminal."""
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 240)
+
+
+def show(rows: Iterable[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
+    """Print ``rows`` as a table of ``columns``, or whole as one JSON document."""
+    rows = list(rows)
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*(str(row[c]) for c in columns))
+    _out().print(table)
+
+
+def show_description(described: dict[str, Any], patterns: bool) -> None:
+    """Print a described dataset, by landmark: flow, outcomes, observed shares and, if asked for, the most frequent patterns."""
+    out = _out()
+    for landmark, part in described.items():
+        out.print(f"\n[bold]{landmark}[/bold]: {part['n']:,} stays")
+        for step in part["flow"]:
+            out.print(f"  {step['n']:>9,}  {step['step']}")
+        for task, t in part["tasks"].items():
+            share = f"{t['positives'] / t['n']:.1%}" if t["n"] else "undefined"
+            out.print(f"  {task}: {t['positives']:,} of {t['n']:,} ({share})")
+        out.print("  observed: " + ", ".join(f"{name} {share:.1%}" for name, share in part["modalities"].items()))
+        if patterns:
+            table = Table(box=None, header_style="bold", pad_edge=False)
+            for column in ("pattern", "n", *part["tasks"]):
+                table.add_column(column, no_wrap=True)
+            for row in part["patterns"][:PATTERNS_SHOWN]:
+                name = _short(row["pattern"], list(part["modalities"]))
+                table.add_row(name, str(row["n"]), *(str(row["positives"][t]) for t in part["tasks"]))
+            out.print(table)
+            rest = part["patterns"][PATTERNS_SHOWN:]
+            if rest:
+                out.print(f"({len(rest)} rarer patterns, {sum(row['n'] for row in rest)} stays; --json has them all)")
+
+
+def _short(pattern: str, modalities: list[str]) -> str:
+    """A pattern by what it lacks, where that is shorter to say."""
+    lacks = [name for name in modalities if name not in pattern.split("+")]
+    if len(modalities) <= 4 or len(lacks) > len(modalities) // 2:
+        return pattern
+    return f"all but {', '.join(lacks)}" if lacks else "all"

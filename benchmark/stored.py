@@ -1,0 +1,54 @@
+"""Which of the stored plans a command speaks of: the newest of each dataset and protocol that agrees with the overrides given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmark.config import RunConfig
+from benchmark.errors import UsageError
+from results.store import Store
+
+PLACES = {"store", "out", "built"}
+CHOOSING = {
+    "dataset": lambda plan, config: plan["dataset"] == config.dataset["name"],
+    "protocol": lambda plan, config: plan["protocol"] == config.protocol.value,
+    "schedule": lambda plan, config: plan["schedule"] == config.schedule.name,
+    "folds": lambda plan, config: plan["folds"] == config.folds,
+    "seeds": lambda plan, config: plan["seeds"] == config.seeds,
+    "n": lambda plan, config: plan["settings"]["n"] == config.n,
+    "rectifier": lambda plan, config: plan["rectifier"] == config.rectifier.value,
+    "landmark": lambda plan, config: plan["settings"]["landmark"] == config.landmark,
+    "method": lambda plan, config: plan["settings"]["methods"] == config.methods,
+}
+
+
+def chosen_plans(store: Store, experiment: str, config: RunConfig, overrides: list[str]) -> list[dict[str, Any]]:
+    """The plans, by dataset and protocol; ``overrides`` are those of the command line, ``config`` is what they compose.
+
+    Raises:
+        UsageError: an override that does not choose among plans, or no plan that agrees.
+    """
+    keys = {text.partition("=")[0] for text in overrides} - PLACES
+    for key in sorted(keys):
+        if key not in CHOOSING and key.split(".")[0] not in ("method", "dataset"):
+            raise UsageError(f"{key}= does not choose among stored plans; these do: {', '.join(CHOOSING)}")
+    newest: dict[tuple[str, str], dict[str, Any]] = {}
+    for plan in store.plans(experiment):
+        if all(_agrees(key, plan, config) for key in keys):
+            newest.setdefault((plan["dataset"], plan["protocol"]), plan)
+    if not newest:
+        asked = " ".join([experiment, *overrides])
+        raise UsageError(f"nothing stored for {asked} in {store.root}: python -m benchmark run {asked}")
+    return [newest[key] for key in sorted(newest)]
+
+
+def _agrees(key: str, plan: dict[str, Any], config: RunConfig) -> bool:
+    if key in CHOOSING:
+        return CHOOSING[key](plan, config)
+    group, _, name = key.partition(".")
+    stored, asked = (
+        (plan["settings"]["hyper"], config.hyper)
+        if group == "method"
+        else (plan["settings"]["dataset"], config.dataset)
+    )
+    return stored.get(name) == asked.get(name)
