@@ -38,6 +38,7 @@ Adaptations (the paper is silent, or its symbol is lost in the text available; s
 - Dec_m: Lin(D->2D) ReLU [.1] Lin(2D->D). tau = .1, lambda_rec = 1, lambda_con = .15.
 - Focal loss with gamma 2, no class weight. alpha_t: 1.2 readmission, 1.0 ICU, 1.5 mortality; ``icu_readmission`` (eICU) counts as the
   readmission column, whose place it takes; any other task 1.0. Tasks whose name begins with mortality have the larger head.
+- The log odds of each task's training base rate are added to its logits, as in all torch methods (``methods/training.py``).
 - A stay with no modality observed has a learned constant as h. Learning rate 2e-4, constant, as the paper names; batch 32, at most 100
   epochs, patience 30, selection by mean validation AUC.
 """

@@ -1,4 +1,4 @@
-"""The network of the plain neural baselines: a multilayer perceptron on modalities laid side by side."""
+"""The network of the plain neural baselines: a multilayer perceptron on modalities laid side by side, trained by ``training.py``."""
 
 from __future__ import annotations
 

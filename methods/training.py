@@ -4,6 +4,9 @@ A method states its module (``build``), and perhaps more inputs, task weights or
 by index from tensors that already lie on the device, focal or cross-entropy loss under label masks, gradient clipping, mixed
 precision on a GPU, early stopping on the validation part, best weights restored. Nothing in the loop waits for the device but the
 validation at the end of an epoch.
+
+The log odds of the training base rate are added to the logits, so that an untrained network predicts the base rate (the prior
+initialisation of Lin et al. 2017): a run that stops early is then not punished by the Brier score for what it had no time to unlearn.
 """
 
 from __future__ import annotations
@@ -128,7 +131,7 @@ class TorchMethod(Method):
         self.preprocessor = Preprocessor().fit(train)
         with _seeded(self.seed, self.device):
             self.prepare(train, valid)
-            self.module = self.build(self.preprocessor.widths, self.tasks).to(self.device)
+            self._place_module()
             torch.manual_seed(self.seed)
             if self.learnable.any() and len(train):
                 self._train(train, valid)
@@ -176,10 +179,15 @@ class TorchMethod(Method):
         self.learnable, self.base_rate = state["learnable"], state["base_rate"]
         self.preprocessor = Preprocessor().load_state(part("preprocessor."))
         with _seeded(self.seed, self.device):
-            self.module = self.build(self.preprocessor.widths, self.tasks).to(self.device)
+            self._place_module()
         self.module.load_state_dict({k: torch.as_tensor(v) for k, v in part("module.").items()})
         self.module.eval()
         return self
+
+    def _place_module(self) -> None:
+        self.module = self.build(self.preprocessor.widths, self.tasks).to(self.device)
+        odds = np.log(self.base_rate) - np.log1p(-self.base_rate)
+        self.offset = torch.tensor(odds, dtype=torch.float32, device=self.device)
 
     def _batch(self, cohort: Cohort, outcomes: bool = False) -> Batch:
         def place(a: np.ndarray) -> Tensor:
@@ -197,7 +205,7 @@ class TorchMethod(Method):
     def _probability(self, batch: Batch) -> np.ndarray:
         if not self.learnable.any():
             return np.tile(self.base_rate, (len(batch.observed), 1))
-        logits = self.evaluate(lambda b: self.module(b).logits, batch).astype(np.float64)
+        logits = self.evaluate(lambda b: self.module(b).logits.float() + self.offset, batch).astype(np.float64)
         p = 1.0 / (1.0 + np.exp(-np.clip(logits, -700, 700)))
         return np.where(self.learnable, p, self.base_rate)
 
@@ -248,7 +256,8 @@ class TorchMethod(Method):
         optimiser.zero_grad(set_to_none=True)
         with precision():
             output = self.module(batch)
-        supervised = supervised_loss(output.logits, batch.labels, batch.label_mask, weights, self.config.gamma)
+        logits = output.logits.float() + self.offset
+        supervised = supervised_loss(logits, batch.labels, batch.label_mask, weights, self.config.gamma)
         loss = supervised + sum(output.losses.values())
         if scaler is None:
             loss.backward()

@@ -124,6 +124,25 @@ def test_a_task_with_one_class_is_its_base_rate_and_out_of_the_loss(parts):
     )
 
 
+class Silent(Simple):
+    """A network that says nothing."""
+
+    def build(self, widths, tasks):
+        net = super().build(widths, tasks)
+        for p in net.parameters():
+            nn.init.zeros_(p)
+        return net
+
+
+def test_an_untrained_network_predicts_the_training_base_rate(parts):
+    train, valid, test = parts
+    method = Silent(replace(Config(), max_epochs=0), seed=0).fit(train, valid)
+    expected = np.tile(base_rate(train.outcomes), (len(test), 1))
+    np.testing.assert_allclose(method.predict_proba(test), expected, atol=1e-6)
+    again = Silent(Config(), seed=0).load_state(method.state())
+    np.testing.assert_array_equal(again.predict_proba(test), method.predict_proba(test))
+
+
 def test_state_round_trip_without_pickle(parts, tmp_path):
     train, valid, test = parts
     method = Simple().fit(train, valid)
