@@ -1,0 +1,9 @@
+"""eICU-CRD: cohorts from the raw tables of the full release (2.0) or of its open demo.
+
+Cite: Pollard et al. (2018), The eICU Collaborative Research Database, Scientific Data 5:180178.
+"""
+
+from datasets.eicu.build import LANDMARKS, BuiltLandmark, build
+from datasets.eicu.verify import verify
+
+__all__ = ["LANDMARKS", "BuiltLandmark", "build", "verify"]

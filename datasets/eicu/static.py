@@ -1,0 +1,205 @@
+"""Inputs with one row a stay and no clock: admission fields of ``patient``, ``hospital``, and the three APACHE tables.
+
+Admission fields are known when the stay begins. The APACHE tables have no clock: they hold the worst values of the
+first 24 hours in the unit (the APACHE day; of the unit stay, where it is shorter) and the scores made of them. They count
+as known at 24 hours and at unit discharge; that is a decision, since nothing in the data can confirm it. Of them, only the
+columns listed in ``vocabulary`` are read. Left out, because they are outcomes, are set after the first day, or nothing says
+when they are set:
+
+- ``patient``: everything named discharge or status (``dischargeweight``, ``hospitaldischargeyear``, ...), ``wardid``
+  and ``apacheadmissiondx`` (it has no clock; ``admissionDx``, which has one, gives the same);
+- ``apachePredVar``: ``diedinhospital`` (the label), ``dischargelocation``, ``visitnumber``, ``var03hspxlos``,
+  ``activetx``, ``saps3*``, ``sicuday``, ``graftcount``, ``ejectfx``, ``amilocation``, ``ima``, ``midur``,
+  ``admitsource`` and ``admitdiagnosis`` (repeat ``patient`` and ``admissionDx``), the constants, and ``day1*`` and
+  other columns that repeat ``apacheApsVar``;
+- ``apachePatientResult``: ``predicted*`` (``apache_iva`` is a comparison row, never an input), ``actual*``,
+  ``unabridged*``, ``predventdays``, ``preopmi``, ``preopcardiaccath``, ``ptcawithin24h`` and the physician's
+  speciality.
+
+A value outside its bounds, -1 among them, is missing. Categories are one column a word of a fixed vocabulary plus one
+for any other word, all NaN where the field is empty.
+"""
+
+from __future__ import annotations
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from datasets.cohort import CohortError
+from datasets.eicu import vocabulary as words
+from datasets.eicu.tables import Release, identifier, number, text
+
+PATIENT_READS = (
+    "patientunitstayid", "hospitalid", "age", "gender", "ethnicity", "admissionheight", "admissionweight", "hospitaladmitoffset",
+    "hospitaladmitsource", "unitadmitsource", "unitadmittime24", "unittype", "unitstaytype", "unitvisitnumber",
+)  # fmt: skip
+HOSPITAL_READS = ("hospitalid", "numbedscategory", "teachingstatus", "region")
+APACHE_VERSION = "IVa"
+HEIGHT_CM, WEIGHT_KG, BMI = (100, 230), (20, 400), (10, 100)
+LONGEST_PRIOR_HOURS = 365 * 24
+
+Block = tuple[list[str], np.ndarray]
+
+
+def check(release: Release) -> None:
+    """Raise a CohortError where a table or column read here is missing; nothing but first lines is read."""
+    for table, reads in _reads().items():
+        release.scan(table, reads)
+
+
+def _reads() -> dict[str, tuple[str, ...]]:
+    return {
+        "patient": PATIENT_READS,
+        "hospital": HOSPITAL_READS,
+        "apacheApsVar": ("patientunitstayid", *words.APACHE_APS),
+        "apachePredVar": ("patientunitstayid", *words.APACHE_PRED),
+        "apachePatientResult": (
+            "patientunitstayid",
+            "apacheversion",
+            *words.APACHE_SCORES,
+            "predictedhospitalmortality",
+        ),
+    }
+
+
+def read_static(con: duckdb.DuckDBPyConnection, release: Release, stays: np.ndarray) -> pd.DataFrame:
+    """One row for each of ``stays`` (int64 [N], in this order) with the admission and APACHE fields, raw but typed.
+
+    Raises:
+        CohortError: where a table or column is missing or damaged, or an APACHE table or ``hospital`` has two rows
+        where one is due.
+    """
+    con.register("wanted", pd.DataFrame({"stay": stays}))
+    patient = _read(
+        con,
+        release,
+        "patient",
+        f"""{identifier("patientunitstayid")} AS stay, {identifier("hospitalid")} AS hospital,
+        CASE WHEN replace({text("age")}, ' ', '') = '>89' THEN 90 ELSE {number("age")} END AS years, {text("gender")} AS gender,
+        {text("ethnicity")} AS ethnicity, {number("admissionheight")} AS height, {number("admissionweight")} AS weight,
+        {number("hospitaladmitoffset")} AS hospital_start, {text("hospitaladmitsource")} AS hospital_source,
+        {text("unitadmitsource")} AS unit_source, {number("split_part(unitadmittime24, ':', 1)")} AS unit_hour,
+        {text("unittype")} AS unit_type, {text("unitstaytype")} AS stay_type, {number("unitvisitnumber")} AS visit""",
+    )
+    hospital = _read(
+        con,
+        release,
+        "hospital",
+        f"""{identifier("hospitalid")} AS hospital, {text("numbedscategory")} AS beds, {text("teachingstatus")} AS teaching,
+        {text("region")} AS region""",
+        key="hospital",
+    )
+    frame = patient.merge(hospital, on="hospital", how="left")
+    for table, columns, where in (
+        ("apacheApsVar", words.APACHE_APS, "true"),
+        ("apachePredVar", words.APACHE_PRED, "true"),
+        ("apachePatientResult", words.APACHE_SCORES, f"{text('apacheversion')} = '{APACHE_VERSION}'"),
+    ):
+        selected = ", ".join(f"{number(c)} AS {table}_{c}" for c in columns)
+        rows = _read(con, release, table, f"{identifier('patientunitstayid')} AS stay, {selected}", where)
+        frame = frame.merge(rows, on="stay", how="left")
+    return frame.set_index("stay").loc[stays].reset_index()
+
+
+def apache_prediction(con: duckdb.DuckDBPyConnection, release: Release, stays: np.ndarray) -> np.ndarray:
+    """APACHE IVa's own probability of death in hospital for each stay, float64 [N]; NaN where it is empty or -1."""
+    con.register("wanted", pd.DataFrame({"stay": stays}))
+    selected = f"{identifier('patientunitstayid')} AS stay, {number('predictedhospitalmortality')} AS p"
+    rows = _read(con, release, "apachePatientResult", selected, f"{text('apacheversion')} = '{APACHE_VERSION}'")
+    p = rows.set_index("stay").p.reindex(stays).to_numpy(dtype=np.float64)
+    return np.where((p >= 0) & (p <= 1), p, np.nan)
+
+
+def demographics(frame: pd.DataFrame) -> Block:
+    """Age, sex, height, weight, body-mass index, ethnicity: names and float32 [N, d]."""
+    height, weight = _within(frame.height, HEIGHT_CM), _within(frame.weight, WEIGHT_KG)
+    sex = np.where(frame.gender == "Male", 1.0, np.where(frame.gender == "Female", 0.0, np.nan))
+    numbers = {
+        "age": frame.years.to_numpy(dtype=float),
+        "male": sex,
+        "height": height,
+        "weight": weight,
+        "bmi": _within(weight / (height / 100) ** 2, BMI),
+    }
+    return join(_columns(numbers), one_hot("ethnicity", frame.ethnicity, words.ETHNICITIES))
+
+
+def admission(frame: pd.DataFrame) -> Block:
+    """How and where the unit stay began, and the hospital: names and float32 [N, d]."""
+    beds = frame.beds.map({name: i for i, name in enumerate(words.BED_CATEGORIES)})
+    teaching = frame.teaching.str.lower().map({"t": 1.0, "f": 0.0, "true": 1.0, "false": 0.0})
+    numbers = {
+        "hours_in_hospital_before": _within(0 - frame.hospital_start / 60, (0, LONGEST_PRIOR_HOURS)),
+        "unit_admission_hour": _within(frame.unit_hour, (0, 23)),
+        "unit_visit_number": _within(frame.visit, (1, 50)),
+        "hospital_beds_category": beds.to_numpy(dtype=float),
+        "teaching_hospital": teaching.to_numpy(dtype=float),
+    }
+    return join(
+        _columns(numbers),
+        one_hot("unit_type", frame.unit_type, words.UNIT_TYPES),
+        one_hot("unit_stay_type", frame.stay_type, words.UNIT_STAY_TYPES),
+        one_hot("unit_source", frame.unit_source, words.ADMIT_SOURCES),
+        one_hot("hospital_source", frame.hospital_source, words.ADMIT_SOURCES),
+        one_hot("region", frame.region, words.REGIONS),
+    )
+
+
+def apache(frame: pd.DataFrame) -> Block:
+    """First-day APACHE variables and scores: names and float32 [N, d]."""
+    tables = {
+        "apacheApsVar": words.APACHE_APS,
+        "apachePredVar": words.APACHE_PRED,
+        "apachePatientResult": words.APACHE_SCORES,
+    }
+    prefix = {"apacheApsVar": "aps", "apachePredVar": "pred", "apachePatientResult": "score"}
+    return _columns(
+        {
+            f"{prefix[table]}_{column}": _within(frame[f"{table}_{column}"], bounds)
+            for table, columns in tables.items()
+            for column, bounds in columns.items()
+        }
+    )
+
+
+def one_hot(name: str, values: pd.Series, vocabulary: tuple[str, ...]) -> Block:
+    """One column a word of ``vocabulary`` plus one for any other word; NaN where the field is empty."""
+    codes = values.map({word: i for i, word in enumerate(vocabulary)}).fillna(len(vocabulary)).to_numpy(dtype=np.int64)
+    table = np.eye(len(vocabulary) + 1, dtype=np.float32)[codes]
+    table[values.isna().to_numpy()] = np.nan
+    return [f"{name}={word}" for word in (*vocabulary, "another")], table
+
+
+def _read(
+    con: duckdb.DuckDBPyConnection,
+    release: Release,
+    table: str,
+    selected: str,
+    where: str = "true",
+    key: str = "stay",
+) -> pd.DataFrame:
+    rows = release.scan(table, _reads()[table])
+    wanted = "WHERE stay IN (SELECT stay FROM wanted)" if key == "stay" else f"WHERE {key} IS NOT NULL"
+    with release.reading(table):
+        frame = con.execute(f"SELECT * FROM (SELECT {selected} FROM {rows} WHERE {where}) {wanted}").df()
+    twice = frame.loc[frame[key].duplicated(), key]
+    if len(twice):
+        column = "patientunitstayid" if key == "stay" else "hospitalid"
+        raise CohortError(f"table {table}: {column} {int(twice.min())} stands twice; one row is expected")
+    return frame
+
+
+def _within(values: pd.Series | np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
+    values = np.asarray(values, dtype=float)
+    with np.errstate(invalid="ignore"):
+        return np.where((values >= bounds[0]) & (values <= bounds[1]), values, np.nan)
+
+
+def _columns(columns: dict[str, np.ndarray]) -> Block:
+    return list(columns), np.stack(list(columns.values()), axis=1).astype(np.float32)
+
+
+def join(*blocks: Block) -> Block:
+    """The columns of several blocks side by side."""
+    return [name for names, _ in blocks for name in names], np.concatenate([values for _, values in blocks], axis=1)

@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from datasets.eicu import build, static
+from datasets.eicu.features import MODALITIES, allow_list, balances, shock_indices
+from datasets.eicu.sources import LONG, VITALS, WIDE
+
+FORBIDDEN = (
+    "diedinhospital", "discharge", "actual", "unabridged", "activeupon", "stop", "ventend", "ventstart", "cancel", "predicted", "expired",
+    "death", "total",
+)  # fmt: skip
+
+
+def features(raw, root, landmark="icu_24h"):
+    """The value of each feature of stay 101 (row 0), the first stay, and whether its modality is observed."""
+    cohort = build(raw.write(root), landmarks=[landmark])[landmark].cohort
+    values = {m.name: dict(zip(m.feature_names, m.values[0].tolist(), strict=True)) for m in cohort.modalities}
+    return values, dict(zip(cohort.modality_names, cohort.observed[0].tolist(), strict=True))
+
+
+def test_every_feature_has_a_table_and_a_clock(untouched):
+    cohort = untouched["icu_24h"]
+    assert cohort.modality_names == MODALITIES
+    assert len(MODALITIES) == 10
+    built = [(m.name, name) for m in cohort.modalities for name in m.feature_names]
+    assert [(f.modality, f.name) for f in allow_list()] == built
+    assert len(set(built)) == len(built)
+    assert all(f.table and f.clock for f in allow_list())
+    clocks = {table: clock for f in allow_list() for table, clock in [(f.table, f.clock)]}
+    assert clocks["lab"] == "labresultoffset, labresultrevisedoffset"
+    assert clocks["intakeOutput"] == "intakeoutputoffset, intakeoutputentryoffset"
+
+
+def test_no_input_reads_a_column_that_is_known_later():
+    reads = [c for source in (*WIDE, *VITALS, *LONG) for c in source.reads] + list(static.PATIENT_READS)
+    reads += [*static.words.APACHE_APS, *static.words.APACHE_PRED, *static.words.APACHE_SCORES]
+    assert not [c for c in reads for word in FORBIDDEN if word in c.lower()]
+    assert not {"visitnumber", "var03hspxlos", "dischargelocation", "apacheadmissiondx", "wardid"} & set(reads)
+
+
+def test_the_columns_do_not_depend_on_the_data(raw, untouched, tmp_path):
+    for table in raw.clocks:
+        raw.tables[table] = []
+    raw.tables["patient"][0].update(unittype="Some new unit", ethnicity="Martian", gender="Other")
+    cohort = build(raw.write(tmp_path / "release"), landmarks=["icu_24h"])["icu_24h"].cohort
+    assert [m.feature_names for m in cohort.modalities] == [m.feature_names for m in untouched["icu_24h"].modalities]
+    assert cohort.series.channels == untouched["icu_24h"].series.channels
+    emptied = [MODALITIES.index(m) for m in ("Diagnosis", "Medication", "Laboratory", "Vitals", "Comorbidities")]
+    assert not cohort.observed[:, emptied].any()
+
+
+def test_labs_are_mean_min_max_and_sd_within_bounds(empty, tmp_path):
+    empty.patient(101, "002-1")
+    for minute, value in (
+        (-1441, 999),
+        (-1440, 130),
+        (0, 140),
+        (5, 145),
+        (6, 1e6),
+        (7, ">160"),
+        (8, ""),
+        (1439, 137.5),
+    ):
+        empty.add("lab", 101, minute, labname="sodium", labresult=value)
+    for name in (
+        "potassium",
+        "chloride",
+        "bicarbonate",
+        "BUN",
+        "creatinine",
+        "glucose",
+        "calcium",
+        "Hgb",
+        "albumin",
+        "pH",
+        "lactate",
+    ):
+        empty.add("lab", 101, 10, labname=name, labresult=7)
+    empty.add("lab", 101, 10, labname="ionized calcium", labresult=4.8)
+    labs, seen = features(empty, tmp_path)
+    lab = labs["Laboratory"]
+    values = np.array([130, 140, 145, 137.5])
+    assert [lab[f"sodium_{s}"] for s in ("mean", "min", "max", "sd")] == pytest.approx(
+        [values.mean(), 130, 145, values.std(ddof=1)], rel=1e-6
+    )
+    assert lab["potassium_mean"] == 7
+    assert np.isnan(lab["potassium_sd"])
+    assert lab["ionized_calcium_mean"] == pytest.approx(4.8 / 4.008, abs=1e-4)
+    assert seen["Laboratory"]
+
+
+def test_vitals_join_the_arterial_line_and_the_cuff(empty, tmp_path):
+    empty.patient(101, "002-1")
+    empty.add(
+        "vitalPeriodic",
+        101,
+        10,
+        heartrate=80,
+        sao2=98,
+        respiration=20,
+        temperature=98.6,
+        systemicsystolic=120,
+        systemicdiastolic=60,
+    )
+    empty.add("vitalPeriodic", 101, 20, heartrate=100, sao2=101, respiration="", temperature=0)
+    empty.add("vitalAperiodic", 101, 15, noninvasivesystolic=100, noninvasivediastolic=50, noninvasivemean=70)
+    values, seen = features(empty, tmp_path)
+    vital = values["Vitals"]
+    assert seen["Vitals"]
+    assert vital["temperature_mean"] == pytest.approx(37)
+    assert vital["oxygen_saturation_max"] == 98
+    assert (vital["systolic_min"], vital["systolic_max"], vital["systolic_mean"]) == (100, 120, 110)
+    assert (vital["map_min"], vital["map_max"]) == (70, 80)
+    assert vital["shock_index"] == pytest.approx(90 / 110)
+    assert vital["shock_index_worst"] == pytest.approx(100 / 100)
+
+
+def test_flags_and_counts_are_nan_without_rows_and_zero_with_others(raw, tmp_path):
+    values, seen = features(raw, tmp_path)
+    assert (values["Diagnosis"]["septic_shock"], values["Diagnosis"]["seizures"]) == (1, 0)
+    assert (values["Diagnosis"]["diagnosis_entries"], values["Diagnosis"]["primary_entries"]) == (2, 2)
+    assert (values["Comorbidities"]["copd"], values["Comorbidities"]["hiv"]) == (1, 0)
+    assert (values["Medication"]["ordered_vasopressor"], values["Medication"]["ordered_insulin"]) == (1, 0)
+    assert (values["Medication"]["infused_norepinephrine"], values["Medication"]["infused_epinephrine"]) == (1, 0)
+    assert (values["Medication"]["home_diuretic"], values["Medication"]["home_statin"]) == (1, 0)
+    assert (values["Respiratory"]["airway_endotracheal"], values["Respiratory"]["treated_mechanical_ventilation"]) == (
+        1,
+        1,
+    )
+    assert values["Admission"]["dx_sepsis"] == 1
+    assert seen["Diagnosis"]
+    for table in raw.clocks:
+        raw.tables[table] = [row for row in raw.tables[table] if row["patientunitstayid"] != 101]
+    values, seen = features(raw, tmp_path)
+    for modality in (
+        "Diagnosis",
+        "Comorbidities",
+        "Medication",
+        "Respiratory",
+        "Fluid balance",
+        "Vitals",
+        "Laboratory",
+    ):
+        assert not seen[modality]
+        assert np.isnan(list(values[modality].values())).all()
+    assert np.isnan(values["Admission"]["dx_sepsis"])
+    assert seen["Admission"]
+
+
+def test_drugs_without_a_name_go_by_their_code(empty, tmp_path):
+    empty.patient(101, "002-1")
+    empty.add("medication", 101, 10, drugname="", drughiclseqno=2808)
+    empty.add("medication", 101, 10, drugname="ZOSYN", drughiclseqno="")
+    empty.add("medication", 101, 10, drugname="NYSTATIN", drughiclseqno=6227)
+    values, _ = features(empty, tmp_path)
+    assert {k for k, v in values["Medication"].items() if v == 1 and k.startswith("ordered_")} == {
+        "ordered_anticoagulant",
+        "ordered_antibiotic",
+    }
+    assert values["Medication"]["orders"] == 3
+
+
+def test_fluids_sum_cells_since_admission_not_totals(empty, tmp_path):
+    empty.patient(101, "002-1")
+    flow = "flowsheet|Flowsheet Cell Labels|I&O|"
+    for minute, path, label, value in (
+        (-10, "Output (ml)|Urine", "Urine", 5000),
+        (60, "Output (ml)|Urine", "Urine", 300),
+        (90, "Output (ml)|Urine Count", "Urine Count", 4),
+        (90, "Output (ml)|TOTAL OUT", "TOTAL OUT", 900),
+        (90, "Output (ml)|Emesis", "Emesis", 100),
+        (95, "Intake (ml)|Crystalloids (ml)|NS", "NS", 1000),
+        (96, "Intake (ml)|Nutrition (ml)|P.O.", "P.O.", 240),
+        (97, "Dialysis (ml)|Out", "Out", 500),
+        (98, "Weight|Bodyweight (kg)", "Bodyweight (kg)", 80),
+        (98, "Weight|Bodyweight (lb)", "Bodyweight (lb)", 176),
+    ):
+        empty.add(
+            "intakeOutput",
+            101,
+            minute,
+            cellpath=flow + path,
+            celllabel=label,
+            cellvaluenumeric=value,
+            intaketotal=77777,
+        )
+    fluid = features(empty, tmp_path)[0]["Fluid balance"]
+    assert {k: v for k, v in fluid.items() if k != "treated_dialysis"} == pytest.approx(
+        {
+            "intake": 1240, "crystalloids": 1000, "nutrition": 240, "blood_products": 0, "output": 400, "urine": 300, "dialysis_out": 500,
+            "body_weight_mean": 80, "body_weight_max": 80, "fluid_entries": 7, "fluid_balance": 340, "urine_per_hour": 12.5,
+        }
+    )  # fmt: skip
+
+
+def test_a_modality_is_missing_when_more_than_80_percent_of_it_is(empty, tmp_path):
+    """Vitals has 30 features: six recorded ones (80 % missing) are enough, five are not."""
+    empty.patient(101, "002-1")
+    empty.patient(102, "002-2")
+    empty.patient(103, "002-3")
+    empty.add("vitalPeriodic", 101, 10, heartrate=80, sao2=97)
+    empty.add("vitalPeriodic", 102, 10, heartrate=80, sao2="")
+    empty.add("vitalPeriodic", 102, 20, heartrate=81, sao2="")
+    empty.add("vitalPeriodic", 103, 10, heartrate="", sao2=97, temperature=37)
+    cohort = build(empty.write(tmp_path), landmarks=["icu_24h"])["icu_24h"].cohort
+    vitals = cohort.modalities[MODALITIES.index("Vitals")]
+    assert vitals.width == 30
+    assert cohort.observed[:, MODALITIES.index("Vitals")].tolist() == [True, False, True]
+    assert np.isfinite(vitals.values).sum(axis=1).tolist() == [6, 0, 6]
+
+
+def test_categories_have_fixed_words_and_are_nan_when_empty(raw, tmp_path):
+    raw.tables["patient"][0].update(
+        unittype="Some new unit", ethnicity="", age="> 89", gender="Male", admissionheight=0.5
+    )
+    values, _ = features(raw, tmp_path)
+    assert values["Admission"]["unit_type=another"] == 1
+    assert values["Admission"]["unit_type=MICU"] == 0
+    assert all(np.isnan(v) for k, v in values["Demographics"].items() if k.startswith("ethnicity="))
+    assert (values["Demographics"]["age"], values["Demographics"]["male"]) == (90, 1)
+    assert np.isnan(values["Demographics"]["height"])
+    assert np.isnan(values["Demographics"]["bmi"])
+    assert values["Admission"]["hours_in_hospital_before"] == 2
+    assert values["Admission"]["region=Midwest"] == 1
+
+
+def test_minus_one_is_missing_in_the_apache_tables(raw, tmp_path):
+    values, _ = features(raw, tmp_path)
+    assert np.isnan(values["APACHE"]["aps_ph"])
+    assert (values["APACHE"]["aps_intubated"], values["APACHE"]["pred_diabetes"]) == (0, 1)
+    raw.tables["apachePatientResult"] = [r for r in raw.tables["apachePatientResult"] if r["apacheversion"] == "IV"]
+    values, _ = features(raw, tmp_path / "b")
+    assert np.isnan(values["APACHE"]["score_apachescore"])
+
+
+def test_derived_features_follow_their_formulas():
+    names = ["heart_rate_mean", "heart_rate_max", "systolic_mean", "systolic_min"]
+    made = shock_indices(names, np.array([[90.0, 120, 100, 80], [np.nan, 100, 100, 100]]))
+    np.testing.assert_allclose(made["shock_index"], [0.9, np.nan])
+    np.testing.assert_allclose(made["shock_index_worst"], [1.5, 1.0])
+    fluid = balances(
+        ["intake", "output", "dialysis_out", "urine"], np.array([[900.0, 300, 100, 240]]), np.array([1440])
+    )
+    assert (fluid["fluid_balance"][0], fluid["urine_per_hour"][0]) == (500, 10)
+
+
+def test_the_later_landmark_sees_the_later_rows(raw, tmp_path):
+    raw.add("lab", 101, 2000, labname="sodium", labresult=155)
+    assert features(raw, tmp_path, "icu_24h")[0]["Laboratory"]["sodium_max"] != 155
+    for table in (
+        "creatinine",
+        "glucose",
+        "calcium",
+        "Hgb",
+        "BUN",
+        "chloride",
+        "albumin",
+        "pH",
+        "lactate",
+        "WBC x 1000",
+        "AST (SGOT)",
+    ):
+        raw.add("lab", 101, 2000, labname=table, labresult=7)
+    assert features(raw, tmp_path, "unit_discharge")[0]["Laboratory"]["sodium_max"] == 155

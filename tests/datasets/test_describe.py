@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from datasets.cohort import Cohort, Modality
+from datasets.describe import describe_cohort
+
+
+def cohort(observed, outcomes):
+    observed = np.array(observed, dtype=bool).reshape(-1, 2)
+    n = len(observed)
+    return Cohort(
+        name="small",
+        landmark="now",
+        patient=np.arange(n),
+        modalities=tuple(Modality(name, np.ones((n, 1), np.float32), ("x",)) for name in ("S", "T")),
+        observed=observed,
+        outcomes=np.array(outcomes, dtype=np.float32).reshape(-1, 2),
+        tasks=("death", "return"),
+    )
+
+
+def test_a_small_cohort_by_hand():
+    nan = np.nan
+    described = describe_cohort(
+        cohort([[1, 1], [1, 0], [1, 0], [0, 0], [1, 0]], [[1, 0], [1, nan], [0, 1], [nan, 0], [0, 0]])
+    )
+    assert described == {
+        "n": 5,
+        "tasks": {
+            "death": {"n": 4, "positives": 2, "prevalence": 0.5},
+            "return": {"n": 4, "positives": 1, "prevalence": 0.25},
+        },
+        "modalities": {"S": 0.8, "T": 0.2},
+        "patterns": [
+            {"pattern": "S", "n": 3, "positives": {"death": 1, "return": 1}},
+            {"pattern": "S+T", "n": 1, "positives": {"death": 1, "return": 0}},
+            {"pattern": "none", "n": 1, "positives": {"death": 0, "return": 0}},
+        ],
+    }
+    assert json.loads(json.dumps(described)) == described
+
+
+def test_a_task_that_is_undefined_everywhere_has_no_prevalence():
+    described = describe_cohort(cohort([[1, 1]], [[np.nan, 0]]))
+    assert described["tasks"]["death"] == {"n": 0, "positives": 0, "prevalence": None}
+
+
+def test_an_empty_cohort_is_described():
+    described = describe_cohort(cohort([], []))
+    assert (described["n"], described["patterns"], described["modalities"]) == (0, [], {"S": None, "T": None})
