@@ -113,7 +113,7 @@ def make_plan(config: RunConfig, say: Callable[[str], None] | None = None) -> Pl
         "calibration": config.calibration.value,
         "folds": config.folds,
         "seeds": config.seeds,
-        "n": max(d["n"] for d in described.values()),
+        "n": dataset.manifest["parameters"].get("n"),
         "reference": config.reference,
         "bootstrap": config.bootstrap,
         "settings": settings,

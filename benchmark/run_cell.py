@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,8 @@ def _predict(
         return Parts(given, given, None)
     if planned.cell.method == ORACLE:
         cohort = oracle_cohort(cohort, load_known(place.landmark_folder / "known"))
+    elif not registry.info(planned.config["method"]["class"]).uses_series:
+        cohort = replace(cohort, series=None)
     train, valid = cohort.take(rows["train"]), cohort.take(rows["valid"])
     both = [len(set(y[~np.isnan(y)].tolist())) == 2 for y in train.outcomes.T]
     if not any(both):

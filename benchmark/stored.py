@@ -15,7 +15,7 @@ CHOOSING = {
     "schedule": lambda plan, config: plan["schedule"] == config.schedule.name,
     "folds": lambda plan, config: plan["folds"] == config.folds,
     "seeds": lambda plan, config: plan["seeds"] == config.seeds,
-    "n": lambda plan, config: plan["settings"]["n"] == config.n,
+    "n": lambda plan, config: plan["n"] == config.n,
     "rectifier": lambda plan, config: plan["rectifier"] == config.rectifier.value,
     "landmark": lambda plan, config: plan["settings"]["landmark"] == config.landmark,
     "method": lambda plan, config: plan["settings"]["methods"] == config.methods,

@@ -228,6 +228,25 @@ def test_unusable_raw_tables_are_named_in_one_line(cli, data_root, tmp_path, spo
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(
+    ("file", "spoil", "message"),
+    [
+        ("outcomes.npy", lambda a: a * 2, "only 0, 1 and NaN are outcomes"),
+        ("patient.npy", lambda a: a * 0, "stands twice"),
+    ],
+)
+def test_a_built_cohort_that_breaks_its_contract_is_refused_in_one_line(cli, tmp_path, file, spoil, message):
+    import numpy as np
+
+    mine = f"built={tmp_path / 'mine'}"
+    assert cli("data", "build", "embedded-mimic", "n=200", "dataset.draws=16", mine)[0] == 0
+    for path in (tmp_path / "mine").rglob(file):
+        np.save(path, spoil(np.load(path)))
+    status, _, err = cli("run", "table1", *SMALL, "n=200", *CHEAP, mine)
+    assert status == 2
+    assert message in one_line(err)
+
+
 def test_list_gives_one_json_document(cli):
     for what, name in (("methods", "crl_mmnar"), ("datasets", "eicu-demo"), ("experiments", "table1")):
         status, out, err = cli("list", what, "--json")

@@ -9,6 +9,7 @@ from benchmark import run_cell as module
 from benchmark.run_cell import ORACLE, Place, checked, run_cell
 from benchmark.splits import stored_split
 from datasets.storage import Known, save_cohort, save_known
+from methods import registry
 from methods.base import Method
 from results.cell import Cell, PlannedCell
 from tests.cohorts import random_cohort
@@ -54,8 +55,10 @@ def place(tmp_path, cohort):
     return place_for(tmp_path / "a", cohort)
 
 
-def use(monkeypatch, cls):
+def use(monkeypatch, cls, uses_series=False):
+    info = registry.Info("made", "Made", "none", 2026, "made", "nothing", uses_series=uses_series)
     monkeypatch.setattr(module.registry, "load", lambda name: cls)
+    monkeypatch.setattr(module.registry, "info", lambda name: info)
 
 
 def test_a_record_and_its_predictions(monkeypatch, place, cohort):
@@ -173,6 +176,24 @@ def test_the_truth_beside_the_rectifier(monkeypatch, tmp_path, cohort):
     row = next(r for r in record["rectifier"]["rows"] if r["task"] == cohort.tasks[0] and r["n_test"] > 0)
     here = frame[(frame["split"] == "test") & (frame["task"] == row["task"]) & (frame["pattern"] == row["pattern"])]
     assert (row["n_test"], row["true_delta"]) == (len(here), pytest.approx(0.5 - here["probability_base"].mean()))
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_only_a_method_that_declares_it_gets_the_series(monkeypatch, place, declared):
+    seen = []
+
+    class Look(Prevalence):
+        def fit(self, train, valid):
+            seen.extend([train.series, valid.series])
+            return super().fit(train, valid)
+
+        def predict_proba(self, cohort):
+            seen.append(cohort.series)
+            return super().predict_proba(cohort)
+
+    use(monkeypatch, Look, uses_series=declared)
+    assert run_cell(planned(), place)[0]["status"] == "done"
+    assert [series is not None for series in seen] == [declared] * 4
 
 
 def test_oracle_features_are_all_that_the_oracle_row_sees(monkeypatch, tmp_path, cohort):

@@ -1,0 +1,66 @@
+"""Which stored plans a command speaks of."""
+
+import pytest
+
+from benchmark.config import load_config
+from benchmark.errors import UsageError
+from benchmark.stored import chosen_plans
+from results.store import Store
+
+
+def plan(name, written, dataset="embedded-mimic", protocol="strict", n=1000, hyper=None, **settings):
+    full = {
+        "n": n,
+        "landmark": None,
+        "methods": ["all"],
+        "hyper": hyper or {},
+        "dataset": {"name": dataset, "kappa": None},
+    } | settings
+    return {
+        "name": name, "experiment": "table1", "dataset": dataset, "protocol": protocol, "written": written, "schedule": "short",
+        "folds": 5, "seeds": 1, "n": n, "rectifier": "auto", "settings": full, "cells": [],
+    }  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path)
+    for p in (
+        plan("old", "2026-01-01"),
+        plan("new", "2026-01-03", n=2000),
+        plan("paper", "2026-01-02", protocol="paper"),
+        plan("demo", "2026-01-02", dataset="eicu-demo", n=None),
+        plan("wide", "2025-12-01", hyper={"hidden": 256}),
+        plan("mcar", "2025-12-02", dataset="embedded-mimic") | {"settings": {"dataset": {"kappa": 0.0}, "hyper": {}}},
+    ):
+        store.write_plan(p["name"], p)
+    return store
+
+
+@pytest.mark.parametrize(
+    ("overrides", "names"),
+    [
+        ([], ["paper", "new", "demo"]),
+        (["dataset=embedded-mimic", "protocol=strict"], ["new"]),
+        (["n=1000", "protocol=strict"], ["old"]),
+        (["dataset=eicu-demo"], ["demo"]),
+        (["method.hidden=256"], ["wide"]),
+        (["dataset.kappa=0"], ["mcar"]),
+        (["store=/elsewhere", "out=/x", "protocol=paper"], ["paper"]),
+    ],
+)
+def test_the_newest_of_each_dataset_and_protocol_that_agrees(store, overrides, names):
+    found = chosen_plans(store, "table1", load_config("table1", overrides), overrides)
+    assert sorted(p["name"] for p in found) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["seeds=3"], "nothing stored for table1 seeds=3"),
+        (["bootstrap=3"], "bootstrap= does not choose among stored plans"),
+    ],
+)
+def test_what_cannot_be_found_says_what_to_do(store, overrides, message):
+    with pytest.raises(UsageError, match=message):
+        chosen_plans(store, "table1", load_config("table1", overrides), overrides)
