@@ -13,9 +13,9 @@ Lin = affine map, LN = layer norm, [p] = dropout):
     A_i     = LN(MHA(G_i) + G_i),   one layer, unobserved modalities masked as keys
     h_i     = mean of A_im over m in O_i;                   y_it = head_t(h_i)
     L_pred  = sum_t alpha_t mean_i (1 - p_it)^gamma BCE_it                  (focal, labelled stays only)
-    L_rec^m = mean_i |Dec_m(h_i^(-m)) - e_im|^2 / D,   h_i^(-m): the same fusion on O_i without m
-    L_con^m = mean_i -log exp(s_ii / tau) / sum_j exp(s_ij / tau),   s_ij = cos(e_im, Dec_m(h_j^(-m)))
-    L       = L_pred + lambda_miss L_miss + sum_m (lambda_rec L_rec^m + lambda_con L_con^m)
+    L_rec   = mean_i |Dec_m(h_i^(-m)) - e_im|^2 / D,   m = m(i) masked at random, h_i^(-m): the same fusion on O_i without m
+    L_con   = mean_i -log exp(s_ii / tau) / sum_j exp(s_ij / tau),   s_ij = cos(e_im, Dec_m(h_j^(-m))), j with m(j) = m(i)
+    L       = L_pred + lambda_miss L_miss + lambda_rec L_rec + lambda_con L_con
 
 The rectifier, the paper's last step, comes after prediction and is applied outside this file (``methods/rectifier.py``).
 Table 2's ladder is ``variants``: ``concat`` (e_i1 .. e_iM side by side, Lin(->D), heads), ``mmnar`` (z, gate, attention, L_miss),
@@ -27,8 +27,9 @@ Adaptations (the paper is silent, or its symbol is lost in the text available; s
   cross-attention to a pattern embedding, its graph block and its calibration layers are not in the paper and not here.
 - L_miss is binary cross-entropy averaged over modalities, decoded by one affine map; lambda_miss = 0.5.
 - One observed modality is masked per stay and step, uniformly among the observed, in stays with two or more. The masked pass sees
-  delta_i with m removed, in the embedding z too: "the same fusion on the rest" must not know that m exists. Stays of one masked
-  modality average to L^m, and a modality that no stay of the batch has masked contributes 0.
+  delta_i with m removed, in the embedding z too: "the same fusion on the rest" must not know that m exists.
+- The paper's sum over m has one term a stay then, that of its masked modality, and the losses are means over the stays with one. (A
+  mean over stays for each modality, summed over modalities, would weigh them by M, and a modality masked once as all its stays.)
 - The squared error is divided by D (a mean over components), else its sum over D = 128 would drown every other term at weight 1.
 - No stop-gradient on the target e_im, as the paper's equation has none; ``detach_target`` adds one. The layer norm that ends E_m fixes
   the length of e_im, so that it cannot shrink to zero, but not its direction: without a stop-gradient the e_im of different stays do
@@ -245,17 +246,19 @@ def pick(tokens: Tensor, m: Tensor) -> Tensor:
 
 
 def reconstruction_loss(target: Tensor, made: Tensor, own: Tensor) -> Tensor:
-    """sum_m L_rec^m, a scalar; target and made [B, D], own bool [B, M] marks the modality masked in a stay (none: left out)."""
-    error = (made - target).square().mean(dim=1, keepdim=True)
-    return ((error * own).sum(dim=0) / own.sum(dim=0).clamp(min=1)).sum()
+    """L_rec, a scalar; target and made [B, D], own bool [B, M] marks the modality masked in a stay (none: left out)."""
+    return _mean_where((made - target).square().mean(dim=1), own.any(dim=1))
 
 
 def contrastive_loss(target: Tensor, made: Tensor, own: Tensor, temperature: float) -> Tensor:
-    """sum_m L_con^m, a scalar; arguments as in ``reconstruction_loss``. Rows are anchors, columns the reconstructions."""
+    """L_con, a scalar; arguments as in ``reconstruction_loss``. Rows are anchors, columns the reconstructions."""
     with torch.autocast(target.device.type, enabled=False):
         similarity = F.normalize(target, dim=1) @ F.normalize(made, dim=1).T / temperature
         same = (own.unsqueeze(1) & own.unsqueeze(0)).any(dim=2)
         itself = torch.eye(len(own), dtype=torch.bool, device=own.device)
         spread = similarity.masked_fill(~(same | itself), -torch.inf).logsumexp(dim=1)
-        loss = (spread - similarity.diagonal()).unsqueeze(1)
-        return ((loss * own).sum(dim=0) / own.sum(dim=0).clamp(min=1)).sum()
+        return _mean_where(spread - similarity.diagonal(), own.any(dim=1))
+
+
+def _mean_where(values: Tensor, chosen: Tensor) -> Tensor:
+    return (values * chosen).sum() / chosen.sum().clamp(min=1)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
@@ -90,7 +91,7 @@ def brier_recalibrated(
         return Metric("brier_recalibrated", None, f"not recalibrated: in the validation part {why}", n, positives)
     if n == 0:
         return Metric("brier_recalibrated", None, f"the part has {_classes(0, 0)}", 0, 0)
-    moved = 1 / (1 + np.exp(-(line[0] + line[1] * _logit(p))))
+    moved = expit(line[0] + line[1] * _logit(p))
     return Metric("brier_recalibrated", float(np.mean((moved - y) ** 2)), None, n, positives)
 
 

@@ -137,21 +137,15 @@ def test_parameter_counts_are_the_released_codes():
 
 
 def by_hand_losses(target, made, own, temperature):
-    """L_rec and L_con as explicit sums over modalities, stays and candidates."""
-    rec = con = 0.0
-    for m in range(own.shape[1]):
-        stays = np.flatnonzero(own[:, m])
-        if not len(stays):
-            continue
-        rec += np.mean([((made[i] - target[i]) ** 2).sum() / target.shape[1] for i in stays])
-        cos = lambda i, j: target[i] @ made[j] / np.linalg.norm(target[i]) / np.linalg.norm(made[j])  # noqa: E731
-        con += np.mean(
-            [
-                -np.log(np.exp(cos(i, i) / temperature) / sum(np.exp(cos(i, j) / temperature) for j in stays))
-                for i in stays
-            ]
-        )
-    return rec, con
+    """L_rec and L_con as explicit sums over stays and candidates."""
+    rec, con = [], []
+    for i in np.flatnonzero(own.any(axis=1)):
+        m = int(np.argmax(own[i]))
+        rec.append(((made[i] - target[i]) ** 2).sum() / target.shape[1])
+        cos = lambda j: target[i] @ made[j] / np.linalg.norm(target[i]) / np.linalg.norm(made[j])  # noqa: B023, E731
+        others = sum(np.exp(cos(j) / temperature) for j in np.flatnonzero(own[:, m]))
+        con.append(-np.log(np.exp(cos(i) / temperature) / others))
+    return np.mean(rec), np.mean(con)
 
 
 def test_reconstruction_and_contrast_equal_explicit_loops():
