@@ -28,8 +28,9 @@ Adaptations (the paper is silent, or its symbol is lost in the text available; s
 - L_miss is binary cross-entropy averaged over modalities, decoded by one affine map; lambda_miss = 0.5.
 - One observed modality is masked per stay and step, uniformly among the observed, in stays with two or more. The masked pass sees
   delta_i with m removed, in the embedding z too: "the same fusion on the rest" must not know that m exists.
-- The paper's sum over m has one term a stay then, that of its masked modality, and the losses are means over the stays with one. (A
-  mean over stays for each modality, summed over modalities, would weigh them by M, and a modality masked once as all its stays.)
+- The paper's sum over m has one term a stay then, that of its masked modality, and the losses are means over the stays with one. The
+  variant ``per_modality`` is the other reading: a mean over stays for each modality, summed over modalities, which weighs both losses
+  by M, and one stay masked at a rare modality as much as many at another.
 - The squared error is divided by D (a mean over components), else its sum over D = 128 would drown every other term at weight 1.
 - No stop-gradient on the target e_im, as the paper's equation has none; ``detach_target`` adds one. The layer norm that ends E_m fixes
   the length of e_im, so that it cannot shrink to zero, but not its direction: without a stop-gradient the e_im of different stays do
@@ -84,6 +85,8 @@ class Config(TrainingConfig):
     reconstruct: bool = True
     """Masked-modality reconstruction and its contrastive loss."""
     detach_target: bool = False
+    average: str = "stay"
+    """Of L_rec and L_con: ``stay`` or ``modality``."""
     temperature: float = 0.1
     lambda_miss: float = 0.5
     lambda_rec: float = 1.0
@@ -95,6 +98,8 @@ class Config(TrainingConfig):
     def __post_init__(self) -> None:
         if self.fusion not in ("mmnar", "concat"):
             raise ValueError(f"crl_mmnar: fusion is {self.fusion!r}; it must be mmnar or concat")
+        if self.average not in ("stay", "modality"):
+            raise ValueError(f"crl_mmnar: average is {self.average!r}; it must be stay or modality")
         if self.hidden % self.heads or self.hidden % 2:
             raise ValueError(f"crl_mmnar: hidden={self.hidden} must be even and a multiple of heads={self.heads}")
 
@@ -144,8 +149,9 @@ class CrlMmnarModule(nn.Module):
             target = target.detach() if c.detach_target else target
             made = self.reconstruct(h_rest, masked).float()
             own = F.one_hot(masked, self.modalities).bool() & eligible.unsqueeze(1)
-            losses["rec"] = c.lambda_rec * reconstruction_loss(target, made, own)
-            losses["con"] = c.lambda_con * contrastive_loss(target, made, own, c.temperature)
+            average = mean_over_stays if c.average == "stay" else sum_of_modality_means
+            losses["rec"] = c.lambda_rec * average(reconstruction_errors(target, made), own)
+            losses["con"] = c.lambda_con * average(contrastive_errors(target, made, own, c.temperature), own)
         return Output(torch.cat([head(h) for head in self.heads], dim=1), losses)
 
     def represent(self, batch: Batch) -> Tensor:
@@ -183,6 +189,7 @@ class CrlMmnar(TorchMethod):
         "concat": {"fusion": "concat", "reconstruct": False},
         "mmnar": {"reconstruct": False},
         "mmnar_mr": {},
+        "per_modality": {"average": "modality"},
     }
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
@@ -245,20 +252,26 @@ def pick(tokens: Tensor, m: Tensor) -> Tensor:
     return tokens.take_along_dim(m[:, None, None], dim=1).squeeze(1)
 
 
-def reconstruction_loss(target: Tensor, made: Tensor, own: Tensor) -> Tensor:
-    """L_rec, a scalar; target and made [B, D], own bool [B, M] marks the modality masked in a stay (none: left out)."""
-    return _mean_where((made - target).square().mean(dim=1), own.any(dim=1))
+def reconstruction_errors(target: Tensor, made: Tensor) -> Tensor:
+    """|made - target|^2 / D of each stay [B]; target and made [B, D]."""
+    return (made - target).square().mean(dim=1)
 
 
-def contrastive_loss(target: Tensor, made: Tensor, own: Tensor, temperature: float) -> Tensor:
-    """L_con, a scalar; arguments as in ``reconstruction_loss``. Rows are anchors, columns the reconstructions."""
+def contrastive_errors(target: Tensor, made: Tensor, own: Tensor, temperature: float) -> Tensor:
+    """InfoNCE of each stay [B] among the reconstructions of the same modality; own bool [B, M] marks the modality masked in a stay."""
     with torch.autocast(target.device.type, enabled=False):
         similarity = F.normalize(target, dim=1) @ F.normalize(made, dim=1).T / temperature
         same = (own.unsqueeze(1) & own.unsqueeze(0)).any(dim=2)
         itself = torch.eye(len(own), dtype=torch.bool, device=own.device)
-        spread = similarity.masked_fill(~(same | itself), -torch.inf).logsumexp(dim=1)
-        return _mean_where(spread - similarity.diagonal(), own.any(dim=1))
+        return similarity.masked_fill(~(same | itself), -torch.inf).logsumexp(dim=1) - similarity.diagonal()
 
 
-def _mean_where(values: Tensor, chosen: Tensor) -> Tensor:
-    return (values * chosen).sum() / chosen.sum().clamp(min=1)
+def mean_over_stays(errors: Tensor, own: Tensor) -> Tensor:
+    """Mean of the errors [B] over the stays that have a masked modality, a scalar; 0 where none has."""
+    masked = own.any(dim=1)
+    return (errors * masked).sum() / masked.sum().clamp(min=1)
+
+
+def sum_of_modality_means(errors: Tensor, own: Tensor) -> Tensor:
+    """Mean of the errors [B] over the stays masked at m, summed over m, a scalar."""
+    return ((errors.unsqueeze(1) * own).sum(dim=0) / own.sum(dim=0).clamp(min=1)).sum()

@@ -11,10 +11,12 @@ from methods.crl_mmnar import (
     Config,
     CrlMmnar,
     CrlMmnarModule,
-    contrastive_loss,
+    contrastive_errors,
     draw_masked,
+    mean_over_stays,
     pick,
-    reconstruction_loss,
+    reconstruction_errors,
+    sum_of_modality_means,
     task_weight,
 )
 from methods.training import Batch
@@ -136,28 +138,36 @@ def test_parameter_counts_are_the_released_codes():
     assert count(one.encoders) == 59_904
 
 
-def by_hand_losses(target, made, own, temperature):
-    """L_rec and L_con as explicit sums over stays and candidates."""
-    rec, con = [], []
+def by_hand_losses(target, made, own, temperature, average="stay"):
+    """L_rec and L_con as explicit loops over stays and candidates."""
+    rec, con = {}, {}
     for i in np.flatnonzero(own.any(axis=1)):
         m = int(np.argmax(own[i]))
-        rec.append(((made[i] - target[i]) ** 2).sum() / target.shape[1])
         cos = lambda j: target[i] @ made[j] / np.linalg.norm(target[i]) / np.linalg.norm(made[j])  # noqa: B023, E731
         others = sum(np.exp(cos(j) / temperature) for j in np.flatnonzero(own[:, m]))
-        con.append(-np.log(np.exp(cos(i) / temperature) / others))
-    return np.mean(rec), np.mean(con)
+        rec.setdefault(m, []).append(((made[i] - target[i]) ** 2).sum() / target.shape[1])
+        con.setdefault(m, []).append(-np.log(np.exp(cos(i) / temperature) / others))
+    if average == "stay":
+        return tuple(np.mean(np.concatenate(list(errors.values()))) for errors in (rec, con))
+    return tuple(sum(np.mean(e) for e in errors.values()) for errors in (rec, con))
 
 
-def test_reconstruction_and_contrast_equal_explicit_loops():
+@pytest.mark.parametrize(("average", "mean"), [("stay", mean_over_stays), ("modality", sum_of_modality_means)])
+@pytest.mark.parametrize("temperature", [0.1, 0.5])
+def test_reconstruction_and_contrast_equal_explicit_loops(average, mean, temperature):
     rng = np.random.default_rng(0)
     target, made = rng.normal(size=(11, 6)), rng.normal(size=(11, 6))
     own = np.eye(4, dtype=bool)[rng.integers(0, 3, 11)]  # modality 3 is masked by nobody
     own[[2, 5]] = False  # stays with nothing to spare
-    rec, con = by_hand_losses(target, made, own, 0.1)
-    tensors = torch.tensor(target), torch.tensor(made), torch.tensor(own)
-    assert reconstruction_loss(*tensors).item() == pytest.approx(rec)
-    assert contrastive_loss(*tensors, 0.1).item() == pytest.approx(con)
-    assert contrastive_loss(*tensors, 0.5).item() == pytest.approx(by_hand_losses(target, made, own, 0.5)[1])
+    rec, con = by_hand_losses(target, made, own, temperature, average)
+    t, p, o = torch.tensor(target), torch.tensor(made), torch.tensor(own)
+    assert mean(reconstruction_errors(t, p), o).item() == pytest.approx(rec)
+    assert mean(contrastive_errors(t, p, o, temperature), o).item() == pytest.approx(con)
+
+
+@pytest.mark.parametrize("mean", [mean_over_stays, sum_of_modality_means])
+def test_nothing_masked_is_no_loss(mean):
+    assert mean(torch.ones(3), torch.zeros(3, 2, dtype=torch.bool)).item() == 0
 
 
 def test_training_losses_equal_hand_computation(monkeypatch):
@@ -263,7 +273,8 @@ def test_zero_weights_equal_the_smaller_variant_step_for_step():
 def test_the_ladder_is_one_class_with_switches():
     losses = {name: set(fitted(max_epochs=1, **changes).history[0]) for name, changes in CrlMmnar.variants.items()}
     base = {"epoch", "loss", "supervised", "valid"}
-    assert losses == {"concat": base, "mmnar": base | {"miss"}, "mmnar_mr": base | {"miss", "rec", "con"}}
+    whole = base | {"miss", "rec", "con"}
+    assert losses == {"concat": base, "mmnar": base | {"miss"}, "mmnar_mr": whole, "per_modality": whole}
 
 
 def test_missingness_loss_makes_the_pattern_readable():
@@ -319,7 +330,8 @@ def test_defaults_are_those_settled():
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "fault"), [("fusion", "sum", "mmnar or concat"), ("heads", 3, "multiple of heads=3")]
+    ("field", "value", "fault"),
+    [("fusion", "sum", "mmnar or concat"), ("heads", 3, "multiple of heads=3"), ("average", "all", "stay or modality")],
 )
 def test_impossible_configurations_are_refused(field, value, fault):
     with pytest.raises(ValueError, match=fault):
@@ -329,7 +341,7 @@ def test_impossible_configurations_are_refused(field, value, fault):
 def test_info_nce_of_perfect_reconstructions_is_below_that_of_shuffled_ones():
     torch.manual_seed(0)
     e, own = F.normalize(torch.randn(20, 8), dim=1), torch.ones(20, 1, dtype=torch.bool)
-    assert contrastive_loss(e, e, own, 0.1) < contrastive_loss(e, e.roll(1, 0), own, 0.1)
+    assert contrastive_errors(e, e, own, 0.1).mean() < contrastive_errors(e, e.roll(1, 0), own, 0.1).mean()
 
 
 def test_half_precision_changes_the_result_little():
