@@ -35,7 +35,11 @@ KNOWN_TITLES = {
     "ceiling_series": "Ceiling (with series)",
     ORACLE: "Oracle features (gradient boosting)",
     "apache_iva": "APACHE IVa",
+    "evidence1_cause0": "Ceiling, pattern as evidence only",
+    "evidence0_cause1": "Ceiling, pattern as cause only",
+    "evidence0_cause0": "Ceiling, pattern unused",
 }
+KNOWN_BY_DEFAULT = ("ceiling", "ceiling_series", ORACLE, "apache_iva")
 
 
 @dataclass(frozen=True)
@@ -207,11 +211,14 @@ def resolved(cls: type, config: RunConfig, title: str, variant: str) -> tuple[di
 
 
 def known_rows(config: RunConfig, cohort: Cohort, known: Known) -> list[Row]:
-    """The comparison rows that the cohort offers, ``known=all`` being ceilings, oracle features and APACHE's own predictions."""
-    offered = {*known.predictions, *({ORACLE} if ORACLE in known.arrays else ())}
-    wanted = [name for name in KNOWN_TITLES if name in offered] if config.known == ["all"] else config.known
+    """The comparison rows asked for; ``known=all`` stands for the ceilings, oracle features and APACHE's own predictions.
+
+    By name also the 2 x 2 worth of the pattern: ``known=ceiling,evidence1_cause0,evidence0_cause1,evidence0_cause0``.
+    """
     if config.known == ["none"]:
         return []
+    offered = {*known.predictions, *({ORACLE} if ORACLE in known.arrays else ())}
+    wanted = [name for name in KNOWN_BY_DEFAULT if name in offered] if config.known == ["all"] else config.known
     for name in wanted:
         if name not in offered:
             raise unknown("known row", name, {*offered, "all", "none"})

@@ -32,9 +32,9 @@ Adaptations (the paper is silent, or its symbol is lost in the text available; s
   variant ``per_modality`` is the other reading: a mean over stays for each modality, summed over modalities, which weighs both losses
   by M, and one stay masked at a rare modality as much as many at another.
 - The squared error is divided by D (a mean over components), else its sum over D = 128 would drown every other term at weight 1.
-- No stop-gradient on the target e_im, as the paper's equation has none; ``detach_target`` adds one. The layer norm that ends E_m fixes
-  the length of e_im, so that it cannot shrink to zero, but not its direction: without a stop-gradient the e_im of different stays do
-  draw together in training, held apart by the contrastive and the prediction loss alone.
+- No stop-gradient on the target e_im, as the paper's equation has none; the variant ``detached`` adds one. The layer norm that ends
+  E_m fixes the length of e_im, so that it cannot shrink to zero, but not its direction: without a stop-gradient the e_im of different
+  stays do draw together in training, held apart by the contrastive and the prediction loss alone.
 - Candidates of the contrastive sum are the reconstructions of the same modality in the batch, one's own and those of the other stays
   that had that modality masked. Similarities are computed in single precision.
 - Dec_m: Lin(D->2D) ReLU [.1] Lin(2D->D). tau = .1, lambda_rec = 1, lambda_con = .15.
@@ -190,6 +190,7 @@ class CrlMmnar(TorchMethod):
         "mmnar": {"reconstruct": False},
         "mmnar_mr": {},
         "per_modality": {"average": "modality"},
+        "detached": {"detach_target": True},
     }
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:

@@ -274,7 +274,13 @@ def test_the_ladder_is_one_class_with_switches():
     losses = {name: set(fitted(max_epochs=1, **changes).history[0]) for name, changes in CrlMmnar.variants.items()}
     base = {"epoch", "loss", "supervised", "valid"}
     whole = base | {"miss", "rec", "con"}
-    assert losses == {"concat": base, "mmnar": base | {"miss"}, "mmnar_mr": whole, "per_modality": whole}
+    assert losses == {
+        "concat": base,
+        "mmnar": base | {"miss"},
+        "mmnar_mr": whole,
+        "per_modality": whole,
+        "detached": whole,
+    }
 
 
 def test_missingness_loss_makes_the_pattern_readable():
