@@ -91,6 +91,7 @@ def table(
                 if cell["note"]:
                     what = f"{task_title(task)}, {METRICS[metric]}" if _of_metric(cell) else landmark
                     notes[f"{entries[-1].mark} {title} ({what}): {cell['note']}.".strip()] = None
+            notes |= dict.fromkeys(_coverage(title, task, cells.get((landmark, task, metrics[0])), plan))
         rows.append((title, bool(own["known"].iloc[0]), tuple(entries)))
     rows.sort(key=lambda r: r[1])
     for title, own in changed.groupby("title", sort=False):
@@ -144,6 +145,14 @@ def plain(entry: Entry) -> str:
         return f"{entry.word}{entry.mark}"
     number = f"*{entry.mean:.3f}*" if entry.bold else f"{entry.mean:.3f}"
     return f"{number}{'' if entry.sd is None else f' ± {entry.sd:.3f}'}{entry.mark}"
+
+
+def _coverage(title: str, task: str, cell: dict[str, Any] | None, plan: dict[str, Any]) -> list[str]:
+    """A note where a row has predictions for some of the stays only, so that its numbers are of other stays than the rest."""
+    if cell is None or cell["status"] != "done":
+        return []
+    n, of = int(cell["n"]), plan["landmarks"][cell["landmark"]]["tasks"][task]["n"]
+    return [f"{title} ({task_title(task)}): on the {n:,} of {of:,} stays that have its prediction."] if n < of else []
 
 
 def _of_metric(cell: dict[str, Any]) -> bool:

@@ -89,6 +89,13 @@ def test_a_row_that_does_not_speak_of_a_task_is_a_dash_and_no_missing_cell(tmp_p
     assert line.split()[-6:] == ["–"] * 6
 
 
+def test_a_row_on_some_of_the_stays_says_so(tmp_path):
+    store, plan = fabricate(tmp_path, rows=ROWS[1:], n=200, partial_rows=("ceiling",))
+    text = render_text(store.root, [plan])
+    assert "ceiling (In-hospital mortality): on the 100 of 200 stays that have its prediction." in text
+    assert "CM-AE (adapted) (In-hospital mortality)" not in text
+
+
 def test_other_experiments_have_no_published_file(tmp_path):
     _, plan = fabricate(tmp_path, experiment="smoke", rows=ROWS[1:2], n=40, folds=2)
     names = [p.name for p in build_report(tmp_path, [plan], tmp_path / "out")]
