@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,14 +25,21 @@ class Outcome:
     seconds: float
 
 
-def execute(planned: PlannedCell, place: Place, store_root: Path) -> Outcome:
-    """Compute one cell on one thread and store it."""
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Numerical libraries on one thread and repeatable: small batches are slower on several, and results must not depend on how many."""
     import torch
     from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
     with threadpool_limits(1):
+        yield
+
+
+def execute(planned: PlannedCell, place: Place, store_root: Path) -> Outcome:
+    """Compute one cell on one thread and store it."""
+    with one_thread():
         record, predictions = run_cell(planned, place)
     Store(store_root).write(planned, record, predictions)
     return Outcome(planned.cell, record["status"], record["reason"], record["provenance"]["seconds"]["total"])

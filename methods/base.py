@@ -22,6 +22,9 @@ class Method:
     - Everything fitted (scaler, imputer, PCA, kNN, graph statistics) is fitted on ``train`` rows; ``valid`` serves early stopping and
       model choice only. Undefined outcomes (NaN) contribute nothing.
     - A row's prediction does not depend on which other rows are predicted with it, nor on anything in an unobserved slot.
+    - ``state`` and ``load_state`` store what was fitted as plain arrays.
+
+    ``python -m benchmark check METHOD`` holds a method to all of it.
 
     ``Config`` is a frozen dataclass of hyper-parameters with the paper's defaults; ``grid`` the values nested tuning tries;
     ``variants`` the named configurations, each a dict of the fields it changes.
@@ -43,3 +46,21 @@ class Method:
     def predict_proba(self, cohort: Cohort) -> np.ndarray:
         """Probabilities float64 [N, T] in [0, 1] for the stays of ``cohort``, whose outcomes are not read."""
         raise NotImplementedError
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything that ``fit`` found, as plain arrays by name (numbers, bools, text; no objects, so no pickle)."""
+        raise NotImplementedError
+
+    def load_state(self, state: dict[str, np.ndarray]) -> Self:
+        """The method whose ``state`` this is, constructed with the same configuration and seed: it predicts the same."""
+        raise NotImplementedError
+
+
+def named(name: str, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The state of a part called ``name``, ready to stand among others: every key becomes ``name.key``."""
+    return {f"{name}.{key}": value for key, value in state.items()}
+
+
+def part(name: str, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The state of the part called ``name``, as ``named`` took it."""
+    return {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
+from scipy.special import expit
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from datasets.cohort import Cohort
-from methods.base import Method
+from methods.base import Method, named, part
 from methods.outcomes import base_rate, labelled, learnable
 from methods.preprocessing import raw_features
+from methods.trees import Trees
 
 INFO = {
     "title": "Gradient boosting",
@@ -51,8 +53,7 @@ class Gbdt(Method):
     def fit(self, train: Cohort, valid: Cohort) -> Self:
         """The ensembles, each stopped by its own task's validation outcomes (all rounds where there are none)."""
         self.base_rate = base_rate(train.outcomes)
-        self.models: dict[int, HistGradientBoostingClassifier] = {}
-        self.columns: dict[int, np.ndarray] = {}
+        self.trees: dict[int, Trees] = {}
         x, x_valid = raw_features(train), raw_features(valid)
         known, known_valid = labelled(train.outcomes), labelled(valid.outcomes)
         for t in np.flatnonzero(learnable(train.outcomes)):
@@ -61,18 +62,30 @@ class Gbdt(Method):
             stopping = {"X_val": x_valid[held_out][:, used], "y_val": valid.outcomes[held_out, t].astype(np.int64)}
             model = self._model(early_stopping=bool(held_out.any()))
             y = train.outcomes[rows, t].astype(np.int64)
-            self.models[int(t)] = model.fit(x[rows][:, used], y, **(stopping if held_out.any() else {}))
-            self.columns[int(t)] = used
+            model.fit(x[rows][:, used], y, **(stopping if held_out.any() else {}))
+            self.trees[int(t)] = Trees.of(model, used)
         return self
 
     def predict_proba(self, cohort: Cohort) -> np.ndarray:
         """Probabilities float64 [N, T]."""
         out = np.tile(self.base_rate, (len(cohort), 1))
-        x = raw_features(cohort) if self.models and len(cohort) else None
-        for t, model in self.models.items():
-            if x is not None:
-                out[:, t] = model.predict_proba(x[:, self.columns[t]])[:, 1]
+        x = raw_features(cohort)
+        for t, trees in self.trees.items():
+            out[:, t] = expit(trees.log_odds(x))
         return out
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Base rates, and the trees of each task that has some."""
+        out = {"base_rate": self.base_rate, "boosted": np.array(list(self.trees), dtype=np.int64)}
+        for t, trees in self.trees.items():
+            out |= named(f"trees.{t}", trees.state())
+        return out
+
+    def load_state(self, state: dict[str, np.ndarray]) -> Self:
+        """The method whose ``state`` this is."""
+        self.base_rate = state["base_rate"]
+        self.trees = {int(t): Trees(**part(f"trees.{t}", state)) for t in state["boosted"]}
+        return self
 
     def _model(self, early_stopping: bool) -> HistGradientBoostingClassifier:
         c = self.config

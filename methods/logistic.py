@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from datasets.cohort import Cohort
-from methods.base import Method
+from methods.base import Method, named, part
 from methods.outcomes import base_rate, labelled, learnable, selection_score
 from methods.preprocessing import Preprocessor
 
@@ -27,6 +27,7 @@ INFO = {
     "year": 1958,
     "family": "plain baseline",
     "based_on": "scikit-learn's LogisticRegression",
+    "uses_seed": False,
 }
 
 
@@ -73,6 +74,19 @@ class Logistic(Method):
         if self.learnable.any():
             out[:, self.learnable] = _probability(self._inputs(cohort), self.coefficients)
         return out
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Coefficients, base rates and the preprocessor."""
+        own = {"coefficients": self.coefficients, "learnable": self.learnable, "base_rate": self.base_rate}
+        return own | named("preprocessor", self.preprocessor.state())
+
+    def load_state(self, state: dict[str, np.ndarray]) -> Self:
+        """The method whose ``state`` this is."""
+        self.coefficients, self.learnable, self.base_rate = (
+            state[k] for k in ("coefficients", "learnable", "base_rate")
+        )
+        self.preprocessor = Preprocessor().load_state(part("preprocessor", state))
+        return self
 
     def _inputs(self, cohort: Cohort) -> np.ndarray:
         return self.preprocessor.transform(cohort).flat(pattern=True)

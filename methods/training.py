@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datasets.cohort import Cohort
-from methods.base import Method
+from methods.base import Method, named, part
 from methods.outcomes import base_rate, labelled, learnable, selection_score
 from methods.preprocessing import Preprocessor
 
@@ -159,11 +159,9 @@ class TorchMethod(Method):
 
     def state(self) -> dict[str, np.ndarray]:
         """The fitted method as plain arrays: module, preprocessor, tasks and base rates (not what ``prepare`` fitted)."""
-        module = {f"module.{k}": v.detach().cpu().numpy() for k, v in self.module.state_dict().items()}
-        fitted = {f"preprocessor.{k}": v for k, v in self.preprocessor.state().items()}
         return {
-            **module,
-            **fitted,
+            **named("module", {k: v.detach().cpu().numpy() for k, v in self.module.state_dict().items()}),
+            **named("preprocessor", self.preprocessor.state()),
             "tasks": np.array(self.tasks),
             "learnable": self.learnable,
             "base_rate": self.base_rate,
@@ -171,16 +169,12 @@ class TorchMethod(Method):
 
     def load_state(self, state: dict[str, np.ndarray]) -> Self:
         """The method whose ``state`` this is, ready to predict."""
-
-        def part(prefix: str) -> dict[str, np.ndarray]:
-            return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-
         self.tasks = tuple(str(t) for t in state["tasks"])
         self.learnable, self.base_rate = state["learnable"], state["base_rate"]
-        self.preprocessor = Preprocessor().load_state(part("preprocessor."))
+        self.preprocessor = Preprocessor().load_state(part("preprocessor", state))
         with _seeded(self.seed, self.device):
             self._place_module()
-        self.module.load_state_dict({k: torch.as_tensor(v) for k, v in part("module.").items()})
+        self.module.load_state_dict({k: torch.as_tensor(v) for k, v in part("module", state).items()})
         self.module.eval()
         return self
 

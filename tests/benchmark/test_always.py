@@ -7,13 +7,13 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from benchmark.config import load_config
+from benchmark.conformance.cohorts import random_cohort
 from benchmark.experiment import resolved
 from benchmark.run_cell import Place, run_cell
 from benchmark.splits import stored_split
 from datasets.storage import Known, save_cohort, save_known
 from methods import registry
 from results.cell import Cell, PlannedCell
-from tests.cohorts import random_cohort
 
 METHODS = sorted(registry.infos())
 TEST = 0

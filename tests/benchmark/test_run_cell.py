@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from benchmark import run_cell as module
+from benchmark.conformance.cohorts import random_cohort
 from benchmark.run_cell import ORACLE, Place, checked, run_cell
 from benchmark.splits import stored_split
 from datasets.storage import Known, save_cohort, save_known
 from methods import registry
 from methods.base import Method
 from results.cell import Cell, PlannedCell
-from tests.cohorts import random_cohort
 
 
 class Prevalence(Method):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from benchmark.conformance.cohorts import random_cohort
 from methods.crl_mmnar import (
     Config,
     CrlMmnar,
@@ -20,7 +21,6 @@ from methods.crl_mmnar import (
     task_weight,
 )
 from methods.training import Batch
-from tests.cohorts import random_cohort
 
 TASKS = ("readmission_30d", "icu_90d", "mortality_inhosp")
 WIDTHS = (6, 5, 4)

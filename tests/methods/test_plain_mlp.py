@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark.conformance.cohorts import random_cohort
 from methods.mean_impute import MeanImpute
 from methods.plain_mlp import Config, PlainMlp
 from methods.s_only import SOnly
 from methods.training import Batch
 from methods.zero_fill import ZeroFill
-from tests.cohorts import random_cohort
 
 
 @pytest.fixture(scope="module")

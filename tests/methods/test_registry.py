@@ -3,6 +3,8 @@
 import subprocess
 import sys
 import textwrap
+import warnings
+from importlib.util import spec_from_file_location
 
 import pytest
 
@@ -77,6 +79,7 @@ def test_reads_files_and_packages_without_running_them(folder):
         ("INFO = {'title': 'A'}", "lacks 'citation'"),
         (f"INFO = {INFO[:-1]}, 'yaer': 3}}", "unknown keys yaer"),
         (f"INFO = {INFO.replace('2020', 'None')}", "must be int"),
+        (f"INFO = {INFO}\ndef fit(:\n", "line 2: invalid syntax"),
     ],
 )
 def test_an_info_that_cannot_be_read_names_its_file_and_fault(folder, source, fault):
@@ -104,21 +107,70 @@ def test_plug_in_is_found_and_loaded(tmp_path, monkeypatch):
         ("INFO = broken(", "mine = plug_two", "never closed"),
         ("x = 1", "mine = plug_two", "has no INFO"),
         (f"INFO = {INFO}", "mine = plug_absent", "cannot be found"),
-        (f"INFO = {INFO}", "gbdt = plug_two", "exists already"),
+        (f"INFO = {INFO}", "mine = plug_two.json", "cannot be found"),
+        (f"INFO = {INFO}", "gbdt = plug_two", "exists already, in .*gbdt.py"),
+        (f"INFO = {INFO}", "all = plug_two", "method=all stands for every method"),
+        (f"INFO = {INFO}", "my-method = plug_two", "small letters, digits and underscores"),
     ],
 )
 def test_plug_in_that_cannot_be_read_is_a_warning_that_names_it(tmp_path, monkeypatch, source, entry, fault):
     plug_in(tmp_path, monkeypatch, "plug_two", source, entry)
-    with pytest.warns(UserWarning, match=rf"{entry.split()[0]} .*{fault}"):
+    with pytest.warns(registry.PlugInWarning, match=rf"plug-in method {entry.split()[0]} .*{fault}"):
         found = registry.infos()
-    assert "mine" not in found
+    assert not {"mine", "all", "my-method"} & set(found)
     assert found["gbdt"].module == "methods.gbdt"
+    if not entry.startswith("gbdt"):
+        with pytest.raises(registry.UnreadableInfo, match=fault):
+            registry.load(entry.split()[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        registry.load("logistic")
+
+
+class Editable:
+    """Finds one module by a mapping, as an editable install does."""
+
+    def __init__(self, name, file):
+        self.name, self.file = name, file
+
+    def find_spec(self, name, path=None, target=None):
+        return spec_from_file_location(name, self.file) if name == self.name else None
+
+
+def test_an_editable_install_is_found(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "edited.py").write_text(f"INFO = {INFO}\n")
+    plug_in(tmp_path, monkeypatch, "anything", "", "mine = plug_edited")
+    monkeypatch.setattr(
+        sys, "meta_path", [*sys.meta_path, Editable("plug_edited", tmp_path / "elsewhere" / "edited.py")]
+    )
+    assert registry.info("mine").file == tmp_path / "elsewhere" / "edited.py"
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "fault"),
+    [
+        ("plug_lacks", "import no_such_package", r"plug_lacks\.py, line 2, ModuleNotFoundError: .*no_such_package"),
+        ("plug_typo", "x = undefined_name", r"plug_typo\.py, line 2, NameError"),
+        (
+            "plug_config",
+            "from methods.base import Method\nclass A(Method):\n    Config = dict",
+            "A.Config must be a dataclass",
+        ),
+    ],
+)
+def test_a_method_that_cannot_be_used_names_its_file_and_fault(tmp_path, monkeypatch, name, source, fault):
+    plug_in(tmp_path, monkeypatch, name, f"INFO = {INFO}\n{source}\n", f"mine = {name}")
+    assert registry.info("mine").is_plug_in
+    assert not registry.info("gbdt").is_plug_in
+    with pytest.raises(registry.UnusableMethod, match=fault):
+        registry.load("mine")
 
 
 def test_the_class_must_be_unambiguous(tmp_path, monkeypatch):
     two = f"from methods.base import Method\nINFO = {INFO}\nclass A(Method): pass\nclass B(Method): pass\n"
     plug_in(tmp_path, monkeypatch, "plug_three", two, "three = plug_three")
-    with pytest.raises(TypeError, match=r"found A, B"):
+    with pytest.raises(registry.UnusableMethod, match=r"found A, B"):
         registry.load("three")
     named = two.replace('"year"', '"class": "B", "year"')
     plug_in(tmp_path, monkeypatch, "plug_four", named, "four = plug_four")

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from benchmark.conformance.cohorts import random_cohort
 from methods.outcomes import base_rate, selection_score
 from methods.training import Batch, Output, TorchMethod, TrainingConfig, supervised_loss
-from tests.cohorts import random_cohort
 
 
 @dataclass(frozen=True)

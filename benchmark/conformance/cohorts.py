@@ -1,0 +1,147 @@
+"""Small random cohorts, and the changes that checks make to a cohort."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from datasets.cohort import Cohort, Group, Modality, Series
+
+LATENT = (1.0, -1.0, 0.5)
+"""How the features of a modality show the latent h, repeated."""
+
+
+def random_cohort(
+    n: int = 120,
+    widths: tuple[int, ...] = (6, 5, 4),
+    tasks: tuple[str, ...] = ("readmission_30d", "mortality_inhosp"),
+    seed: int = 0,
+    signal: float = 2.0,
+    pattern_effect: float = 0.5,
+    undefined: float = 0.1,
+    series: bool = True,
+) -> Cohort:
+    """Outcomes depend on a latent seen in every modality and on the observation pattern; the first modality is nearly always observed."""
+    rng = np.random.default_rng(seed)
+    h = rng.normal(size=n)
+    shares = np.array([0.95, *np.linspace(0.7, 0.4, len(widths) - 1)])
+    observed = rng.random((n, len(widths))) < 1 / (1 + np.exp(-(np.log(shares / (1 - shares)) + 0.5 * h[:, None])))
+    modalities = []
+    for m, d in enumerate(widths):
+        values = (h[:, None] * np.resize(LATENT, d) + 0.5 * rng.normal(size=(n, d))).astype(np.float32)
+        values[rng.random((n, d)) < 0.1] = np.nan
+        values[~observed[:, m]] = np.nan
+        modalities.append(Modality(f"m{m}", values, tuple(f"m{m}_{j}" for j in range(d))))
+    logits = signal * h + pattern_effect * (observed[:, 1:].sum(axis=1) - 1)
+    outcomes = np.stack([rng.random(n) < 1 / (1 + np.exp(-(logits - 0.3 * t))) for t in range(len(tasks))], axis=1)
+    outcomes = np.where(rng.random(outcomes.shape) < undefined, np.nan, outcomes).astype(np.float32)
+    return Cohort(
+        name="random",
+        landmark="test",
+        patient=rng.permutation(n).astype(np.int64),
+        modalities=tuple(modalities),
+        observed=observed,
+        outcomes=outcomes,
+        tasks=tasks,
+        series=random_series(h, rng) if series else None,
+    )
+
+
+def random_series(h: np.ndarray, rng: np.random.Generator, bins: int = 6, channels: int = 3) -> Series:
+    """Series that see the latent h [N]; some stays have bins that end early, some have none."""
+    n = len(h)
+    length = rng.integers(0, bins + 1, size=n)
+    inside = np.arange(bins) < length[:, None]
+    mask = (rng.random((n, bins, channels)) < 0.5) & inside[:, :, None]
+    values = np.where(mask, h[:, None, None] + 0.7 * rng.normal(size=mask.shape), np.nan).astype(np.float32)
+    hours = np.where(inside, np.arange(bins) + 1.0, np.nan).astype(np.float32)
+    return Series(values, mask, hours, tuple(f"c{j}" for j in range(channels)))
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """A cohort and the rows of its training, validation and test part."""
+
+    whole: Cohort
+    rows: dict[str, np.ndarray]
+
+    @property
+    def train(self) -> Cohort:
+        """The training part."""
+        return self.whole.take(self.rows["train"])
+
+    @property
+    def valid(self) -> Cohort:
+        """The validation part."""
+        return self.whole.take(self.rows["valid"])
+
+    @property
+    def test(self) -> Cohort:
+        """The test part."""
+        return self.whole.take(self.rows["test"])
+
+
+def ordinary_parts(cohort: Cohort, train: float = 0.5, valid: float = 0.2) -> Parts:
+    """The parts of a cohort, drawn at random, without what the odd cohorts are about.
+
+    Left out: stays with fewer than two modalities (where the cohort has two), and later stays whose pattern no training stay has.
+    """
+    rows = np.random.default_rng(0).permutation(len(cohort))
+    rows = rows[cohort.observed[rows].sum(axis=1) >= min(2, len(cohort.modalities))]
+    ends = [int(train * len(rows)), int((train + valid) * len(rows))]
+    first, *later = np.split(rows, ends)
+    later = [r[seen_patterns(cohort.observed[first], cohort.observed[r])] for r in later]
+    return Parts(cohort, dict(zip(("train", "valid", "test"), (first, *later), strict=True)))
+
+
+def seen_patterns(train: np.ndarray, later: np.ndarray) -> np.ndarray:
+    """bool [N]: which of the patterns ``later`` [N, M] are among those of ``train`` [N_train, M]."""
+    known = {row.tobytes() for row in train}
+    return np.array([row.tobytes() in known for row in later], dtype=bool)
+
+
+def changed(cohort: Cohort, **fields: object) -> Cohort:
+    """The cohort with other contents in the given fields, and a fingerprint of its own."""
+    return replace(cohort, **{"fingerprint": "", **fields})
+
+
+def with_values(cohort: Cohort, values: list[np.ndarray]) -> Cohort:
+    """The cohort with other values float32 [N, d_m] in its modalities."""
+    pairs = zip(cohort.modalities, values, strict=True)
+    return changed(cohort, modalities=tuple(replace(m, values=v.astype(np.float32)) for m, v in pairs))
+
+
+def spoiled(cohort: Cohort, seed: int) -> Cohort:
+    """The cohort with noise, NaN and infinities in the slots of unobserved modalities."""
+    rng = np.random.default_rng(seed)
+    noise = [rng.choice([np.nan, np.inf, -np.inf, 1e9, 0.0, -3.0], m.values.shape) for m in cohort.modalities]
+    seen = cohort.observed.T[:, :, None]
+    return with_values(
+        cohort, [np.where(o, m.values, z) for o, m, z in zip(seen, cohort.modalities, noise, strict=True)]
+    )
+
+
+def hidden(cohort: Cohort, hide: np.ndarray) -> Cohort:
+    """The cohort without the modalities that ``hide`` bool [N, M] marks, NaN in their slots."""
+    observed = cohort.observed & ~hide
+    values = [np.where(observed[:, m, None], x.values, np.nan) for m, x in enumerate(cohort.modalities)]
+    return changed(with_values(cohort, values), observed=observed)
+
+
+def wild(cohort: Cohort) -> Cohort:
+    """Only the stays with the first stay's pattern, their values far from where they were."""
+    some = cohort.take((cohort.observed == cohort.observed[0]).all(axis=1))
+    return with_values(some, [500.0 + 1000.0 * m.values for m in some.modalities])
+
+
+def with_other_keys(cohort: Cohort, seed: int) -> Cohort:
+    """The same stays under other patient numbers, from other hospitals, in other groups."""
+    rng, n = np.random.default_rng(seed), len(cohort)
+    codes = rng.integers(0, 3, n).astype(np.int16)
+    return changed(
+        cohort,
+        patient=rng.permutation(10 * n)[:n].astype(np.int64),
+        site=rng.integers(0, 5, n),
+        groups={"sex": Group(codes, ("a", "b", "c"))},
+    )
