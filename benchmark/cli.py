@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from benchmark.errors import UsageError, unknown
 
@@ -17,16 +20,19 @@ VERBS = {
     "run": "compute what an experiment still lacks",
     "status": "cells done, failed, skipped and to do, by method",
     "report": "tables from the store, as CSV and LaTeX",
+    "check": "hold a method to the contract: the conformance suite",
+    "new": "write the file of a new method, and its test",
     "data": "list, build, verify or describe cohorts",
 }
 
 
 def main(argv: list[str]) -> int:
-    """Exit status: 0 all well, 1 a cell failed, 2 wrong usage or unusable input, 130 interrupted."""
+    """Exit status: 0 all well, 1 a cell or a check failed, 2 wrong usage or unusable input, 130 interrupted."""
     debug = "--debug" in argv
     argv = [a for a in argv if a != "--debug"]
     try:
-        return _dispatch(argv)
+        with _plug_in_warnings_in_one_line():
+            return _dispatch(argv)
     except BrokenPipeError:
         sys.stderr.close()
         return 0
@@ -39,7 +45,9 @@ def main(argv: list[str]) -> int:
         if isinstance(error, _usage_errors()):
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
             return 2
-        if not debug:
+        if isinstance(error, ModuleNotFoundError):
+            print(f"error: {error}: make install, then .venv/bin/python at the root of the clone", file=sys.stderr)
+        elif not debug:
             line = " ".join(f"{type(error).__name__}: {error}".split())
             print(f"error: {line} (a fault of the program; --debug shows where)", file=sys.stderr)
         return 2
@@ -85,6 +93,10 @@ def _parser(verb: str) -> argparse.ArgumentParser:
     elif verb == "data":
         parser.add_argument("action", choices=("list", "build", "verify", "describe"))
         parser.add_argument("dataset", nargs="?")
+    elif verb == "check":
+        parser.add_argument("method", help="METHOD or METHOD:VARIANT, of this repository or a plug-in")
+    elif verb == "new":
+        parser.add_argument("method", help="its name: the file is methods/METHOD.py")
     else:
         parser.add_argument("experiment", nargs="?", default="=")
     if verb == "run":
@@ -93,9 +105,12 @@ def _parser(verb: str) -> argparse.ArgumentParser:
         )
     if verb == "report":
         parser.add_argument("--format", default="csv,tex", metavar="LIST", help="csv, tex, txt (default csv,tex)")
-    if verb in ("list", "status", "data"):
+    if verb == "check":
+        parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these checks alone")
+        parser.add_argument("--slow", action="store_true", help="the checks that take minutes too")
+    if verb in ("list", "status", "check", "data"):
         parser.add_argument("--json", action="store_true", help="one JSON document on standard output, nothing else")
-    if verb != "list":
+    if verb not in ("list", "new"):
         parser.add_argument("overrides", nargs="*", metavar="key=value")
     return parser
 
@@ -110,6 +125,25 @@ def _check_packages() -> None:
         )
 
 
+@contextmanager
+def _plug_in_warnings_in_one_line() -> Iterator[None]:
+    """What is said of plug-ins that are left out, each once, without Python's file and line; other warnings as they are."""
+    said: set[str] = set()
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: object) -> None:
+            line = " ".join(str(message).split())
+            if category.__name__ != "PlugInWarning":
+                usual(message, category, *where)
+            elif line not in said:
+                said.add(line)
+                print(f"warning: {line}", file=sys.stderr)
+
+        warnings.showwarning = show
+        yield
+
+
 def _usage_errors() -> tuple[type[Exception], ...]:
     """The errors that are the user's to mend, of the modules imported so far."""
     found: list[type[Exception]] = [UsageError]
@@ -118,6 +152,8 @@ def _usage_errors() -> tuple[type[Exception], ...]:
         ("results.store", "StoreError"),
         ("reports.build", "ReportError"),
         ("methods.registry", "UnknownMethod"),
+        ("methods.registry", "UnreadableInfo"),
+        ("methods.registry", "UnusableMethod"),
     ):
         if module in sys.modules:
             found.append(getattr(sys.modules[module], name))

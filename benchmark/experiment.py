@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -146,11 +147,19 @@ def prepare_dataset(config: RunConfig, say: Callable[[str], None] | None = None,
 
 
 def method_rows(config: RunConfig) -> list[Row]:
-    """The rows of the chosen methods, in print order; ``all`` stands for every registered method, the reference last."""
+    """The rows of the chosen methods, in print order; ``all`` stands for every method that can be used, the reference last.
+
+    Raises:
+        UsageError: an unknown variant or hyper-parameter.
+        UnknownMethod, UnreadableInfo, UnusableMethod: a method asked for by name, or one of this repository, cannot be used.
+    """
+    for spec in config.methods:
+        if spec != "all":
+            method_registry.load(spec.partition(":")[0])
     infos = method_registry.infos()
     chosen: list[str] = []
     for name in config.methods:
-        chosen += in_print_order(infos, config.reference) if name == "all" else [name]
+        chosen += in_print_order(_usable(infos), config.reference) if name == "all" else [name]
     used: set[str] = set()
     rows = []
     for spec in dict.fromkeys(chosen):
@@ -183,6 +192,22 @@ def method_rows(config: RunConfig) -> list[Row]:
             [f"method.{k}" for k in known],
         )
     return rows
+
+
+def _usable(infos: dict[str, method_registry.Info]) -> dict[str, method_registry.Info]:
+    """The methods without the plug-ins that cannot be imported, each of which is warned of by name."""
+    usable = {}
+    for name, info in infos.items():
+        try:
+            method_registry.load(name)
+        except method_registry.UnusableMethod as error:
+            if not info.is_plug_in:
+                raise
+            said = f"plug-in method {name} is left out of method=all: {error}"
+            warnings.warn(said, method_registry.PlugInWarning, stacklevel=2)
+        else:
+            usable[name] = info
+    return usable
 
 
 def in_print_order(infos: dict[str, Any], reference: str) -> list[str]:

@@ -6,6 +6,7 @@ import json
 import time
 from argparse import Namespace
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,44 @@ def report_verb(options: Namespace) -> int:
         NOTES.print(f"wrote {path}")
     print(render_text(Path(config.store), plans))
     return 0
+
+
+def new_verb(options: Namespace) -> int:
+    """A new method's file and its test, which pass as they are; prints what to do next."""
+    from benchmark.scaffold import ROOT, write_method
+
+    for path in write_method(options.method):
+        print(f"wrote {path.relative_to(ROOT)}")
+    print("next:")
+    for command in (f"check {options.method}", f"run smoke method={options.method}"):
+        print(f"  python -m benchmark {command}")
+    return 0
+
+
+def check_verb(options: Namespace) -> int:
+    """The conformance suite on one method."""
+    from benchmark.check import check_method, chosen_checks
+
+    only = [name for name in options.only if "=" not in name]
+    overrides = [*options.overrides, *(text for text in options.only if "=" in text)]
+    checks = chosen_checks(only, options.slow)
+    found = check_method(options.method, overrides, checks)
+    own = [check.name for check in checks if not check.given]
+    if own and any(text.startswith("dataset=") for text in overrides):
+        NOTES.print(f"on cohorts of their own: {', '.join(own)}")
+    rows = []
+    with NOTES.status(f"{len(checks)} checks") as status:
+        for check, result in zip(checks, found, strict=True):
+            rows.append({**asdict(result), "protects": check.protects})
+            status.update(f"{len(rows)} of {len(checks)} checks")
+    show(rows, ("name", "verdict", "seconds", "protects"), options.json)
+    counts = Counter(row["verdict"] for row in rows)
+    for row in rows:
+        if row["detail"]:
+            style = "red" if row["verdict"] == "failed" else None
+            NOTES.print(f"{row['verdict']}: {row['name']}: {row['detail']}", style=style)
+    NOTES.print(f"{options.method}: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+    return 1 if counts["failed"] else 0
 
 
 def data_verb(options: Namespace) -> int:

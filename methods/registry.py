@@ -1,7 +1,8 @@
 """Which methods exist: read from the source of each file, without importing it, so that listing needs no torch.
 
 A method's file holds a literal ``INFO = {...}`` (see ``Info``); files without one are no methods. Methods outside the repository
-register a module through the entry-point group ``crl_mmnar_bench.methods`` and are read in the same way.
+register a module through the entry-point group ``crl_mmnar_bench.methods`` and are read in the same way. What is wrong with one of
+them is a warning where methods are listed, and an error where it is asked for by name.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ import ast
 import difflib
 import importlib
 import importlib.metadata
-import sys
+import importlib.util
+import keyword
+import re
+import traceback
 import warnings
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -30,13 +34,21 @@ class UnreadableInfo(ValueError):
     """An INFO that cannot be read without running its file; the message names the file and the fault."""
 
 
+class UnusableMethod(ValueError):
+    """A method whose module cannot be imported, or defines no one method; the message names the module and the fault."""
+
+
+class PlugInWarning(UserWarning):
+    """A method from outside the repository that is left out; the message names it and says why."""
+
+
 @dataclass(frozen=True)
 class Info:
     """What is printed and known of a method before it is imported.
 
     ``name`` is the file's stem (a plug-in's entry-point name); ``title`` the name to print, adaptations included; ``based_on`` what
-    the implementation rests on; ``rectifier``: on by default; ``class_name``: needed where a file defines several methods
-    (INFO's key ``class``).
+    the implementation rests on; ``rectifier``: on by default; ``uses_seed``: False where nothing is drawn, so that all
+    seeds agree; ``class_name``: needed where a file defines several methods (INFO's key ``class``).
     """
 
     name: str
@@ -46,38 +58,30 @@ class Info:
     family: str
     based_on: str
     uses_series: bool = False
+    uses_seed: bool = True
     rectifier: bool = False
     class_name: str | None = None
     kind: str = "method"
     module: str = ""
     file: Path = Path()
 
+    @property
+    def is_plug_in(self) -> bool:
+        """Whether the method comes from outside this repository."""
+        return not self.module.startswith("methods.")
+
 
 def infos() -> dict[str, Info]:
     """All methods by name, those of this repository first, each group in alphabetical order.
 
-    A plug-in that cannot be read is left out with a warning that names it.
+    A plug-in that cannot be read is left out with a ``PlugInWarning`` that names it.
 
     Raises:
         UnreadableInfo: a file of this repository has an INFO that is not a literal or lacks a field.
     """
-    found = {}
-    for file in sorted([*FOLDER.glob("*.py"), *FOLDER.glob("*/__init__.py")]):
-        name = file.parent.name if file.name == "__init__.py" else file.stem
-        info = read_info(file, name, f"methods.{name}") if name != FOLDER.name else None
-        if info is not None:
-            found[name] = info
-    for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda e: e.name):
-        try:
-            if entry.name in found:
-                raise UnreadableInfo(f"a method named {entry.name} exists already")
-            info = read_info(_module_file(entry.module), entry.name, entry.module)
-            if info is None:
-                raise UnreadableInfo(f"module {entry.module} has no INFO")
-        except Exception as error:
-            warnings.warn(f"plug-in method {entry.name} ({entry.value}) is left out: {error}", stacklevel=2)
-        else:
-            found[entry.name] = info
+    found, faults = _read_all()
+    for fault in faults.values():
+        warnings.warn(fault, PlugInWarning, stacklevel=2)
     return found
 
 
@@ -86,12 +90,15 @@ def info(name: str) -> Info:
 
     Raises:
         UnknownMethod: there is none.
+        UnreadableInfo: it is a plug-in that cannot be read.
     """
-    known = infos()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or list(known)
-        raise UnknownMethod(f"no method is called {name!r}; nearest: {', '.join(near)}")
-    return known[name]
+    known, faults = _read_all()
+    if name in known:
+        return known[name]
+    if name in faults:
+        raise UnreadableInfo(faults[name])
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or list(known)
+    raise UnknownMethod(f"no method is called {name!r}; nearest: {', '.join(near)}")
 
 
 def load(name: str) -> type[Method]:
@@ -99,26 +106,21 @@ def load(name: str) -> type[Method]:
 
     Raises:
         UnknownMethod: there is none.
-        TypeError: its module does not define exactly one subclass of Method, or not the one that INFO names.
+        UnusableMethod: its module cannot be imported, or does not define exactly one subclass of Method (or the one that INFO names)
+            with a dataclass as its Config.
     """
     entry = info(name)
-    module = importlib.import_module(entry.module)
-    if entry.class_name:
-        chosen = getattr(module, entry.class_name, None)
-        if not (isinstance(chosen, type) and issubclass(chosen, Method)):
-            raise TypeError(
-                f"{entry.file}: INFO names the class {entry.class_name}, which is no subclass of Method there"
-            )
-        return chosen
-    own = [
-        c
-        for c in vars(module).values()
-        if isinstance(c, type) and issubclass(c, Method) and c.__module__ == module.__name__
-    ]
-    if len(own) != 1:
-        names = ", ".join(c.__name__ for c in own) or "none"
-        raise TypeError(f"{entry.file}: needs one subclass of Method (found {names}), or INFO['class'] naming it")
-    return own[0]
+    chosen = _class(entry)
+    if not is_dataclass(chosen.Config):
+        raise UnusableMethod(f"{entry.file}: {chosen.__name__}.Config must be a dataclass")
+    return chosen
+
+
+def name_fault(name: str) -> str | None:
+    """Why ``name`` cannot name a method, or None where it can."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
+        return f"{name!r} cannot name a method: small letters, digits and underscores, like late_fusion"
+    return "'all' cannot name a method: method=all stands for every method" if name == "all" else None
 
 
 def source_file(name: str) -> Path:
@@ -135,7 +137,11 @@ def read_info(file: Path, name: str, module: str) -> Info | None:
     text = file.read_text(encoding="utf-8")
     if "INFO" not in text:
         return None
-    for node in ast.parse(text, filename=str(file)).body:
+    try:
+        body = ast.parse(text, filename=str(file)).body
+    except SyntaxError as error:
+        raise UnreadableInfo(f"{file}, line {error.lineno}: {error.msg}") from error
+    for node in body:
         targets = (
             node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
         )
@@ -148,11 +154,69 @@ def read_info(file: Path, name: str, module: str) -> Info | None:
     return None
 
 
+def _read_all() -> tuple[dict[str, Info], dict[str, str]]:
+    """The methods by name, and what is wrong with the plug-ins that are left out."""
+    found: dict[str, Info] = {}
+    faults: dict[str, str] = {}
+    for file in sorted([*FOLDER.glob("*.py"), *FOLDER.glob("*/__init__.py")]):
+        name = file.parent.name if file.name == "__init__.py" else file.stem
+        entry = read_info(file, name, f"methods.{name}") if name != FOLDER.name else None
+        if entry is not None:
+            found[name] = entry
+    for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda e: (e.name, e.value)):
+        try:
+            found[point.name] = _plug_in(point, found)
+        except Exception as error:
+            faults[point.name] = f"plug-in method {point.name} ({point.value}) is left out: {error}"
+    return found, faults
+
+
+def _plug_in(point: importlib.metadata.EntryPoint, found: dict[str, Info]) -> Info:
+    fault = name_fault(point.name)
+    if fault:
+        raise UnreadableInfo(fault)
+    if point.name in found:
+        raise UnreadableInfo(f"a method named {point.name} exists already, in {found[point.name].file}")
+    entry = read_info(_module_file(point.module), point.name, point.module)
+    if entry is None:
+        raise UnreadableInfo(f"module {point.module} has no INFO")
+    return entry
+
+
+def _class(entry: Info) -> type[Method]:
+    try:
+        module = importlib.import_module(entry.module)
+    except Exception as error:
+        where = [
+            f"line {frame.lineno}, "
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename == str(entry.file)
+        ]
+        fault = f"{''.join(where[-1:])}{type(error).__name__}: {error}"
+        raise UnusableMethod(f"method {entry.name} cannot be imported: {entry.file}, {fault}") from error
+    if entry.class_name:
+        chosen = getattr(module, entry.class_name, None)
+        if not (isinstance(chosen, type) and issubclass(chosen, Method)):
+            raise UnusableMethod(
+                f"{entry.file}: INFO names the class {entry.class_name}, which is no subclass of Method there"
+            )
+        return chosen
+    own = [
+        c
+        for c in vars(module).values()
+        if isinstance(c, type) and issubclass(c, Method) and c.__module__ == module.__name__
+    ]
+    if len(own) != 1:
+        names = ", ".join(c.__name__ for c in own) or "none"
+        raise UnusableMethod(f"{entry.file}: needs one subclass of Method (found {names}), or INFO['class'] naming it")
+    return own[0]
+
+
 def _checked(raw: dict, file: Path, name: str, module: str) -> Info:
     if "class" in raw:
         raw["class_name"] = raw.pop("class")
     given = [f for f in fields(Info) if f.name not in ("name", "kind", "module", "file")]
-    types = {"year": int, "uses_series": bool, "rectifier": bool}
+    types = {"year": int, "uses_series": bool, "uses_seed": bool, "rectifier": bool}
     for f in given:
         if f.name not in raw:
             if f.default is MISSING:
@@ -169,13 +233,14 @@ def _checked(raw: dict, file: Path, name: str, module: str) -> Info:
 
 def _module_file(module: str) -> Path:
     """The source file of a module, found without importing it or its packages."""
-    path, spec = None, None
-    parts = module.split(".")
-    for depth in range(len(parts)):
-        spec = PathFinder.find_spec(".".join(parts[: depth + 1]), sys.path if path is None else path)
-        if spec is None:
-            raise UnreadableInfo(f"module {module} cannot be found")
-        path = spec.submodule_search_locations
+    top, *rest = module.split(".")
+    spec, name = importlib.util.find_spec(top), top
+    for part in rest:
+        name = f"{name}.{part}"
+        inside = spec.submodule_search_locations if spec else None
+        spec = PathFinder.find_spec(name, inside) if inside else None
+    if spec is None:
+        raise UnreadableInfo(f"module {module} cannot be found")
     if not spec.origin or not spec.origin.endswith(".py"):
         raise UnreadableInfo(f"module {module} has no Python source")
     return Path(spec.origin)

@@ -118,7 +118,7 @@ def test_a_killed_run_continues_where_it_was(cli, tmp_path, built):
     store = tmp_path / "cells"
     argv = [sys.executable, "-m", "benchmark", "run", "table1", "-j", "2", *chosen, f"store={store}", f"built={built}"]
     process = subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True)
-    while len(list(store.rglob("cell.json"))) < 4 and process.poll() is None:
+    while len([p for p in store.rglob("cell.json") if ".writing-" not in str(p)]) < 4 and process.poll() is None:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -181,6 +181,14 @@ def test_wrong_usage_is_one_line_and_exit_2(cli, argv, message):
     status, out, err = cli(*argv)
     assert (status, out) == (2, "")
     assert message in one_line(err)
+
+
+def test_a_missing_package_says_how_to_install(cli, monkeypatch):
+    monkeypatch.setitem(sys.modules, "benchmark.verbs", None)
+    monkeypatch.delattr("benchmark.verbs", raising=False)
+    status, out, err = cli("list", "methods")
+    assert (status, out) == (2, "")
+    assert "make install" in one_line(err)
 
 
 def copied(data_root, folder):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmark.check import check_method, chosen_checks
-from benchmark.conformance import CHECKS, run_checks
+from benchmark.conformance import CHECKS, learning, run_checks
 from benchmark.conformance.cohorts import changed, random_cohort
 from methods import registry
 from tests.broken import BROKEN, PeeksThroughMemory, Sound
@@ -67,15 +67,18 @@ def test_a_leak_is_seen_over_repeated_shuffles_too():
     assert not failed(results(Sound, ["shuffled_repeatedly"]).values())
 
 
-def test_cost_is_measured_and_not_judged():
+def test_cost_is_measured_and_not_judged(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(learning.time, "perf_counter", lambda: clock[0])
+
     class Quadratic(Sound):
         def fit(self, train, valid):
-            time.sleep(len(train) ** 2 / 1e7)
+            clock[0] += len(train) ** 2 / 1e6
             return super().fit(train, valid)
 
     result = results(Quadratic, ["cost"])["cost"]
-    assert result.verdict == "passed"
-    assert 1.3 < float(re.search(r"to the power of (\d\.\d)", result.detail)[1]) < 2.2
+    said = "0.25 s at 500, 1.00 s at 1,000, 4.00 s at 2,000 stays: time grows as N to the power of 2.0"
+    assert (result.verdict, result.detail) == ("passed", said)
 
 
 def test_declaring_that_no_seed_is_used_is_held_to():

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from benchmark import source
 
 ROOT = Path(source.ROOT)
@@ -41,3 +43,58 @@ def test_the_hash_changes_with_an_imported_file(tmp_path, monkeypatch):
     assert fresh() == before
     (tmp_path / "methods" / "b.py").write_text("X = 2\n")
     assert fresh() != before
+
+
+def plug_in(folder):
+    """A package with a method in a sub-package, what it imports, and what it does not."""
+    files = {
+        "pack/__init__.py": "",
+        "pack/maths.py": "from methods import layers\nX = 1\n",
+        "pack/deep/__init__.py": "",
+        "pack/deep/method.py": "import numpy\nimport beside\nfrom pack import maths\nfrom . import near\nfrom ..far import Y\n",
+        "pack/deep/near.py": "X = 1\n",
+        "pack/far.py": "Y = 1\n",
+        "pack/unread.py": "X = 1\n",
+        "beside.py": "X = 1\n",
+        "numpy/__init__.py": "X = 1\n",
+    }
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder / "pack" / "deep" / "method.py"
+
+
+def test_a_plug_in_stands_on_its_own_package_and_on_what_it_imports_from_this_project(tmp_path):
+    method = plug_in(tmp_path)
+    found = source.closure(method)
+    assert {p.relative_to(tmp_path).as_posix() for p in found if p.is_relative_to(tmp_path)} == {
+        "beside.py", "pack/__init__.py", "pack/maths.py", "pack/far.py",
+        "pack/deep/__init__.py", "pack/deep/method.py", "pack/deep/near.py",
+    }  # fmt: skip
+    assert {p.relative_to(ROOT).as_posix() for p in found if p.is_relative_to(ROOT)} == {
+        "methods/__init__.py", "methods/layers.py",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "file", ["pack/far.py", "pack/deep/near.py", "pack/__init__.py", "beside.py", "pack/unread.py"]
+)
+def test_the_hash_of_a_plug_in_changes_with_its_own_modules_alone(tmp_path, file):
+    hashes = []
+    for folder, text in (("a", None), ("elsewhere/b", None), ("c", "Y = 2\n")):
+        method = plug_in(tmp_path / folder)
+        if text:
+            (tmp_path / folder / file).write_text(text)
+        hashes.append(source.source_hash(ROOT / "benchmark" / "run_cell.py", method))
+    assert hashes[0] == hashes[1]
+    assert (hashes[0] == hashes[2]) == (file == "pack/unread.py")
+
+
+def test_an_environment_inside_the_clone_is_not_the_project(tmp_path, monkeypatch):
+    outside = source.source_hash(plug_in(tmp_path / "outside"))
+    monkeypatch.setattr(source, "ROOT", tmp_path / "clone")
+    for package in ("methods", "environment"):
+        (tmp_path / "clone" / package).mkdir(parents=True)
+    for file in ("__init__.py", "layers.py"):
+        (tmp_path / "clone" / "methods" / file).write_bytes((ROOT / "methods" / file).read_bytes())
+    assert source.source_hash(plug_in(tmp_path / "clone" / "environment")) == outside

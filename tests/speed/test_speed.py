@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from benchmark.conformance.cohorts import random_series
 from datasets.cohort import Cohort, Modality
 from datasets.registry import DATASETS, prepare
 from methods import registry
@@ -25,7 +26,10 @@ def wide_cohort(n, seed=0):
         for name, d in MIMIC_WIDTHS.items()
     )
     outcomes = (rng.random((n, 2)) < 0.2).astype(np.float32)
-    return Cohort("wide", "made", np.arange(n), modalities, observed, outcomes, ("readmission_30d", "icu_90d"))
+    series = random_series(rng.normal(size=n), rng, bins=24, channels=10)
+    return Cohort(
+        "wide", "made", np.arange(n), modalities, observed, outcomes, ("readmission_30d", "icu_90d"), series=series
+    )
 
 
 @pytest.fixture(scope="module")
