@@ -53,6 +53,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datasets.cohort import Cohort
+from methods.base import named, part
 from methods.layers import Dropout, GroupedLinear, ModalityEncoders, keep_observed
 from methods.preprocessing import Inputs
 from methods.training import CHUNK, Batch, Output, TorchMethod, TrainingConfig
@@ -392,12 +393,11 @@ class Hgmf(TorchMethod):
 
     def state(self) -> dict[str, np.ndarray]:
         """The fitted method as plain arrays, the graph included."""
-        return {**super().state(), **{f"graph.{k}": v for k, v in self.graph.state().items()}}
+        return {**super().state(), **named("graph", self.graph.state())}
 
     def load_state(self, state: dict[str, np.ndarray]) -> Self:
         """The method whose ``state`` this is, ready to predict."""
-        own = {k.removeprefix("graph."): v for k, v in state.items() if k.startswith("graph.")}
-        self.graph = HypernodeGraph.from_state(own)
+        self.graph = HypernodeGraph.from_state(part("graph", state))
         return super().load_state(state)
 
     def _train(self, train: Cohort, valid: Cohort) -> None:
