@@ -25,6 +25,8 @@ CONF = Path(__file__).resolve().parent / "conf"
 GROUPS = ("dataset", "schedule")
 PLACES = ("root", "note_root", "cxr_root", "encoder", "subset")
 """Options of a dataset that need no ``dataset.`` before them."""
+NOT_OVERRIDES = {"methods", "hyper", "experiment", "only", "arms", "sweep", "probes", "derived"}
+"""Fields that an experiment's file sets, or that have a shorter name on the command line."""
 
 
 class Protocol(Enum):
@@ -54,6 +56,13 @@ class Tuning(Enum):
     """How hyper-parameters are chosen: the defaults."""
 
     none = "none"
+
+
+class SplitKind(Enum):
+    """Who is tested together: ``folds`` at random, stratified; ``sites`` whole hospitals, so that no method has seen the tested ones."""
+
+    folds = "folds"
+    sites = "sites"
 
 
 @dataclass
@@ -89,7 +98,14 @@ class MimicDataset(RawDataset):
 
 @dataclass
 class RunConfig:
-    """Everything that a run depends on."""
+    """Everything that a run depends on.
+
+    What an experiment's file may say besides the overrides of the command line: ``only`` the datasets that it speaks of; ``arms`` the
+    cohorts or settings that it compares (each ``name``, ``axis``, ``value`` and ``set``, a list of overrides), one plan an arm;
+    ``sweep`` hyper-parameters to vary one at a time, field -> values; ``probes`` what each cell measures besides its predictions
+    (``benchmark/probes/``); ``derived`` what is derived from the stored predictions besides intervals and comparisons
+    (``results/derivations/``).
+    """
 
     experiment: str = MISSING
     dataset: Any = MISSING  # the group's schema; a plain dict once composed
@@ -97,8 +113,15 @@ class RunConfig:
     methods: list[str] = field(default_factory=list)
     hyper: dict[str, Any] = field(default_factory=dict)
     known: list[str] = field(default_factory=lambda: ["all"])
+    only: list[str] = field(default_factory=list)
+    arms: list[Any] = field(default_factory=list)
+    arm: Optional[str] = None  # noqa: UP045
+    sweep: dict[str, Any] = field(default_factory=dict)
+    probes: list[str] = field(default_factory=list)
+    derived: list[str] = field(default_factory=list)
     landmark: Optional[str] = None  # noqa: UP045
     n: Optional[int] = None  # noqa: UP045
+    split: SplitKind = SplitKind.folds
     folds: int = 5
     seeds: int = 1
     protocol: Protocol = Protocol.strict
@@ -143,6 +166,30 @@ def load_config(experiment: str, overrides: list[str]) -> RunConfig:
     return config
 
 
+def arms_of(experiment: str, overrides: list[str]) -> list[RunConfig]:
+    """The configuration of each arm of an experiment, or its one configuration where it has no arms; ``arm=NAME[,NAME]`` chooses.
+
+    Raises:
+        UsageError: as ``load_config``, or an unknown arm.
+    """
+    base = load_config(experiment, overrides)
+    own = [text for text in overrides if not text.startswith("arm=")]
+    wanted = None if base.arm is None else [name.strip() for name in base.arm.split(",")]
+    known = [arm["name"] for arm in base.arms]
+    for name in wanted or []:
+        if name not in known:
+            raise unknown(f"arm of {experiment}", name, known)
+    if not base.arms:
+        return [base]
+    configs = []
+    for arm in base.arms:
+        if wanted is None or arm["name"] in wanted:
+            config = load_config(experiment, [*arm["set"], *own])
+            config.arm, config.arms = arm["name"], [arm]
+            configs.append(config)
+    return configs
+
+
 def dataset_of(overrides: list[str]) -> str:
     """The dataset that the overrides choose, or the default one."""
     chosen = [text.partition("=")[2] for text in overrides if text.partition("=")[0] == "dataset"]
@@ -165,12 +212,12 @@ def _translate(text: str) -> list[str]:
     if key == "known":
         return [f"known=[{value.strip('[]')}]"]
     root = key.lstrip("+~").split(".")[0]
-    fields = {f.name for f in dataclasses.fields(RunConfig)} - {"methods", "hyper", "experiment"} | {"method"}
+    fields = {f.name for f in dataclasses.fields(RunConfig)} - NOT_OVERRIDES | {"method"}
     if key in PLACES:
         return [f"dataset.{key}={value!r}"]
     if root not in fields:
         raise unknown("override", key, fields | set(PLACES))
-    if key in ("store", "out", "built", "device", "landmark"):
+    if key in ("store", "out", "built", "device", "landmark", "arm"):
         return [f"{key}={value!r}"]
     return [text]
 
@@ -179,6 +226,10 @@ def _check(config: RunConfig) -> None:
     for key, least in (("folds", 2), ("seeds", 1), ("bootstrap", 0)):
         if getattr(config, key) < least:
             raise UsageError(f"{key}={getattr(config, key)} is too small: {least} or more")
+    if config.only and config.dataset["name"] not in config.only:
+        raise UsageError(
+            f"{config.experiment} speaks of {', '.join(config.only)}, not of {config.dataset['name']}: pass dataset="
+        )
     if config.n is not None and config.n < 1:
         raise UsageError(f"n={config.n} is too small: 1 or more")
     info = DATASETS[config.dataset["name"]]

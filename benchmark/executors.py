@@ -40,8 +40,8 @@ def one_thread() -> Iterator[None]:
 def execute(planned: PlannedCell, place: Place, store_root: Path) -> Outcome:
     """Compute one cell on one thread and store it."""
     with one_thread():
-        record, predictions = run_cell(planned, place)
-    Store(store_root).write(planned, record, predictions)
+        record, frames = run_cell(planned, place)
+    Store(store_root).write(planned, record, frames)
     return Outcome(planned.cell, record["status"], record["reason"], record["provenance"]["seconds"]["total"])
 
 

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark import provenance
 from benchmark.config import Calibration, RectifierKind, RunConfig
 from benchmark.errors import UsageError, unknown
+from benchmark.probes import probe_file
 from benchmark.run_cell import ORACLE, Place
 from benchmark.source import source_hash
 from benchmark.splits import stored_split
@@ -30,6 +32,8 @@ from datasets.storage import Known
 from methods import registry as method_registry
 from results.cell import Cell, PlannedCell
 
+TRUE_SERIES = "true_series"
+"""The input mode of a method of series that reads them; its other modes do not."""
 RUN_CELL = Path(__file__).resolve().parent / "run_cell.py"
 KNOWN_TITLES = {
     "ceiling": "Ceiling (Bayes-optimal)",
@@ -47,7 +51,8 @@ KNOWN_BY_DEFAULT = ("ceiling", "ceiling_series", ORACLE, "apache_iva")
 class Row:
     """One row of a table: a method (with variant and rectifier), or something known beside the cohort.
 
-    ``cut``: what the schedule leaves out of the method's stages, to be said over the table.
+    ``cut``: what the schedule leaves out of the method's stages, to be said over the table; ``change``: the hyper-parameter that a
+    sweep varies in this row, and its value; ``series``: whether the row knows the series of labs and vitals.
     """
 
     method: str
@@ -57,16 +62,19 @@ class Row:
     kind: str
     config: dict[str, Any]
     cut: str = ""
+    change: dict[str, Any] = dataclasses.field(default_factory=dict)
+    series: bool = False
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run intends: its document for the store, its cells, and where each finds its inputs."""
+    """What a run intends: its document for the store, its cells, where each finds its inputs, and the groups that stays belong to."""
 
     name: str
     document: dict[str, Any]
     cells: list[PlannedCell]
     places: dict[tuple[str, str], Place]
+    groups: pd.DataFrame
 
     def place(self, cell: Cell) -> Place:
         """The inputs of a cell."""
@@ -88,11 +96,12 @@ def make_plan(config: RunConfig, say: Callable[[str], None] | None = None) -> Pl
     cells: list[PlannedCell] = []
     places: dict[tuple[str, str], Place] = {}
     described: dict[str, dict[str, Any]] = {}
+    groups = []
     rows: dict[tuple[str, str, str], Row] = {}
     for landmark in landmarks:
         cohort, known = dataset.cohort(landmark), dataset.known(landmark)
         folder = dataset.folder / landmark
-        split, split_file = stored_split(cohort, folder / "splits", config.folds)
+        split, split_file = stored_split(cohort, folder / "splits", config.folds, config.split.value)
         places[dataset.info.name, landmark] = Place(folder, split_file)
         described[landmark] = {
             **{k: v for k, v in describe_cohort(cohort).items() if k != "patterns"},
@@ -100,6 +109,7 @@ def make_plan(config: RunConfig, say: Callable[[str], None] | None = None) -> Pl
             "split": split.hash,
             "notes": dataset.manifest["landmarks"][landmark].get("notes", {}).get("caption", []),
         }
+        groups.append(groups_of(cohort))
         for row in [*methods, *known_rows(config, cohort, known)]:
             rows.setdefault((row.method, row.variant, row.rectifier), row)
             cells += _cells(config, dataset, landmark, cohort, known, split.hash, row)
@@ -107,6 +117,7 @@ def make_plan(config: RunConfig, say: Callable[[str], None] | None = None) -> Pl
     settings = _plain(dataclasses.asdict(config))
     for key in ("store", "out", "built"):
         settings.pop(key)
+    settings["arms"] = [arm["name"] for arm in config.arms]
     name = "-".join((config.experiment, dataset.info.name, config.protocol.value, _digest(settings)[:10]))
     document = {
         "name": name,
@@ -126,6 +137,8 @@ def make_plan(config: RunConfig, say: Callable[[str], None] | None = None) -> Pl
         "n": dataset.manifest["parameters"].get("n"),
         "reference": config.reference,
         "bootstrap": config.bootstrap,
+        "derived": config.derived,
+        "arm": config.arms[0] if config.arm else None,
         "settings": settings,
         "landmarks": described,
         "rows": [{k: v for k, v in dataclasses.asdict(row).items() if k != "config"} for row in rows.values()],
@@ -134,7 +147,15 @@ def make_plan(config: RunConfig, say: Callable[[str], None] | None = None) -> Pl
             for p in cells
         ],
     }
-    return Plan(name, document, cells, places)
+    return Plan(name, document, cells, places, pd.concat(groups, ignore_index=True))
+
+
+def groups_of(cohort: Cohort) -> pd.DataFrame:
+    """``landmark, row`` and a column of labels for each group of the cohort (sex, age band, ...); ``site`` where there are sites."""
+    columns = {name: pd.Categorical.from_codes(g.codes, g.labels) for name, g in cohort.groups.items()}
+    if cohort.site is not None:
+        columns["site"] = cohort.site
+    return pd.DataFrame({"landmark": cohort.landmark, "row": np.arange(len(cohort)), **columns})
 
 
 def prepare_dataset(config: RunConfig, say: Callable[[str], None] | None = None, force: bool = False) -> Dataset:
@@ -173,22 +194,26 @@ def method_rows(config: RunConfig) -> list[Row]:
         cls = method_registry.load(name)
         if variant and variant not in cls.variants:
             raise unknown(f"variant of {name}", variant, cls.variants)
-        settings, title, taken = resolved(cls, config, info.title, variant)
-        used |= taken
         kind = config.rectifier
         if kind is RectifierKind.auto:
             kind = RectifierKind.on if info.rectifier else RectifierKind.off
-        rows.append(
-            Row(
-                name,
-                variant or "default",
-                _rectifier_name(kind, config.calibration),
-                title,
-                "method",
-                settings | {"rectifier": kind.value},
-                info.stages if settings.get("max_epochs", 0) < getattr(cls.Config(), "max_epochs", 0) else "",
+        for change in [{}, *_changes(cls, config.sweep)]:
+            settings, title, taken = resolved(cls, config, info.title, variant, change)
+            used |= taken
+            changed = [f"{field}={value}" for field, value in change.items()]
+            rows.append(
+                Row(
+                    name,
+                    "+".join(([variant] if variant else []) + changed) or "default",
+                    _rectifier_name(kind, config.calibration),
+                    title,
+                    "method",
+                    settings | {"rectifier": kind.value},
+                    info.stages if settings.get("max_epochs", 0) < getattr(cls.Config(), "max_epochs", 0) else "",
+                    change,
+                    info.uses_series and settings.get("inputs", TRUE_SERIES) == TRUE_SERIES,
+                )
             )
-        )
     unused = set(config.hyper) - used
     if unused:
         known = {f.name for row in rows for f in dataclasses.fields(method_registry.load(row.method).Config)}
@@ -198,6 +223,12 @@ def method_rows(config: RunConfig) -> list[Row]:
             [f"method.{k}" for k in known],
         )
     return rows
+
+
+def _changes(cls: type, sweep: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """One hyper-parameter at a time, each value of its sweep but the method's default, for those that the method has."""
+    defaults = dataclasses.asdict(cls.Config())
+    return [{k: v} for k, values in sweep.items() if k in defaults for v in values if v != defaults[k]]
 
 
 def _usable(infos: dict[str, method_registry.Info]) -> dict[str, method_registry.Info]:
@@ -223,14 +254,22 @@ def in_print_order(infos: dict[str, Any], reference: str) -> list[str]:
     )
 
 
-def resolved(cls: type, config: RunConfig, title: str, variant: str) -> tuple[dict[str, Any], str, set[str]]:
-    """A method's hyper-parameters after schedule, variant and overrides, the name to print, and the overrides that it took."""
+def resolved(
+    cls: type, config: RunConfig, title: str, variant: str, change: dict[str, Any] | None = None
+) -> tuple[dict[str, Any], str, set[str]]:
+    """A method's hyper-parameters after schedule, variant, a sweep's change and overrides, the name to print, and the overrides taken.
+
+    The schedule scales the learning rate that a sweep sets as it does the default one.
+    """
+    change = change or {}
     fields = {f.name for f in dataclasses.fields(cls.Config)}
     schedule = config.schedule
     chosen: dict[str, Any] = {k: getattr(schedule, k) for k in ("batch_size", "max_epochs", "patience") if k in fields}
     if "lr" in fields:
         chosen["lr"] = cls.Config().lr * schedule.lr_factor
-    chosen |= cls.variants.get(variant, {})
+    chosen |= cls.variants.get(variant, {}) | change
+    if "lr" in change:
+        chosen["lr"] = change["lr"] * schedule.lr_factor
     taken = {k: v for k, v in config.hyper.items() if k in fields}
     try:
         merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls.Config), chosen, taken))
@@ -238,7 +277,7 @@ def resolved(cls: type, config: RunConfig, title: str, variant: str) -> tuple[di
     except (OmegaConfBaseException, ValueError, TypeError) as error:
         raise UsageError(f"hyper-parameters {taken} of {title}: {str(error).splitlines()[0]}") from None
     own = cls.titles.get(variant)
-    notes = ([variant] if variant and own is None else []) + [f"{k}={v}" for k, v in taken.items()]
+    notes = ([variant] if variant and own is None else []) + [f"{k}={v}" for k, v in (change | taken).items()]
     return settings, (own or title) + (f" ({', '.join(notes)})" if notes else ""), set(taken)
 
 
@@ -276,6 +315,9 @@ def _cells(
         "device": config.device,
     }
     sources = (RUN_CELL, method_registry.source_file(cls)) if fitted else (RUN_CELL,)
+    if fitted and config.probes:
+        settings["probes"] = list(config.probes)
+        sources += tuple(probe_file(name) for name in config.probes)
     cohort_part = cohort.fingerprint
     if row.kind == "known":
         values = known.arrays[ORACLE] if row.method == ORACLE else known.predictions[row.method]

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark import provenance
+from benchmark.probes import Fitted, measure
 from benchmark.splits import load_split
 from datasets.cohort import Cohort, Modality, pattern_names
 from datasets.storage import Known, load_cohort, load_known
@@ -35,15 +36,18 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """Probabilities float64 [n, T] of the validation and test part, before and after the rectifier, and what the rectifier did."""
+    """Probabilities float64 [n, T] of the validation and test part, before and after the rectifier, what the rectifier did, and what
+    was fitted (None where nothing was)."""
 
     base: dict[str, np.ndarray]
     final: dict[str, np.ndarray]
     rectifier: dict[str, Any] | None
+    fitted: Fitted | None = None
 
 
-def run_cell(planned: PlannedCell, place: Place) -> tuple[dict[str, Any], pd.DataFrame | None]:
-    """The record of a cell and its predictions (None where it failed or was skipped); never raises for a method's fault."""
+def run_cell(planned: PlannedCell, place: Place) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    """The record of a cell and its frames by name: ``predictions`` and those of its probes, none where it failed or was skipped; never
+    raises for a method's fault."""
     provenance.reset_peak_memory()
     started = time.perf_counter()
     seconds: dict[str, float] = {}
@@ -58,16 +62,20 @@ def run_cell(planned: PlannedCell, place: Place) -> tuple[dict[str, Any], pd.Dat
         "traceback": None,
         "metrics": [],
         "rectifier": None,
+        "probes": {},
     }
-    frame = None
+    frames: dict[str, pd.DataFrame] = {}
     try:
         cohort = load_cohort(place.landmark_folder / "cohort")
         split = load_split(place.split_file)
         train, valid, test = split.rows(planned.cell.fold)
         parts = _predict(planned, cohort, place, {"train": train, "valid": valid, "test": test}, seconds)
-        frame = _frame(cohort, {"valid": valid, "test": test}, parts)
+        frames["predictions"] = _frame(cohort, {"valid": valid, "test": test}, parts)
         record["metrics"] = _score(cohort, {"valid": valid, "test": test}, parts)
         record["rectifier"] = _rectifier_record(planned, cohort, test, parts, place)
+        for name in planned.config.get("probes", []):
+            record["probes"][name], extra = measure(name, parts.fitted)
+            frames |= {} if extra is None else {name: extra}
     except Unsuited as reason:
         record |= {"status": "skipped", "reason": str(reason)}
     except Exception as error:
@@ -78,8 +86,9 @@ def run_cell(planned: PlannedCell, place: Place) -> tuple[dict[str, Any], pd.Dat
             "traceback": traceback.format_exc(),
             "metrics": [],
             "rectifier": None,
+            "probes": {},
         }
-        frame = None
+        frames = {}
     commit, clean = provenance.commit()
     record["provenance"] = {
         "commit": commit,
@@ -90,7 +99,7 @@ def run_cell(planned: PlannedCell, place: Place) -> tuple[dict[str, Any], pd.Dat
         "peak_memory_mib": provenance.peak_memory_mib(),
         "finished": provenance.now(),
     }
-    return record, frame
+    return record, frames
 
 
 def _predict(
@@ -117,7 +126,9 @@ def _predict(
         for part in ("valid", "test")
     }
     seconds["predict"] = time.perf_counter() - clock
-    return _rectify(planned, cohort, rows, base)
+    return replace(
+        _rectify(planned, cohort, rows, base), fitted=Fitted(method, cohort, rows, planned.cell.draw_seed(), seconds)
+    )
 
 
 def build_method(planned: PlannedCell, seed: int | None = None) -> Method:

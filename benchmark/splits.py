@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold, train_test_split
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from datasets.cohort import Cohort, CohortError
 
@@ -58,6 +58,39 @@ def draw_split(cohort: Cohort, folds: int, seed: int = SPLIT_SEED) -> Split:
     return Split(fold, valid)
 
 
+def draw_site_split(cohort: Cohort, folds: int, seed: int = SPLIT_SEED) -> Split:
+    """A split in which no site is in two parts of a fold: whole sites are tested, others validate, the rest train.
+
+    Sites are dealt so that outcomes are spread as evenly as they allow (``StratifiedGroupKFold``); the validation part is a seventh
+    of the training part's sites by the same rule, the nearest to 15 %.
+
+    Raises:
+        CohortError: the cohort has no sites, or fewer than folds need.
+    """
+    if cohort.site is None:
+        raise CohortError(
+            f"{cohort.name}/{cohort.landmark} has no sites: split=sites needs a cohort of several hospitals"
+        )
+    if len(np.unique(cohort.site)) < 2 * folds:
+        raise CohortError(
+            f"{cohort.name}/{cohort.landmark} has {len(np.unique(cohort.site))} sites: split=sites with folds={folds} needs {2 * folds}"
+        )
+    fold = np.empty(len(cohort), dtype=np.int16)
+    strata = joint_outcome(cohort.outcomes, least=folds)
+    dealt = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    for k, (_, test) in enumerate(dealt.split(strata, strata, cohort.site)):
+        fold[test] = k
+    valid = np.zeros((folds, len(cohort)), dtype=bool)
+    parts = round(1 / VALID_SHARE)
+    for k in range(folds):
+        rows = np.flatnonzero(fold != k)
+        within = joint_outcome(cohort.outcomes[rows], least=parts)
+        dealt = StratifiedGroupKFold(parts, shuffle=True, random_state=seed + 1 + k)
+        _, chosen = next(dealt.split(within, within, cohort.site[rows]))
+        valid[k, rows[chosen]] = True
+    return Split(fold, valid)
+
+
 def joint_outcome(outcomes: np.ndarray, least: int) -> np.ndarray:
     """The stratum of each stay, int64 [N]: the joint outcome (0, 1 or undefined a task).
 
@@ -82,11 +115,14 @@ def joint_outcome(outcomes: np.ndarray, least: int) -> np.ndarray:
         count[source] = 0
 
 
-def stored_split(cohort: Cohort, folder: Path, folds: int) -> tuple[Split, Path]:
-    """The split stored in ``folder``, drawn and stored on first use, and its file."""
-    path = folder / f"folds-{folds}-{cohort.fingerprint[:12]}.npz"
+DRAW = {"folds": draw_split, "sites": draw_site_split}
+
+
+def stored_split(cohort: Cohort, folder: Path, folds: int, kind: str = "folds") -> tuple[Split, Path]:
+    """The split of this kind stored in ``folder``, drawn and stored on first use, and its file."""
+    path = folder / f"{kind}-{folds}-{cohort.fingerprint[:12]}.npz"
     if not path.exists():
-        split = draw_split(cohort, folds)
+        split = DRAW[kind](cohort, folds)
         folder.mkdir(parents=True, exist_ok=True)
         scratch = path.with_name(f".{os.getpid()}.npz")
         np.savez(scratch, fold=split.fold, valid=split.valid)

@@ -1,4 +1,4 @@
-"""Which of the stored plans a command speaks of: the newest of each dataset and protocol that agrees with the overrides given."""
+"""Which of the stored plans a command speaks of: the newest of each dataset, protocol and arm that agrees with the overrides given."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ CHOOSING = {
     "n": lambda plan, config: plan["n"] == config.n,
     "rectifier": lambda plan, config: plan["rectifier"] == config.rectifier.value,
     "landmark": lambda plan, config: plan["settings"]["landmark"] == config.landmark,
+    "split": lambda plan, config: plan["settings"].get("split") == config.split.value,
+    "arm": lambda plan, config: plan["settings"].get("arm") in config.arm.split(","),
     "method": lambda plan, config: plan["settings"]["methods"] == config.methods,
 }
 
 
 def chosen_plans(store: Store, experiment: str, config: RunConfig, overrides: list[str]) -> list[dict[str, Any]]:
-    """The plans, by dataset and protocol; ``overrides`` are those of the command line, ``config`` is what they compose.
+    """The plans, by dataset, protocol and arm (in the order of the experiment's file); ``overrides`` are those of the command line,
+    ``config`` is what they compose.
 
     Raises:
         UsageError: an override that does not choose among plans, or no plan that agrees.
@@ -32,10 +35,12 @@ def chosen_plans(store: Store, experiment: str, config: RunConfig, overrides: li
     for key in sorted(keys):
         if key not in CHOOSING and key.split(".")[0] not in ("method", "dataset"):
             raise UsageError(f"{key}= does not choose among stored plans; these do: {', '.join(CHOOSING)}")
-    newest: dict[tuple[str, str], dict[str, Any]] = {}
+    newest: dict[tuple[str, str, int], dict[str, Any]] = {}
+    order = {arm["name"]: i for i, arm in enumerate(config.arms)}
     for plan in store.plans(experiment):
-        if all(_agrees(key, plan, config) for key in keys):
-            newest.setdefault((plan["dataset"], plan["protocol"]), plan)
+        arm = plan["settings"].get("arm")
+        if (arm is None or arm in order) and all(_agrees(key, plan, config) for key in keys):
+            newest.setdefault((plan["dataset"], plan["protocol"], order.get(arm, -1)), plan)
     if not newest:
         asked = " ".join([experiment, *overrides])
         raise UsageError(f"nothing stored for {asked} in {store.root}: python -m benchmark run {asked}")

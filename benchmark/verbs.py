@@ -13,6 +13,9 @@ from typing import Any
 from benchmark.errors import UsageError, unknown
 from benchmark.show import NOTES, show, show_description
 
+FINISHED = ("done", "skipped")
+"""What a second run leaves as it is."""
+
 
 def list_verb(options: Namespace) -> int:
     """Methods, datasets or experiments, without importing torch."""
@@ -57,31 +60,34 @@ def run_verb(options: Namespace) -> int:
     _needs_experiment(options, "run")
     if options.jobs < 1:
         raise UsageError(f"-j {options.jobs} is too small: 1 or more processes")
-    from benchmark.config import load_config
+    from benchmark.config import arms_of
 
-    config = load_config(options.experiment, options.overrides)
+    configs = arms_of(options.experiment, options.overrides)
     from benchmark.experiment import make_plan
     from results.store import Store
 
     started = time.perf_counter()
-    plan = make_plan(config, say=lambda text: NOTES.print(text))
-    store = Store(config.store)
-    store.write_plan(plan.name, plan.document)
-    records = {p.cell.name: store.record(p) for p in plan.cells}
-    work = [p for p in plan.cells if (records[p.cell.name] or {}).get("status") not in ("done", "skipped")]
-    count = f"{len(plan.cells)} cells, {len(plan.cells) - len(work)} done before, {len(work)} to do"
-    estimate = _estimate(store, plan.cells, work, options.jobs)
-    NOTES.print(f"{options.experiment} on {plan.document['dataset']} ({plan.document['protocol']}): {count}{estimate}")
-    failures = _execute(plan, work, config.store, options.jobs) if work else []
-    if work or store.statistics(plan.name) is None:
-        from results.statistics import derive
-
-        with NOTES.status("intervals and comparisons"):
-            store.write_statistics(plan.name, derive(store, plan.document, config.bootstrap))
-    skipped = [p.cell.name for p in plan.cells if (store.record(p) or {}).get("status") == "skipped"]
+    plans = [make_plan(config, say=lambda text: NOTES.print(text)) for config in configs]
+    store = Store(configs[0].store)
+    for plan in plans:
+        store.write_plan(plan.name, plan.document)
+        store.write_groups(plan.name, plan.groups)
+    places = {store.folder(p): (p, plan.place(p.cell)) for plan in plans for p in plan.cells}
+    records = {folder: store.record(p) for folder, (p, _) in places.items()}
+    work = [places[folder] for folder, record in records.items() if (record or {}).get("status") not in FINISHED]
+    count = f"{len(places)} cells, {len(places) - len(work)} done before, {len(work)} to do"
+    estimate = _estimate([p for p, _ in places.values()], list(records.values()), [p for p, _ in work], options.jobs)
+    document = plans[0].document
+    arms = f", {len(plans)} arms" if len(plans) > 1 else ""
+    NOTES.print(f"{options.experiment} on {document['dataset']} ({document['protocol']}{arms}): {count}{estimate}")
+    failures = _execute(work, configs[0].store, options.jobs) if work else []
+    for plan, config in zip(plans, configs, strict=True):
+        if work or store.statistics(plan.name) is None:
+            _derive(store, plan, config.bootstrap)
+    skipped = [folder for folder, (p, _) in places.items() if (store.record(p) or {}).get("status") == "skipped"]
     for name, reason in failures:
         NOTES.print(f"failed: {name}: {reason}", style="red")
-    ended = f"{len(plan.cells) - len(failures) - len(skipped)} done, {len(failures)} failed, {len(skipped)} skipped"
+    ended = f"{len(places) - len(failures) - len(skipped)} done, {len(failures)} failed, {len(skipped)} skipped"
     NOTES.print(
         f"{ended} in {time.perf_counter() - started:.0f} s; python -m benchmark report {options.experiment} writes the tables"
     )
@@ -103,8 +109,10 @@ def status_verb(options: Namespace) -> int:
             counts.setdefault(planned.title, Counter())[status] += 1
         for title, count in counts.items():
             known = {s: count[s] for s in ("done", "failed", "skipped", "to do")}
-            rows.append({"dataset": plan["dataset"], "protocol": plan["protocol"], "method": title, **known})
-    show(rows, ("dataset", "protocol", "method", "done", "failed", "skipped", "to do"), options.json)
+            where = {"dataset": plan["dataset"], "protocol": plan["protocol"]}
+            where |= {"arm": plan["arm"]["name"]} if plan.get("arm") else {}
+            rows.append({**where, "method": title, **known})
+    show(rows, tuple(rows[0]) if rows else (), options.json)
     return 1 if any(row["failed"] for row in rows) else 0
 
 
@@ -224,7 +232,14 @@ def _config(options: Namespace, verb: str) -> Any:
     return load_config(options.experiment, options.overrides)
 
 
-def _execute(plan: Any, work: list[Any], store: str, jobs: int) -> list[tuple[str, str]]:
+def _derive(store: Any, plan: Any, resamples: int) -> None:
+    from results.statistics import derive
+
+    with NOTES.status("intervals and comparisons"):
+        store.write_statistics(plan.name, derive(store, plan.document, resamples))
+
+
+def _execute(work: list[Any], store: str, jobs: int) -> list[tuple[str, str]]:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -246,20 +261,19 @@ def _execute(plan: Any, work: list[Any], store: str, jobs: int) -> list[tuple[st
     )
     with Progress(*columns, console=NOTES) as bar:
         task = bar.add_task("", total=len(work))
-        for outcome in run_local([(p, plan.place(p.cell)) for p in work], Path(store), jobs):
+        for outcome in run_local(work, Path(store), jobs):
             bar.update(task, advance=1, description=f"{outcome.cell.landmark} {outcome.cell.method}")
             if outcome.status == "failed":
                 failures.append((outcome.cell.name, outcome.reason or ""))
     return failures
 
 
-def _estimate(store: Any, cells: list[Any], work: list[Any], jobs: int) -> str:
+def _estimate(cells: list[Any], records: list[Any], work: list[Any], jobs: int) -> str:
     """From the cells of the same rows that are stored already; silent where there are none for some row."""
     if not work:
         return ""
     seconds: dict[tuple[str, ...], list[float]] = {}
-    for planned in cells:
-        record = store.record(planned)
+    for planned, record in zip(cells, records, strict=True):
         if record:
             seconds.setdefault(planned.cell.group, []).append(record["provenance"]["seconds"]["total"])
     if any(p.cell.group not in seconds for p in work):

@@ -12,6 +12,8 @@ import pandas as pd
 from reports.captions import caption, share_caption
 from reports.latex import document
 from reports.published import published, published_tables
+from reports.section import Section
+from reports.sections import section_of
 from reports.shares import SHARES, shares
 from reports.tables import Table, bold_places, table, text_frame
 from reports.tidy import COLUMNS, PRINTED, tidy
@@ -38,6 +40,7 @@ class Report:
     intervals: pd.DataFrame
     comparisons: pd.DataFrame
     tables: tuple[Table, ...]
+    section: Section
 
 
 def build_report(
@@ -67,6 +70,7 @@ def build_report(
     texts: dict[str, str] = {}
     if "csv" in formats:
         frames = {"": report.numbers, "_intervals": report.intervals, "_comparisons": report.comparisons}
+        frames |= report.section.frames
         paper = published(experiment)
         if len(paper):
             frames["_published"] = paper
@@ -75,15 +79,16 @@ def build_report(
             for suffix, frame in frames.items()
         }
     if "tex" in formats:
-        texts[f"{experiment}.tex"] = document([*report.tables, *published_tables(experiment)])
+        texts[f"{experiment}.tex"] = document([*report.tables, *report.section.tables, *published_tables(experiment)])
     if "txt" in formats:
-        texts[f"{experiment}.txt"] = _text(report.tables)
+        texts[f"{experiment}.txt"] = _text((*report.tables, *report.section.tables))
     return [_write(Path(out) / name, text) for name, text in texts.items()]
 
 
 def render_text(store_root: Path, plans: Sequence[dict[str, Any]]) -> str:
     """The measured tables of some plans as text for a terminal."""
-    return _text(assemble(store_root, plans).tables)
+    report = assemble(store_root, plans)
+    return _text((*report.tables, *report.section.tables))
 
 
 def assemble(store_root: Path, plans: Sequence[dict[str, Any]]) -> Report:
@@ -101,7 +106,7 @@ def assemble(store_root: Path, plans: Sequence[dict[str, Any]]) -> Report:
         numbers.append(pd.concat([frame, of_ceiling])[list(COLUMNS)] if len(of_ceiling) else frame[list(COLUMNS)])
         intervals.append(_derived(plan, statistics, "intervals", INTERVALS))
         comparisons.append(_derived(plan, statistics, "comparisons", COMPARISONS))
-    return Report(*(_stack(f) for f in (numbers, intervals, comparisons)), tuple(tables))
+    return Report(*(_stack(f) for f in (numbers, intervals, comparisons)), tuple(tables), section_of(store, plans))
 
 
 def _derived(plan: dict[str, Any], statistics: dict[str, Any] | None, name: str, columns: list[str]) -> pd.DataFrame:

@@ -10,7 +10,8 @@ from results.store import Store
 
 SHARES = (
     "Share of the way from knowing nothing to the ceiling: (AUC - 1/2) / (ceiling - 1/2), and the same of the log loss, between the "
-    "constant prevalence of the other folds (0) and the ceiling (1). Ratios of means over folds{spread}. {dataset}: {description}; "
+    "constant prevalence of the other folds (0) and the ceiling (1); rows that read the series are held against "
+    "the ceiling with series. Ratios of means over folds{spread}. {dataset}: {description}; "
     "{protocol}; {source}"
 )
 PROTOCOLS = {"strict": "strict protocol", "paper": "the paper's protocol (one landmark at the end of the stay)"}
@@ -24,10 +25,10 @@ def caption(store: Store, plan: dict[str, Any], statistics: dict[str, Any] | Non
         else "mean ± standard deviation over folds"
     )
     return " ".join([
-        f"{plan['dataset']}: {plan['description'].rstrip('.')}.",
+        f"{plan['dataset']}: {plan['description'].rstrip('.')}{_arm(plan)}.",
         *(_landmark(name, facts) for name, facts in plan["landmarks"].items()),
         f"{_count(plan['folds'], 'fold')}, {_count(plan['seeds'], 'seed')} ({spread}); "
-        f"{PROTOCOLS.get(plan['protocol'], plan['protocol'])}; schedule: {plan['schedule']}; "
+        f"{PROTOCOLS.get(plan['protocol'], plan['protocol'])}{_split(plan)}; schedule: {plan['schedule']}; "
         f"tuning: {_values(plan, 'tuning')}; rectifier: {_rectifier(plan)}.",
         *(f"{row['title']} under this schedule: {row['cut']}." for row in plan["rows"] if row.get("cut")),
         _tests(store, plan, statistics),
@@ -54,6 +55,15 @@ def _landmark(name: str, facts: dict[str, Any]) -> str:
     )  # fmt: skip
     notes = "".join(f"; {note}" for note in facts.get("notes", []))
     return f"Landmark {name}: N = {facts['n']:,}; {tasks}{notes}."
+
+
+def _arm(plan: dict[str, Any]) -> str:
+    return f"; arm {plan['arm']['name']}" if plan.get("arm") else ""
+
+
+def _split(plan: dict[str, Any]) -> str:
+    whole = plan.get("settings", {}).get("split") == "sites"
+    return "; whole hospitals are tested, none of which is in training or validation" if whole else ""
 
 
 def _rectifier(plan: dict[str, Any]) -> str:

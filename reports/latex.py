@@ -61,9 +61,12 @@ def number(entry: Entry) -> str:
     """An entry with three decimals, its spread small behind it."""
     if entry.mean is None:
         return escape(entry.word) + MARKS[entry.mark]
-    value = f"{entry.mean:.3f}".replace("-", "$-$")
+    value = f"{entry.mean:{'+' if entry.signed else ''}.{entry.digits}f}".replace("-", "$-$").replace("+", "$+$")
     value = rf"\textbf{{{value}}}" if entry.bold else value
-    spread = "" if entry.sd is None else rf"\,{{\scriptsize$\pm$\,{entry.sd:.3f}}}"
+    spread = "" if entry.sd is None else rf"\,{{\scriptsize$\pm$\,{entry.sd:.{entry.digits}f}}}"
+    if entry.interval is not None:
+        low, high = (f"{x:.{entry.digits}f}".replace("-", "$-$") for x in entry.interval)
+        spread += rf"\,{{\scriptsize[{low}, {high}]}}"
     return f"{value}{spread}{MARKS[entry.mark]}"
 
 

@@ -9,23 +9,29 @@ import pandas as pd
 
 from reports.tidy import EMPTY, typed
 
-CEILING = "ceiling"
+CEILINGS = {False: "ceiling", True: "ceiling_series"}
+"""What a row is held against: by whether it knows the series."""
 SHARES = {"share_auc": "auc", "share_log_loss": "log_loss"}
 
 
 def shares(frame: pd.DataFrame, plan: dict[str, Any]) -> pd.DataFrame:
     """Rows ``share_auc`` and ``share_log_loss`` for a tidy frame with a ``ceiling`` row; no rows without one.
 
+    A row that knows the series is held against the ceiling with series, where there is one.
     ``share_auc = (AUC - 1/2) / (ceiling - 1/2)``; ``share_log_loss = (L0 - L) / (L0 - ceiling)``, L0 being the log loss of the
     constant prevalence of the other folds' rows. Ratios of means over the folds that the row has; ``sd_seeds`` is that of the
     metric on the same scale (the ceiling and L0 do not vary with the seed), ``sd_folds`` is left empty.
     """
     found = []
-    ceilings = frame[frame["method"] == CEILING]
+    ceilings = frame[frame["method"].isin(CEILINGS.values())]
     for metric, of in SHARES.items():
-        tops = {(top["landmark"], top["task"]): top for top in ceilings[ceilings["metric"] == of].to_dict("records")}
-        for row in frame[(frame["metric"] == of) & frame["method"].ne(CEILING)].to_dict("records"):
-            top = tops.get((row["landmark"], row["task"]))
+        tops = {
+            (top["method"], top["landmark"], top["task"]): top
+            for top in ceilings[ceilings["metric"] == of].to_dict("records")
+        }
+        for row in frame[(frame["metric"] == of) & ~frame["method"].isin(CEILINGS.values())].to_dict("records"):
+            at = (row["landmark"], row["task"])
+            top = tops.get((CEILINGS[row["series"]], *at), tops.get((CEILINGS[False], *at)))
             if top is not None:
                 found.append(row | {"metric": metric} | _share(row, top, of, plan))
     return typed(pd.DataFrame(found, columns=frame.columns)) if found else frame.iloc[:0]

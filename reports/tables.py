@@ -30,13 +30,24 @@ BOLD_RULE = (
 
 @dataclass(frozen=True)
 class Entry:
-    """What one place of a table shows: a number with its spread, or the word for why there is none."""
+    """What one place of a table shows: a number with its spread or its interval, or a word: why there is no number, or plain text.
+
+    ``signed``: a difference, printed with its sign; ``digits`` after the point.
+    """
 
     mean: float | None
     sd: float | None
     word: str
     mark: str
     bold: bool
+    interval: tuple[float, float] | None = None
+    signed: bool = False
+    digits: int = 3
+
+
+def words(text: str) -> Entry:
+    """A place that shows plain text, such as a count."""
+    return Entry(None, None, text, "", False)
 
 
 NOT_PLANNED = Entry(None, None, "–", "", False)
@@ -143,8 +154,11 @@ def plain(entry: Entry) -> str:
     """An entry as text: ``0.812 ± 0.012†``, a called win in asterisks."""
     if entry.mean is None:
         return f"{entry.word}{entry.mark}"
-    number = f"*{entry.mean:.3f}*" if entry.bold else f"{entry.mean:.3f}"
-    return f"{number}{'' if entry.sd is None else f' ± {entry.sd:.3f}'}{entry.mark}"
+    number = f"{entry.mean:{'+' if entry.signed else ''}.{entry.digits}f}"
+    spread = "" if entry.sd is None else f" ± {entry.sd:.{entry.digits}f}"
+    if entry.interval is not None:
+        spread += " [{:.{d}f}, {:.{d}f}]".format(*entry.interval, d=entry.digits)
+    return f"{f'*{number}*' if entry.bold else number}{spread}{entry.mark}"
 
 
 def _coverage(title: str, task: str, cell: dict[str, Any] | None, plan: dict[str, Any]) -> list[str]:

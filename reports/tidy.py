@@ -23,7 +23,8 @@ EMPTY = {"mean": np.nan, "sd_seeds": np.nan, "sd_folds": np.nan, "folds": 0, "se
 def tidy(store: Store, plan: dict[str, Any]) -> pd.DataFrame:
     """All numbers of a plan, in print order; none where a row has no cell planned at a landmark (APACHE knows no readmission).
 
-    Columns: COLUMNS, then for the tables ``title``, ``known``, ``stage``, ``by_fold`` (fold -> mean over seeds, n, positives) and ``note``
+    Columns: COLUMNS, then for the tables ``title``, ``known``, ``stage``, ``series``, ``by_fold`` (fold -> mean over seeds, n,
+    positives) and ``note``
     (why a number is missing or rests on fewer cells); only COLUMNS go to the CSV. ``status``: ``done``, ``partial`` (some cells missing,
     or the metric undefined in some), ``failed``, ``skipped``, ``missing`` (no cell is done), ``undefined`` (done, but the metric has no
     value). ``n`` and ``positives`` are sums over the folds' test parts.
@@ -45,7 +46,7 @@ def tidy(store: Store, plan: dict[str, Any]) -> pd.DataFrame:
                     numbers.append(where | _number(own[own["metric"] == metric], status, note, expected) | _names(row))
     frame = pd.DataFrame(numbers)
     frame = frame.assign(experiment=plan["experiment"], dataset=plan["dataset"], protocol=plan["protocol"], group="all")
-    return typed(frame)[[*COLUMNS, "title", "known", "stage", "by_fold", "note"]]
+    return typed(frame)[[*COLUMNS, "title", "known", "stage", "series", "by_fold", "note"]]
 
 
 def typed(frame: pd.DataFrame) -> pd.DataFrame:
@@ -56,7 +57,8 @@ def typed(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _names(row: Row) -> dict[str, Any]:
-    return {"method": row.method, "variant": row.variant, "title": row.title, "known": row.known, "stage": row.stage}
+    names = ("method", "variant", "title", "known", "stage", "series")
+    return {name: getattr(row, name) for name in names}
 
 
 def _metrics(records: Iterable[dict[str, Any] | None]) -> tuple[str, ...]:

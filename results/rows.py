@@ -16,7 +16,8 @@ class Row:
     """One row of a table: the cells of a method with a variant and a rectifier, at a stage of the prediction.
 
     ``stage`` is ``final``, or ``base`` for the same cells before their rectifier; ``variant`` is what the CSV prints, unique
-    together with ``method``; ``known`` rows (what is known of a cohort's truth, APACHE) stand apart and are never tested.
+    together with ``method``; ``known`` rows (what is known of a cohort's truth, APACHE) stand apart and are never tested; ``series``:
+    it reads the series of labs and vitals.
     """
 
     method: str
@@ -25,6 +26,7 @@ class Row:
     known: bool
     stage: str
     cells: tuple[PlannedCell, ...]
+    series: bool = False
 
 
 def rows_of(plan: dict[str, Any]) -> list[Row]:
@@ -44,11 +46,13 @@ def rows_of(plan: dict[str, Any]) -> list[Row]:
         cells = tuple(by_row.get((method, variant, rectifier), ()))
         printed = variant if (method, variant) not in taken else _joined(variant, f"rectifier_{rectifier}")
         taken.add((method, printed))
-        rows.append(Row(method, printed, r["title"], r["kind"] == "known", "final", cells))
+        known, series = r["kind"] == "known", r.get("series", False)
+        rows.append(Row(method, printed, r["title"], known, "final", cells, series))
         before = _joined(printed, "no_rectifier")
         if rectifier != "off" and (method, variant, "off") not in listed and (method, before) not in taken:
             taken.add((method, before))
-            rows.append(Row(method, before, f"{r['title']}, before the rectifier", r["kind"] == "known", "base", cells))
+            title = f"{r['title']}, before the rectifier"
+            rows.append(Row(method, before, title, known, "base", cells, series))
     return rows
 
 

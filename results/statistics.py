@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,8 @@ def derive(store: Store, plan: dict[str, Any], resamples: int | None = None) -> 
     - ``family``: Holm's family is every tested comparison of the AUC with a row of kind ``method``, over all tasks of the plan. Rows
       known of a cohort, rows before the rectifier, and rows with predictions on only some of the stays are outside.
 
+    - and, by name, what each derivation of the plan's ``derived`` gives (``results/derivations/``).
+
     A resample in which a fold has one class leaves that fold out of the resample's mean. Patients are drawn within a fold, not
     stratified, and the same resamples serve all rows.
     """
@@ -82,7 +85,11 @@ def derive(store: Store, plan: dict[str, Any], resamples: int | None = None) -> 
                         other = values.get((i, task), {})
                         comparisons += [_comparison(own, row, other, sizes, where, metric) for metric in METRICS]
     size = _adjust(comparisons)
-    return {
+    further = {
+        name: import_module(f"results.derivations.{name}").derive(store, plan, resamples)
+        for name in plan.get("derived", [])
+    }
+    return further | {
         "resamples": resamples,
         "confidence": 1 - LEVEL,
         "basis": basis_of(done),

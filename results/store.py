@@ -2,8 +2,9 @@
 
 Layout below the store's root::
 
-    <dataset>/<landmark>/<protocol>/<method>/<variant>/rectifier-…/tuning-…/fold-…/seed-…/<key>/cell.json, predictions.parquet
-    plans/<plan>.json, plans/<plan>.statistics.json
+    <dataset>/<landmark>/<protocol>/<method>/<variant>/rectifier-…/tuning-…/fold-…/seed-…/<key>/
+        cell.json, predictions.parquet, <probe>.parquet
+    plans/<plan>.json, plans/<plan>.statistics.json, plans/<plan>.groups.parquet
 """
 
 from __future__ import annotations
@@ -51,31 +52,31 @@ class Store:
 
     def predictions(self, planned: PlannedCell) -> pd.DataFrame:
         """The stored predictions of a cell that is done, with the columns PREDICTION_COLUMNS."""
-        path = self.folder(planned) / "predictions.parquet"
-        try:
-            return pd.read_parquet(path)
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{path} cannot be read ({error}): remove its folder and run again") from None
+        return self.frame(planned, "predictions")
 
-    def write(self, planned: PlannedCell, record: dict[str, Any], predictions: pd.DataFrame | None) -> Path:
-        """Store a cell's record and predictions, whole or not at all; replaces a failed one of the same key."""
+    def frame(self, planned: PlannedCell, name: str) -> pd.DataFrame:
+        """A frame of a cell that is done: ``predictions``, or what the probe ``name`` stored."""
+        return _read_parquet(self.folder(planned) / f"{name}.parquet")
+
+    def write(self, planned: PlannedCell, record: dict[str, Any], frames: dict[str, pd.DataFrame]) -> Path:
+        """Store a cell's record and its frames (``predictions`` and those of probes), whole or not at all; replaces a failed one of
+        the same key."""
         check_record(record)
         target = self.folder(planned)
         scratch = None
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
-            if predictions is not None:
-                _write_predictions(scratch / "predictions.parquet", predictions)
+            for name, frame in frames.items():
+                write = _write_predictions if name == "predictions" else _write_frame
+                write(scratch / f"{name}.parquet", frame)
             text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
             _write_synced(scratch / "cell.json", text + "\n")
             if target.exists():
                 shutil.rmtree(target)
             os.replace(scratch, target)
         except OSError as error:
-            raise StoreError(
-                f"cannot write {target}: {error.strerror or error}; free space or choose another store=DIR"
-            ) from None
+            raise _cannot_write(target, error) from None
         finally:
             if scratch is not None:
                 shutil.rmtree(scratch, ignore_errors=True)
@@ -90,6 +91,25 @@ class Store:
     def write_statistics(self, name: str, statistics: dict[str, Any]) -> Path:
         """Store what is slow to derive from predictions (bootstrap intervals), beside its plan."""
         return self._write_json(self.root / "plans" / f"{name}.statistics.json", statistics)
+
+    def write_groups(self, name: str, groups: pd.DataFrame) -> Path:
+        """Store beside a plan which stay belongs to which group: ``landmark``, ``row`` and a column a group."""
+        path = self.root / "plans" / f"{name}.groups.parquet"
+        scratch = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_frame(scratch, groups)
+            os.replace(scratch, path)
+        except OSError as error:
+            raise _cannot_write(path, error) from None
+        finally:
+            scratch.unlink(missing_ok=True)
+        return path
+
+    def groups(self, name: str) -> pd.DataFrame | None:
+        """The groups stored beside a plan, or None."""
+        path = self.root / "plans" / f"{name}.groups.parquet"
+        return _read_parquet(path) if path.exists() else None
 
     def plans(self, experiment: str) -> list[dict[str, Any]]:
         """All plans of an experiment, the newest first, each with its ``name``."""
@@ -113,9 +133,7 @@ class Store:
             _write_synced(scratch, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
             os.replace(scratch, path)
         except OSError as error:
-            raise StoreError(
-                f"cannot write {path}: {error.strerror or error}; free space or choose another store=DIR"
-            ) from None
+            raise _cannot_write(path, error) from None
         finally:
             scratch.unlink(missing_ok=True)
         return path
@@ -131,6 +149,21 @@ def _write_synced(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _cannot_write(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"cannot write {path}: {error.strerror or error}; free space or choose another store=DIR")
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} cannot be read ({error}): remove its folder and run again") from None
+
+
+def _write_frame(path: Path, frame: pd.DataFrame) -> None:
+    frame.to_parquet(path, index=False, compression="zstd")
 
 
 def _write_predictions(path: Path, frame: pd.DataFrame) -> None:

@@ -75,7 +75,7 @@ def fabricate(
                 status, reason = (
                     ("failed", "out of memory at layer_2 (100 %)") if at in failed else ("skipped", "no series")
                 )
-                store.write(planned, record_of(planned, status, [], reason), None)
+                store.write(planned, record_of(planned, status, [], reason), {})
                 continue
             parts = [
                 part(
@@ -96,7 +96,7 @@ def fabricate(
             if rectifier != "off":
                 changed = dict.fromkeys(tasks, 0.25)
                 record["rectifier"] = {"protocol": "strict", "tau": 0.01, "share_changed": changed, "rows": []}
-            store.write(planned, record, frame)
+            store.write(planned, record, {"predictions": frame})
     plan = {
         "name": f"{experiment}-{dataset}-{written[:10]}-{draw}",
         "experiment": experiment,

@@ -63,7 +63,8 @@ def use(monkeypatch, cls, uses_series=False):
 
 def test_a_record_and_its_predictions(monkeypatch, place, cohort):
     use(monkeypatch, Prevalence)
-    record, frame = run_cell(planned(), place)
+    record, frames = run_cell(planned(), place)
+    frame = frames["predictions"]
     assert record["status"] == "done", record["traceback"]
     assert {m["stage"] for m in record["metrics"]} == {"base", "final"}
     assert record["rectifier"] is None
@@ -89,8 +90,8 @@ def test_what_is_not_a_probability_fails_the_cell(monkeypatch, place, wrong, mes
             return wrong(super().predict_proba(cohort))
 
     use(monkeypatch, Wrong)
-    record, frame = run_cell(planned(), place)
-    assert (record["status"], frame, record["metrics"]) == ("failed", None, [])
+    record, frames = run_cell(planned(), place)
+    assert (record["status"], frames, record["metrics"]) == ("failed", {}, [])
     assert message in record["reason"]
     assert "Traceback" in record["traceback"]
     assert "\n" not in record["reason"]
@@ -99,8 +100,8 @@ def test_what_is_not_a_probability_fails_the_cell(monkeypatch, place, wrong, mes
 def test_no_task_with_two_classes_is_a_skip(monkeypatch, tmp_path, cohort):
     use(monkeypatch, Prevalence)
     one = dataclasses.replace(cohort, outcomes=np.zeros_like(cohort.outcomes), fingerprint="")
-    record, frame = run_cell(planned(), place_for(tmp_path / "one", one))
-    assert (record["status"], frame) == ("skipped", None)
+    record, frames = run_cell(planned(), place_for(tmp_path / "one", one))
+    assert (record["status"], frames) == ("skipped", {})
     assert "no task has two classes" in record["reason"]
 
 
@@ -110,8 +111,8 @@ def test_a_method_that_says_it_does_not_suit_the_cohort_is_a_skip(monkeypatch, p
             raise Unsuited("fussy reads series, and this cohort has none")
 
     use(monkeypatch, Fussy)
-    record, frame = run_cell(planned(), place)
-    assert (record["status"], frame) == ("skipped", None)
+    record, frames = run_cell(planned(), place)
+    assert (record["status"], frames) == ("skipped", {})
     assert record["reason"] == "fussy reads series, and this cohort has none"
 
 
@@ -138,14 +139,15 @@ def test_the_strict_rectifier_never_reads_test_outcomes(monkeypatch, tmp_path, c
     changed[test] = 1 - changed[test]
     other = place_for(tmp_path / "b", dataclasses.replace(cohort, outcomes=changed, fingerprint=cohort.fingerprint))
     other = Place(other.landmark_folder, place.split_file)
-    first, second = run_cell(how, place)[1], run_cell(how, other)[1]
+    first, second = run_cell(how, place)[1]["predictions"], run_cell(how, other)[1]["predictions"]
     np.testing.assert_array_equal(first["probability"], second["probability"])
     assert (first["label"].fillna(-1) != second["label"].fillna(-1)).any()
 
 
 def test_the_papers_rectifier_reads_other_test_outcomes_and_is_recorded(monkeypatch, place):
     use(monkeypatch, Prevalence)
-    record, frame = run_cell(planned(rectifier="on", protocol="paper"), place)
+    record, frames = run_cell(planned(rectifier="on", protocol="paper"), place)
+    frame = frames["predictions"]
     assert record["rectifier"]["protocol"] == "paper"
     assert record["rectifier"]["rows"]
     assert record["rectifier"]["rows"][0]["true_delta"] is None
@@ -159,7 +161,7 @@ def test_rectified_and_not_share_the_base_prediction(monkeypatch, place):
             return np.random.default_rng(self.seed).random((len(cohort), len(cohort.tasks)))
 
     use(monkeypatch, Drawn)
-    on, off = (run_cell(planned(rectifier=kind), place)[1] for kind in ("on", "off"))
+    on, off = (run_cell(planned(rectifier=kind), place)[1]["predictions"] for kind in ("on", "off"))
     np.testing.assert_array_equal(on["probability_base"], off["probability_base"])
 
 
@@ -167,7 +169,8 @@ def test_what_is_known_is_scored_where_it_is_given(tmp_path, cohort):
     given = np.full(cohort.outcomes.shape, np.nan)
     given[::2] = 0.25
     place = place_for(tmp_path / "k", cohort, Known({"apache_iva": given}))
-    record, frame = run_cell(planned("apache_iva", fitted=False), place)
+    record, frames = run_cell(planned("apache_iva", fitted=False), place)
+    frame = frames["predictions"]
     assert record["status"] == "done", record["traceback"]
     test = frame[(frame["split"] == "test") & (frame["task"] == cohort.tasks[1])].dropna(
         subset=["label", "probability"]
@@ -183,7 +186,8 @@ def test_the_truth_beside_the_rectifier(monkeypatch, tmp_path, cohort):
     use(monkeypatch, Prevalence)
     truth = np.full(cohort.outcomes.shape, 0.5)
     place = place_for(tmp_path / "k", cohort, Known(arrays={"truth_probability": truth}))
-    record, frame = run_cell(planned(rectifier="on"), place)
+    record, frames = run_cell(planned(rectifier="on"), place)
+    frame = frames["predictions"]
     row = next(r for r in record["rectifier"]["rows"] if r["task"] == cohort.tasks[0] and r["n_test"] > 0)
     here = frame[(frame["split"] == "test") & (frame["task"] == row["task"]) & (frame["pattern"] == row["pattern"])]
     assert (row["n_test"], row["true_delta"]) == (len(here), pytest.approx(0.5 - here["probability_base"].mean()))

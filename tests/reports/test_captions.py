@@ -30,7 +30,7 @@ def test_uncommitted_changes_show(tmp_path, where):
         planned = planned_cells(plan)[0]
         record = store.record(planned)
         record["provenance"] |= {"clean": False, "commit": "fedcba9876543210"}
-        store.write(planned, record, store.predictions(planned))
+        store.write(planned, record, {"predictions": store.predictions(planned)})
         assert "(cells also from fedcba9876)" in caption(store, plan, None)
     assert "with uncommitted changes" in caption(store, plan, None)
 

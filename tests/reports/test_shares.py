@@ -52,3 +52,18 @@ def test_a_ceiling_no_better_than_chance_gives_no_share(tmp_path):
 def test_nothing_without_a_ceiling(tmp_path):
     store, plan = fabricate(tmp_path, rows=ROWS[:2], n=60, folds=2)
     assert shares(tidy(store, plan), plan).empty
+
+
+def test_a_row_that_reads_the_series_is_held_against_the_ceiling_that_does(tmp_path):
+    top = ("ceiling_series", "default", "off", "ceiling with series", "known", 3.0)
+    store, plan = fabricate(tmp_path, rows=(*ROWS[:2], ROWS[3], top), n=150)
+    next(row for row in plan["rows"] if row["method"] == "cm_ae")["series"] = True
+    found = shares(tidy(store, plan), plan)
+    found = found[(found["task"] == "icu_90d") & (found["metric"] == "share_auc")].set_index("method")["mean"]
+    auc = {
+        m: np.mean([v[0] for v in by_fold(store, plan, m, "auc")])
+        for m in ("crl_mmnar", "cm_ae", "ceiling", "ceiling_series")
+    }
+    assert found["cm_ae"] == pytest.approx((auc["cm_ae"] - 0.5) / (auc["ceiling_series"] - 0.5))
+    assert found["crl_mmnar"].iloc[0] == pytest.approx((auc["crl_mmnar"] - 0.5) / (auc["ceiling"] - 0.5))
+    assert set(found.index) == {"crl_mmnar", "cm_ae"}

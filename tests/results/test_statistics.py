@@ -124,7 +124,9 @@ def test_every_pair_of_rows_meets_the_same_resamples(tmp_path):
     cells = {(p.cell.method, p.cell.landmark, p.cell.fold): p for p in planned_cells(plan)}
     for (method, landmark, fold), planned in cells.items():
         if method == "copy":
-            store.write(planned, store.record(planned), store.predictions(cells["crl_mmnar", landmark, fold]))
+            store.write(
+                planned, store.record(planned), {"predictions": store.predictions(cells["crl_mmnar", landmark, fold])}
+            )
     statistics = derive(store, plan, resamples=100)
     for c in statistics["comparisons"]:
         if c["method"] == "copy":
@@ -151,7 +153,7 @@ def test_predictions_that_are_nan_are_absent_rows(tmp_path):
         if planned.cell.method == "apache_iva":
             frame = store.predictions(planned)
             frame.loc[frame["row"] % 2 == 1, ["probability", "probability_base"]] = np.nan
-            store.write(planned, store.record(planned), frame)
+            store.write(planned, store.record(planned), {"predictions": frame})
     found = entry(derive(store, plan, 20)["comparisons"], method="apache_iva", task="icu_90d", metric="auc")
     assert found["reason"] == "not the same stays: predictions on 60 of 120 test rows"
 

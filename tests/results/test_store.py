@@ -33,7 +33,7 @@ def everything(root):
 
 def test_round_trip(tmp_path):
     store = Store(tmp_path)
-    folder = store.write(PLANNED, RECORD, predictions())
+    folder = store.write(PLANNED, RECORD, {"predictions": predictions()})
     assert folder == store.folder(PLANNED)
     assert store.record(PLANNED) == RECORD
     back = store.predictions(PLANNED)
@@ -47,7 +47,7 @@ def test_round_trip(tmp_path):
 
 def test_another_key_is_another_cell(tmp_path):
     store = Store(tmp_path)
-    store.write(PLANNED, RECORD, predictions())
+    store.write(PLANNED, RECORD, {"predictions": predictions()})
     changed = PlannedCell(PLANNED.cell, PLANNED.config, {"config": "abd"}, "MT")
     assert store.record(changed) is None
     assert store.folder(changed).parent == store.folder(PLANNED).parent
@@ -55,10 +55,10 @@ def test_another_key_is_another_cell(tmp_path):
 
 def test_a_failed_cell_is_replaced(tmp_path):
     store = Store(tmp_path)
-    store.write(PLANNED, {"status": "failed", "reason": "out of memory", "metrics": []}, None)
+    store.write(PLANNED, {"status": "failed", "reason": "out of memory", "metrics": []}, {})
     with pytest.raises(StoreError, match=r"predictions.parquet cannot be read"):
         store.predictions(PLANNED)
-    store.write(PLANNED, RECORD, predictions())
+    store.write(PLANNED, RECORD, {"predictions": predictions()})
     assert store.record(PLANNED)["status"] == "done"
     assert len(everything(tmp_path)) == 2
 
@@ -77,11 +77,11 @@ def fails_at(name):
 def test_a_crash_leaves_nothing_half_written(tmp_path, monkeypatch, step, before):
     store = Store(tmp_path)
     if before:
-        store.write(PLANNED, RECORD, predictions(0.9))
+        store.write(PLANNED, RECORD, {"predictions": predictions(0.9)})
     files = everything(tmp_path)
     monkeypatch.setattr(module, step, fails_at("crash"))
     with pytest.raises(RuntimeError, match="killed"):
-        store.write(PLANNED, RECORD, predictions())
+        store.write(PLANNED, RECORD, {"predictions": predictions()})
     monkeypatch.undo()
     assert everything(tmp_path) == files
     if before:
@@ -97,7 +97,7 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch, step):
     with pytest.raises(
         StoreError, match=r"cannot write .*No space left on device; free space or choose another store=DIR"
     ) as error:
-        store.write(PLANNED, RECORD, predictions())
+        store.write(PLANNED, RECORD, {"predictions": predictions()})
     assert "\n" not in str(error.value)
     assert everything(tmp_path) == []
 
@@ -117,21 +117,21 @@ def test_a_bad_record_is_refused_and_not_written(tmp_path):
     store = Store(tmp_path)
     bad = RECORD | {"metrics": [RECORD["metrics"][0] | {"value": 1.5}]}
     with pytest.raises(ValueError, match=r"auc of t on test is 1.5, outside its range"):
-        store.write(PLANNED, bad, predictions())
+        store.write(PLANNED, bad, {"predictions": predictions()})
     with pytest.raises(ValueError, match="not JSON compliant"):
-        store.write(PLANNED, RECORD | {"seconds": float("nan")}, predictions())
+        store.write(PLANNED, RECORD | {"seconds": float("nan")}, {"predictions": predictions()})
     assert everything(tmp_path) == []
 
 
 def test_predictions_without_a_column_are_refused(tmp_path):
     with pytest.raises(KeyError, match="pattern"):
-        Store(tmp_path).write(PLANNED, RECORD, predictions().drop(columns="pattern"))
+        Store(tmp_path).write(PLANNED, RECORD, {"predictions": predictions().drop(columns="pattern")})
     assert everything(tmp_path) == []
 
 
 def test_broken_files_say_what_to_do(tmp_path):
     store = Store(tmp_path)
-    folder = store.write(PLANNED, RECORD, predictions())
+    folder = store.write(PLANNED, RECORD, {"predictions": predictions()})
     (folder / "cell.json").write_text('{"status": "do')
     (folder / "predictions.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(StoreError, match=r"cell.json is broken .*: remove its folder and run again"):
