@@ -1,0 +1,48 @@
+"""The look of every figure: one font size, colours that colour-blind people tell apart, and a mark of its own for each line.
+
+Colours are those of Okabe and Ito (2008), which differ in lightness too; no figure tells lines apart by colour alone. Figures are drawn
+without pyplot, so that nothing is left open and no display is needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C8C8C")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+DASHES = ("-", "--", "-.", ":")
+LOOK = {
+    "font.size": 9,
+    "font.family": "DejaVu Sans",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "crl-mmnar-bench",
+    "figure.constrained_layout.use": True,
+}
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """How one line is told apart: ``colour``, ``marker``, ``dash``."""
+
+    colour: str
+    marker: str
+    dash: str
+
+
+def stroke(i: int) -> Stroke:
+    """The stroke of the ``i``-th line; the first 32 differ."""
+    return Stroke(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i // len(COLOURS) % len(DASHES)])
+
+
+def canvas(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """An empty figure of this size in inches, and its axes row by row."""
+    with rc_context(LOOK):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False)
+    return figure, list(axes.ravel())
