@@ -104,10 +104,7 @@ class Config(TrainingConfig):
     lambda_rec: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.act not in ACTIVATIONS:
-            raise ValueError(f"cm_ae: act is {self.act!r}; it must be relu or sigmoid")
-        if self.views not in ("one", "subset"):
-            raise ValueError(f"cm_ae: views is {self.views!r}; it must be one or subset")
+        self.one_of(act=tuple(ACTIVATIONS), views=("one", "subset"))
 
 
 class CmAeModule(nn.Module):

@@ -105,9 +105,7 @@ class Config(TrainingConfig):
     """Whose statistics normalise the second pass of P: ``observed`` rows or ``all``."""
 
     def __post_init__(self) -> None:
-        for field, known in {"positives": ("task", "exact"), "norm_rows": ("observed", "all")}.items():
-            if getattr(self, field) not in known:
-                raise ValueError(f"com: {field} is {getattr(self, field)!r}; it must be {' or '.join(known)}")
+        self.one_of(positives=("task", "exact"), norm_rows=("observed", "all"))
         if self.hidden % self.heads:
             raise ValueError(f"com: hidden={self.hidden} must be a multiple of heads={self.heads}")
 

@@ -96,10 +96,7 @@ class Config(TrainingConfig):
     weight_mortality: float = 1.5
 
     def __post_init__(self) -> None:
-        if self.fusion not in ("mmnar", "concat"):
-            raise ValueError(f"crl_mmnar: fusion is {self.fusion!r}; it must be mmnar or concat")
-        if self.average not in ("stay", "modality"):
-            raise ValueError(f"crl_mmnar: average is {self.average!r}; it must be stay or modality")
+        self.one_of(fusion=("mmnar", "concat"), average=("stay", "modality"))
         if self.hidden % self.heads or self.hidden % 2:
             raise ValueError(f"crl_mmnar: hidden={self.hidden} must be even and a multiple of heads={self.heads}")
 

@@ -161,7 +161,7 @@ def rank_loss(alpha: Tensor, losses: Tensor, counted: Tensor) -> Tensor:
 class DrFuseModule(nn.Module):
     """The network of the module's docstring for modalities of ``widths`` columns and T = ``tasks`` outcomes."""
 
-    offset: Tensor | float = 0.0
+    base_log_odds: Tensor | float = 0.0
     """Log odds of the base rates [T], which the method adds to the final logits; here for the auxiliary ones."""
 
     def __init__(self, widths: tuple[int, ...], tasks: int, config: Config) -> None:
@@ -225,7 +225,7 @@ class DrFuseModule(nn.Module):
 
     def token_losses(self, tokens: Tensor, alpha: Tensor, present: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """The weighted sum of the L_sup of the auxiliary heads, and L_rank; ``present`` [B, N]: tokens made from something observed."""
-        logits = self.auxiliary(tokens).float() + self.offset
+        logits = self.auxiliary(tokens).float() + self.base_log_odds
         labels = batch.labels.unsqueeze(1).expand_as(logits)
         mask = present.unsqueeze(2) & batch.label_mask.unsqueeze(1)
         sup = supervised_loss(logits.flatten(1), labels.flatten(1), mask.flatten(1), self.auxiliary_weights)
@@ -259,10 +259,6 @@ class DrFuse(TorchMethod):
     def fit(self, train: Cohort, valid: Cohort) -> Self:
         """The method trained on the chosen modalities."""
         return super().fit(self._chosen(train), self._chosen(valid))
-
-    def _place_module(self) -> None:
-        super()._place_module()
-        self.module.offset = self.offset
 
     def _batch(self, cohort: Cohort, outcomes: bool = False) -> Batch:
         return super()._batch(self._chosen(cohort), outcomes)

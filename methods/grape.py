@@ -53,7 +53,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import ClassVar, Self
 
 import numpy as np
@@ -65,7 +64,7 @@ from datasets.cohort import Cohort
 from methods.base import named, part
 from methods.grape_columns import Columns
 from methods.layers import Dropout, ModalityEncoders, affine, keep_observed, mean_observed, mlp
-from methods.training import CHUNK, Batch, Output, TorchMethod, TrainingConfig
+from methods.training import Batch, Output, TorchMethod, TrainingConfig
 
 INFO = {
     "title": "GRAPE (modality graph)",
@@ -99,8 +98,7 @@ class Config(TrainingConfig):
     raw_columns: int = 64
 
     def __post_init__(self) -> None:
-        if self.graph not in ("modality", "feature"):
-            raise ValueError(f"grape: graph is {self.graph!r}; it must be modality or feature")
+        self.one_of(graph=("modality", "feature"))
         if not 0 < self.known <= 1:
             raise ValueError(f"grape: known={self.known} must be above 0 and at most 1")
         if self.layers < 1:
@@ -271,7 +269,6 @@ class Grape(TorchMethod):
         "all_edges": {"known": 1.0},
     }
     columns: Columns | None = None
-    _graph: Batch | None = None
 
     def prepare(self, train: Cohort, valid: Cohort) -> None:
         """Fit the columns of the ``feature`` graph."""
@@ -296,19 +293,6 @@ class Grape(TorchMethod):
         self.columns = Columns().load_state(columns) if columns else None
         return super().load_state(state)
 
-    def _train(self, train: Cohort, valid: Cohort) -> None:
-        self._graph = self._batch(train)
-        try:
-            super()._train(train, valid)
-        finally:
-            self._graph = None
-
-    def _probability(self, batch: Batch) -> np.ndarray:
-        """Before a validation in training, the states of the feature nodes are brought up to date."""
-        if self._graph is not None:
-            self.module.eval()
-            n = len(self._graph.observed)
-            starts = pairwise([*range(0, n, CHUNK), n])
-            with torch.no_grad():
-                self.module.remember([self.module.edges(self._graph.take(slice(a, b))) for a, b in starts])
-        return super()._probability(batch)
+    def remember(self, train: Batch) -> None:
+        """The states of the feature nodes."""
+        self.module.remember([self.module.edges(part) for part in train.chunks()])

@@ -92,10 +92,7 @@ class Config(TrainingConfig):
     """``zeros`` or ``uniform``."""
 
     def __post_init__(self) -> None:
-        choices = {"inputs": INPUTS, "static": STATIC, "cell": CELLS, "decay_init": DECAY_INITS}
-        for field, known in choices.items():
-            if getattr(self, field) not in known:
-                raise ValueError(f"gru_d: {field} is {getattr(self, field)!r}; it must be {' or '.join(known)}")
+        self.one_of(inputs=tuple(INPUTS), static=tuple(STATIC), cell=tuple(CELLS), decay_init=tuple(DECAY_INITS))
 
 
 def _linear(d: int, hidden: int, dropout: float) -> nn.Module:

@@ -56,7 +56,7 @@ from datasets.cohort import Cohort
 from methods.base import named, part
 from methods.hgmf_graph import HypernodeGraph
 from methods.layers import Dropout, GroupedLinear, ModalityEncoders, keep_observed
-from methods.training import CHUNK, Batch, Output, TorchMethod, TrainingConfig
+from methods.training import Batch, Output, TorchMethod, TrainingConfig
 
 INFO = {
     "title": "HGMF (re-implementation from description)",
@@ -97,8 +97,7 @@ class Config(TrainingConfig):
     pairwise: bool = False
 
     def __post_init__(self) -> None:
-        if self.encoder not in ("lite", "gram"):
-            raise ValueError(f"hgmf: encoder is {self.encoder!r}; it must be lite or gram")
+        self.one_of(encoder=("lite", "gram"))
         for name in ("k", "order", "layers", "heads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"hgmf: {name} is {getattr(self, name)}; it must be at least 1")
@@ -247,16 +246,13 @@ class HgmfModule(nn.Module):
     @torch.no_grad()
     def refresh(self, batch: Batch) -> None:
         """The tables computed again, layer by layer, from all training stays."""
-        training = self.training
-        self.eval()
-        parts = [batch.take(slice(i, i + CHUNK)) for i in range(0, len(batch.observed), CHUNK)]
+        parts = batch.chunks()
         states = [self.start(part) for part in parts]
         for l, layer in enumerate(self.layers):
             sent = [layer.send(h, part.extra["types"]) for h, part in zip(states, parts, strict=True)]
             self.get_buffer(f"table_{l}").copy_(torch.cat(sent))
             if l + 1 < len(self.layers):
                 states = [self.layer(l, h, part) for h, part in zip(states, parts, strict=True)]
-        self.train(training)
 
 
 class Hgmf(TorchMethod):
@@ -266,7 +262,6 @@ class Hgmf(TorchMethod):
     grid: ClassVar = {"lr": [1e-3, 5e-3], "k": [5, 10, 20], "order": [1, 2, 3]}
     variants: ClassVar = {"lite": {}, "gram": {"encoder": "gram"}, "pairwise": {"pairwise": True}}
     _own: Cohort | None = None
-    _data: Batch | None = None
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
         """The untrained network, its tables empty."""
@@ -291,7 +286,7 @@ class Hgmf(TorchMethod):
         try:
             return super().fit(train, valid)
         finally:
-            self._own = self._edges = self._data = None
+            self._own = self._edges = None
 
     def state(self) -> dict[str, np.ndarray]:
         """The fitted method as plain arrays, the graph included."""
@@ -302,13 +297,6 @@ class Hgmf(TorchMethod):
         self.graph = HypernodeGraph.from_state(part("graph", state))
         return super().load_state(state)
 
-    def _train(self, train: Cohort, valid: Cohort) -> None:
-        self._data = self._batch(train)
-        self.module.refresh(self._data)
-        super()._train(train, valid)
-        self._data = None
-
-    def _probability(self, batch: Batch) -> np.ndarray:
-        if self._data is not None:
-            self.module.refresh(self._data)
-        return super()._probability(batch)
+    def remember(self, train: Batch) -> None:
+        """The tables of the training stays."""
+        self.module.refresh(train)

@@ -97,8 +97,7 @@ class Config(TrainingConfig):
     transductive: bool = False
 
     def __post_init__(self) -> None:
-        if self.kernel not in FIRST_E:
-            raise ValueError(f"m3care: kernel is {self.kernel!r}; it must be odir or ov")
+        self.one_of(kernel=tuple(FIRST_E))
         if self.hidden < 4 or self.hidden % 4:
             raise ValueError(f"m3care: hidden is {self.hidden}; it must be a multiple of 4, the number of heads")
 
@@ -239,13 +238,10 @@ class M3CareModule(nn.Module):
     @torch.no_grad()
     def refresh(self, batch: Batch) -> None:
         """The bank computed again, from its stays; ``bank_degree`` is the mean number of neighbours of one of them."""
-        training = self.training
-        self.eval()
         found = self.exact(batch)
         for name, value in found.stays._asdict().items():
             self.get_buffer(f"bank_{name}").copy_(value)
         self.bank_degree.copy_(((found.edges > 0).sum() - batch.observed.any(dim=1).sum()) / len(batch.observed))
-        self.train(training)
 
 
 class M3Care(TorchMethod):
@@ -261,7 +257,6 @@ class M3Care(TorchMethod):
         "no_ln": {"ln": False},
     }
     titles: ClassVar = {"transductive": "M3Care (transductive: rows depend on their batch)"}
-    _bank: Batch | None = None
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
         """The untrained network, its bank empty."""
@@ -276,16 +271,7 @@ class M3Care(TorchMethod):
         self.bank_size = len(state["module.bank_observed"])
         return super().load_state(state)
 
-    def _train(self, train: Cohort, valid: Cohort) -> None:
-        rows = np.random.default_rng(self.seed).permutation(len(train))[: self.bank_size]
-        self._bank = self._batch(train.take(rows))
-        try:
-            super()._train(train, valid)
-        finally:
-            self._bank = None
-
-    def _probability(self, batch: Batch) -> np.ndarray:
-        """In training with a bank of the weights as they are; with the best weights the loop keeps the bank made from them."""
-        if self._bank is not None:
-            self.module.refresh(self._bank)
-        return super()._probability(batch)
+    def remember(self, train: Batch) -> None:
+        """The bank; with the best weights the loop keeps the bank made from them."""
+        rows = np.random.default_rng(self.seed).permutation(len(train.observed))[: self.bank_size]
+        self.module.refresh(train.take(torch.from_numpy(rows).to(train.observed.device)))

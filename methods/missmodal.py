@@ -104,12 +104,7 @@ class Config(TrainingConfig):
     """``encoders``, or ``concat``: the plain perceptron of the baselines."""
 
     def __post_init__(self) -> None:
-        choices = {"dist": ("mean", "paired", "mean_std", "mmd"), "network": ("encoders", "concat")}
-        for field, known in choices.items():
-            if getattr(self, field) not in known:
-                raise ValueError(
-                    f"missmodal: {field} is {getattr(self, field)!r}; it must be one of {', '.join(known)}"
-                )
+        self.one_of(dist=("mean", "paired", "mean_std", "mmd"), network=("encoders", "concat"))
         if self.views < 1:
             raise ValueError(f"missmodal: views is {self.views}; it must be at least 1")
 
@@ -117,7 +112,7 @@ class Config(TrainingConfig):
 class MissModalModule(nn.Module):
     """The network of the module's docstring; in training with views and their losses. ``seen``: how many modalities training has."""
 
-    offset: Tensor | float = 0.0
+    base_log_odds: Tensor | float = 0.0
     """Log odds of the base rates [T], which the method adds to the logits; here for the logits of views."""
 
     def __init__(self, widths: tuple[int, ...], tasks: int, config: Config, seen: int) -> None:
@@ -178,7 +173,7 @@ class MissModalModule(nn.Module):
             if c.b > 0:
                 out["dis"] = c.b * distance_loss(f, aligned, c.dist)
             if c.c > 0:
-                y = logits[n:].float() + self.offset
+                y = logits[n:].float() + self.base_log_odds
                 mask = (batch.label_mask & aligned.unsqueeze(1)).repeat(c.views, 1)
                 weights = y.new_full(y.shape[1:], 1 / y.shape[1])
                 out["sem"] = c.c * supervised_loss(y, batch.labels.repeat(c.views, 1), mask, weights, c.gamma)
@@ -218,10 +213,6 @@ class MissModal(TorchMethod):
         seen = int(train.observed.any(axis=0).sum())
         aligned = aligned_stays(train.observed, seen, self.config.complete_only)
         self.aligned_share = aligned.sum() / max(1, len(train))
-
-    def _place_module(self) -> None:
-        super()._place_module()
-        self.module.offset = self.offset
 
 
 def aligned_stays(observed: np.ndarray | Tensor, seen: int, complete_only: bool) -> np.ndarray | Tensor:

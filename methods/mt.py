@@ -89,10 +89,6 @@ class Mt(TorchMethod):
         """1 / (T V): the full view's share of L_total."""
         return [1 / (len(tasks) * self.module.views)] * len(tasks)
 
-    def _place_module(self) -> None:
-        super()._place_module()
-        self.module.offset = self.offset
-
     def _train(self, train: Cohort, valid: Cohort) -> None:
         if self.config.policy == "search":
             self._search(train)

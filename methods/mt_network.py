@@ -52,8 +52,7 @@ class Config(TrainingConfig):
     tau_last: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.policy not in POLICIES:
-            raise ValueError(f"mt: policy is {self.policy!r}; it must be one of {', '.join(POLICIES)}")
+        self.one_of(policy=tuple(POLICIES))
         if self.hidden % self.heads:
             raise ValueError(f"mt: hidden={self.hidden} must be a multiple of heads={self.heads}")
 
@@ -82,7 +81,7 @@ class MtModule(nn.Module):
         counts = torch.tensor([t.count for t in self.tokenisers])
         modality = torch.cat([torch.arange(m).repeat_interleave(counts), torch.arange(m)])
         self.register_buffer("modality", modality, persistent=False)
-        self.register_buffer("offset", torch.zeros(tasks), persistent=False)
+        self.register_buffer("base_log_odds", torch.zeros(tasks), persistent=False)
         self.register_buffer("stored_start", torch.tensor(0))
         self.register_buffer("trajectory", torch.full((c.search_epochs, c.layers + 1), torch.nan))
         self.one_view = Layout(modality, m, wholes=1, singles=False)
@@ -113,7 +112,7 @@ class MtModule(nn.Module):
         """(1 / V) sum_v L_sup of logits [B, V - 1, T] over the stays that count in a view [B, V - 1], a scalar."""
         labels = batch.labels.unsqueeze(1).expand(logits.shape)
         mask = batch.label_mask.unsqueeze(1) & counted.unsqueeze(2)
-        z = logits.float() + self.offset
+        z = logits.float() + self.base_log_odds
         weights = z.new_full((z[0].numel(),), 1 / (z.shape[2] * self.views))
         return supervised_loss(z.flatten(1), labels.flatten(1), mask.flatten(1), weights, self.config.gamma)
 

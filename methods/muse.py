@@ -49,7 +49,6 @@ Adaptations:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import ClassVar, Self
 
 import numpy as np
@@ -62,7 +61,7 @@ from methods.base import named, part
 from methods.layers import Dropout, GroupedLinear, ObservedBatchNorm, keep_observed, mlp
 from methods.muse_graph import Layer, drop_edges, propagate
 from methods.outcomes import labelled
-from methods.training import CHUNK, Batch, Output, TorchMethod, TrainingConfig
+from methods.training import Batch, Output, TorchMethod, TrainingConfig
 
 INFO = {
     "title": "MUSE+",
@@ -111,9 +110,7 @@ class Config(TrainingConfig):
     """``inductive`` or ``batch``."""
 
     def __post_init__(self) -> None:
-        for field, known in CHOICES.items():
-            if getattr(self, field) not in known:
-                raise ValueError(f"muse: {field} is {getattr(self, field)!r}; it must be {' or '.join(known)}")
+        self.one_of(**CHOICES)
         if not 0 <= self.mask_labels < 1:
             raise ValueError(f"muse: mask_labels={self.mask_labels} must be at least 0 and less than 1")
         if self.layers < 1 or self.tau <= 0:
@@ -195,15 +192,11 @@ class MuseModule(nn.Module):
         graphs = zip(e.split(RELEASED_BATCH), edges.split(RELEASED_BATCH), strict=True)
         return torch.cat([propagate(self.layers, self.nodes, [(a, b[None])])[0][0][0] for a, b in graphs])
 
-    @torch.no_grad()
     def remember(self, parts: list[Batch]) -> None:
-        """Store the states of the modalities in the graph of these stays, in evaluation mode."""
-        training = self.training
-        self.eval()
+        """Store the states of the modalities in the graph of these stays."""
         graph = [(self.encoders(b.x, b.observed), b.observed[None]) for b in parts]
         for l, state in enumerate(propagate(self.layers[:-1], self.nodes, graph)[1]):
             self.states[l] = state[0]
-        self.train(training)
 
 
 class Muse(TorchMethod):
@@ -231,7 +224,6 @@ class Muse(TorchMethod):
         "masked_muse_plus": "MUSE+ (half the training labels hidden)",
     }
     of_tasks: tuple[Muse, ...] = ()
-    _graph: list[Batch] | None = None
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
         """The untrained network."""
@@ -275,20 +267,10 @@ class Muse(TorchMethod):
         self.of_tasks = tuple(method.load_state(part(f"task{t}", state)) for t, method in enumerate(fits))
         return self
 
-    def _train(self, train: Cohort, valid: Cohort) -> None:
-        batch = self._batch(train)
-        starts = pairwise([*range(0, len(train), CHUNK), len(train)])
-        self._graph = [batch.take(slice(a, b)) for a, b in starts] if self.config.inference == "inductive" else None
-        try:
-            super()._train(train, valid)
-        finally:
-            self._graph = None
-
-    def _probability(self, batch: Batch) -> np.ndarray:
-        """Before a validation in training, the states of the modalities are brought up to date."""
-        if self._graph is not None:
-            self.module.remember(self._graph)
-        return super()._probability(batch)
+    def remember(self, train: Batch) -> None:
+        """The states of the modalities."""
+        if self.config.inference == "inductive":
+            self.module.remember(train.chunks())
 
 
 def hidden_outcomes(cohort: Cohort, rate: float, seed: int) -> Cohort:

@@ -102,10 +102,7 @@ class Config(TrainingConfig):
     """Of the released form alone."""
 
     def __post_init__(self) -> None:
-        choices = {"inputs": ("true_series", "modality_as_sensor"), "variant": ("paper", "released")}
-        for field, known in choices.items():
-            if getattr(self, field) not in known:
-                raise ValueError(f"raindrop: {field} is {getattr(self, field)!r}; it must be {' or '.join(known)}")
+        self.one_of(inputs=("true_series", "modality_as_sensor"), variant=("paper", "released"))
         if self.layers < 1 or self.d_t < 4 or self.d_t % 2:
             raise ValueError(f"raindrop: layers={self.layers} must be at least 1, d_t={self.d_t} even and at least 4")
         if not 0 <= self.prune < 1:

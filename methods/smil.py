@@ -123,10 +123,7 @@ class Config(TrainingConfig):
     """``all`` or ``complete``: training stays of the first stage."""
 
     def __post_init__(self) -> None:
-        choices = {"form": ("code", "paper"), "operation": ("add", "mul"), "pretrain": ("all", "complete")}
-        for field, known in choices.items():
-            if getattr(self, field) not in known:
-                raise ValueError(f"smil: {field} is {getattr(self, field)!r}; it must be {' or '.join(known)}")
+        self.one_of(form=("code", "paper"), operation=("add", "mul"), pretrain=("all", "complete"))
         if self.clusters < 1 or self.inner_steps < 1:
             raise ValueError(f"smil: clusters={self.clusters} and inner_steps={self.inner_steps} must be at least 1")
 
@@ -220,7 +217,7 @@ class SmilModule(nn.Module):
     """Encoders and core. While ``pretraining`` missing features are zeros and nothing is rebuilt."""
 
     pretraining = False
-    offset: Tensor | float = 0.0
+    base_log_odds: Tensor | float = 0.0
     """Log odds of the base rates [T], which the method adds to the logits; here for the mean of probabilities."""
 
     def __init__(self, widths: tuple[int, ...], tasks: tuple[str, ...], config: Config) -> None:
@@ -237,9 +234,9 @@ class SmilModule(nn.Module):
         if not len(core.eps_first):
             return Output(core(h, batch.observed).logits, {})
         draws = zip(*(e.split(1) for e in (core.eps_omega, core.eps_first, core.eps_second)), strict=True)
-        logits = torch.stack([core(h, batch.observed, Noise(*eps)).logits + self.offset for eps in draws])
+        logits = torch.stack([core(h, batch.observed, Noise(*eps)).logits + self.base_log_odds for eps in draws])
         odds = F.logsigmoid(logits).logsumexp(dim=0) - F.logsigmoid(-logits).logsumexp(dim=0)
-        return Output(odds - self.offset, {})
+        return Output(odds - self.base_log_odds, {})
 
 
 class Smil(TorchMethod):
@@ -265,10 +262,6 @@ class Smil(TorchMethod):
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
         """The untrained network."""
         return SmilModule(widths, tasks, self.config)
-
-    def _place_module(self) -> None:
-        super()._place_module()
-        self.module.offset = self.offset
 
     def _batch(self, cohort: Cohort, outcomes: bool = False) -> Batch:
         """In the meta stage features instead of inputs: encoders are frozen, so they are computed once."""

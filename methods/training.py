@@ -43,6 +43,12 @@ class TrainingConfig:
     gamma: float = 0.0
     """Exponent of the focal loss; 0 is cross-entropy."""
 
+    def one_of(self, **choices: tuple[str, ...]) -> None:
+        """Refuse a field whose value is none of its ``choices``, with one line that names them."""
+        for field, known in choices.items():
+            if getattr(self, field) not in known:
+                raise ValueError(f"{field} is {getattr(self, field)!r}; it must be {' or '.join(known)}")
+
 
 class Batch(NamedTuple):
     """Some stays, on the device: what a module's forward takes.
@@ -71,6 +77,10 @@ class Batch(NamedTuple):
             None if self.rows is None else pick(self.rows),
         )
 
+    def chunks(self) -> list[Batch]:
+        """The batch in parts of CHUNK stays, at least one part."""
+        return [self.take(slice(i, i + CHUNK)) for i in range(0, max(len(self.observed), 1), CHUNK)]
+
 
 class Output(NamedTuple):
     """``logits`` [B, T] and, in training, the method's own losses: name -> scalar, already weighted, added to the supervised one."""
@@ -95,9 +105,10 @@ def supervised_loss(logits: Tensor, labels: Tensor, mask: Tensor, weights: Tenso
 class TorchMethod(Method):
     """A method that is one ``nn.Module``: subclasses write ``build``, and override the hooks they need.
 
-    The module's forward takes a ``Batch`` and returns an ``Output``. Tasks with one class in training are left out of the loss and
-    answered with their smoothed base rate. After ``fit``: ``module``, ``preprocessor``, ``history`` (one dict an epoch: epoch, loss,
-    supervised, each named loss, valid).
+    The module's forward takes a ``Batch`` and returns an ``Output``; the log odds of the base rates, float32 [T], are added to its logits
+    here, and given to a module that has an attribute ``base_log_odds`` because its own losses need them. Tasks with one class in
+    training are left out of the loss and answered with their smoothed base rate. After ``fit``: ``module``, ``preprocessor``,
+    ``history`` (one dict an epoch: epoch, loss, supervised, each named loss, valid).
     """
 
     Config = TrainingConfig
@@ -115,6 +126,10 @@ class TorchMethod(Method):
     def extra_inputs(self, cohort: Cohort) -> dict[str, np.ndarray]:
         """More inputs by name, arrays with the stays of ``cohort`` first; they arrive in ``Batch.extra``."""
         return {}
+
+    def remember(self, train: Batch) -> None:
+        """Bring up to date what the module keeps of the training stays for its predictions; called in evaluation mode and without
+        gradients, before the first step and before each validation, with all training stays."""
 
     def task_weights(self, tasks: tuple[str, ...]) -> list[float]:
         """Weight of each task's loss: 1 / T."""
@@ -151,9 +166,7 @@ class TorchMethod(Method):
         training = self.module.training
         self.module.eval()
         with torch.inference_mode():
-            n = len(batch.observed)
-            parts = [function(batch.take(slice(i, i + CHUNK))).float() for i in range(0, max(n, 1), CHUNK)]
-            out = torch.cat(parts).cpu().numpy()
+            out = torch.cat([function(part).float() for part in batch.chunks()]).cpu().numpy()
         self.module.train(training)
         return out
 
@@ -182,6 +195,8 @@ class TorchMethod(Method):
         self.module = self.build(self.preprocessor.widths, self.tasks).to(self.device)
         odds = np.log(self.base_rate) - np.log1p(-self.base_rate)
         self.offset = torch.tensor(odds, dtype=torch.float32, device=self.device)
+        if hasattr(self.module, "base_log_odds"):
+            self.module.base_log_odds = self.offset
 
     def _batch(self, cohort: Cohort, outcomes: bool = False) -> Batch:
         def place(a: np.ndarray) -> Tensor:
@@ -212,6 +227,7 @@ class TorchMethod(Method):
         precision, scaler = _mixed_precision(device)
         order = torch.Generator().manual_seed(self.seed)
         best, best_score, since = None, -np.inf, 0
+        self._remember(data)
         for epoch in range(1, c.max_epochs + 1):
             self.module.train()
             sums: dict[str, Tensor] = {}
@@ -224,6 +240,7 @@ class TorchMethod(Method):
                 raise FloatingPointError(
                     f"{type(self).__name__}: the training loss is {means['loss']} in epoch {epoch}; try a smaller lr"
                 )
+            self._remember(data)
             score = selection_score(valid_outcomes, self._probability(held_out))
             self.history.append({"epoch": epoch, **means, "valid": score})
             if self.on_epoch is not None:
@@ -237,6 +254,11 @@ class TorchMethod(Method):
                     break
         if best is not None:
             self.module.load_state_dict(best)
+
+    def _remember(self, data: Batch) -> None:
+        self.module.eval()
+        with torch.no_grad():
+            self.remember(data)
 
     def _step(
         self,

@@ -266,7 +266,7 @@ def test_forward_and_losses_equal_the_equations(tasks):
     with torch.no_grad():  # else scores are all alike
         net.attend.weight.mul_(8)
     offset = torch.linspace(-2, 1, tasks)
-    net.offset = offset
+    net.base_log_odds = offset
     logits, alpha, losses = by_hand(net, batch, offset.numpy())
     out = net.train()(batch)
     np.testing.assert_allclose(out.logits.detach(), logits, atol=1e-5)
@@ -401,8 +401,8 @@ def test_state_comes_back(modalities):
     state = {k: np.array(v) for k, v in method.state().items()}
     again = DrFuse(method.config, seed=9).load_state(state)
     np.testing.assert_array_equal(again.predict_proba(test), method.predict_proba(test))
-    assert torch.equal(again.module.offset, method.offset)
-    assert method.module.offset is method.offset
+    assert torch.equal(again.module.base_log_odds, method.offset)
+    assert method.module.base_log_odds is method.offset
 
 
 def test_a_pair_is_the_first_two_modalities_and_nothing_else():

@@ -298,7 +298,7 @@ def test_variants_run_and_their_state_predicts_the_same(variant):
     method, test = fitted(**Hgmf.variants[variant]), random_cohort(40, seed=2)
     again = Hgmf(method.config, seed=9).load_state(method.state())
     np.testing.assert_array_equal(again.predict_proba(test), method.predict_proba(test))
-    assert method._own is method._data is None
+    assert method._own is None
 
 
 def test_nothing_observed_has_one_learned_answer():

@@ -35,7 +35,7 @@ DISTS = ["mean", "paired", "mean_std", "mmd"]
 def module(seed=0, seen=M, **changes):
     torch.manual_seed(seed)
     net = MissModalModule(WIDTHS, T, Config(**{"hidden": 8, **changes}), seen).train()
-    net.offset = torch.tensor([-1.0, 0.5])
+    net.base_log_odds = torch.tensor([-1.0, 0.5])
     return net
 
 
@@ -175,7 +175,7 @@ def test_losses_equal_the_equations(dist, positive, views, monkeypatch):
     assert out.losses["dis"].item() == pytest.approx(0.7 * dis, rel=1e-3, abs=1e-6)
     sem = []
     for v in f[1:]:
-        y, (labels, mask) = predict(v) + net.offset.numpy(), (a.numpy() for a in (b.labels, b.label_mask))
+        y, (labels, mask) = predict(v) + net.base_log_odds.numpy(), (a.numpy() for a in (b.labels, b.label_mask))
         loss = np.logaddexp(0, y) - labels * y
         sem.append(np.mean([loss[some & mask[:, t], t].mean() for t in range(T)]))
     assert out.losses["sem"].item() == pytest.approx(0.4 * np.mean(sem), rel=1e-4)
@@ -394,7 +394,7 @@ def test_variants_fit_keep_their_state_and_treat_rows_alone(name, tmp_path):
 
 def test_views_are_given_the_base_rate_too():
     method = fitted()
-    assert torch.equal(method.module.offset, method.offset)
+    assert torch.equal(method.module.base_log_odds, method.offset)
 
 
 def test_half_precision_changes_the_losses_little():
@@ -436,7 +436,7 @@ def test_alignment_helps_stays_that_lost_a_modality_since_training():
 
 @pytest.mark.parametrize(
     ("field", "value", "fault"),
-    [("dist", "kl", "mean, paired"), ("network", "gru", "encoders, concat"), ("views", 0, "at least 1")],
+    [("dist", "kl", "mean or paired"), ("network", "gru", "encoders or concat"), ("views", 0, "at least 1")],
 )
 def test_impossible_configurations_are_refused(field, value, fault):
     with pytest.raises(ValueError, match=fault):

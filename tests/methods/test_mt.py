@@ -182,7 +182,7 @@ def test_simulated_absence_equals_real_absence(policy):
 )
 def test_the_loss_is_the_mean_over_the_views(monkeypatch, widths, drawn_views, views):
     net, b = module("mid", widths, random_views=drawn_views), batch(widths=widths)
-    net.offset = torch.tensor([-1.0, 0.5])
+    net.base_log_odds = torch.tensor([-1.0, 0.5])
     drawn = random_subset(b.observed)
     monkeypatch.setattr("methods.mt_network.random_subset", lambda observed: drawn)
     with torch.no_grad():
@@ -196,7 +196,7 @@ def test_the_loss_is_the_mean_over_the_views(monkeypatch, widths, drawn_views, v
         total = sum(
             F.binary_cross_entropy_with_logits(z[k, t], b.labels[k, t])
             for view, counted in masks
-            for z in [net(b._replace(observed=view)).logits + net.offset]
+            for z in [net(b._replace(observed=view)).logits + net.base_log_odds]
             for t in range(2)
             for k in [counted & b.label_mask[:, t]]
             if k.any()
@@ -204,7 +204,7 @@ def test_the_loss_is_the_mean_over_the_views(monkeypatch, widths, drawn_views, v
     method = Mt()
     method.module = net
     weights = torch.tensor(method.task_weights(("a", "b")))
-    full = supervised_loss(out.logits + net.offset, b.labels, b.label_mask, weights)
+    full = supervised_loss(out.logits + net.base_log_odds, b.labels, b.label_mask, weights)
     assert net.views == len(masks) == views
     assert (full + sum(out.losses.values())).item() == pytest.approx(total.item(), rel=1e-5)
 
@@ -367,7 +367,7 @@ def test_learning_rate_rises_then_falls():
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "fault"), [("policy", "sum", "one of search"), ("heads", 3, "multiple of heads=3")]
+    ("field", "value", "fault"), [("policy", "sum", "it must be search or"), ("heads", 3, "multiple of heads=3")]
 )
 def test_impossible_configurations_are_refused(field, value, fault):
     with pytest.raises(ValueError, match=fault):
