@@ -20,6 +20,7 @@ VERBS = {
     "run": "compute what an experiment still lacks",
     "status": "cells done, failed, skipped and to do, by method",
     "report": "tables from the store, as CSV and LaTeX",
+    "cards": "a data card for each cohort and a model card for each method",
     "check": "hold a method to the contract: the conformance suite",
     "new": "write the file of a new method, and its test",
     "data": "list, fetch, build, verify or describe cohorts",
@@ -95,6 +96,8 @@ def _parser(verb: str) -> argparse.ArgumentParser:
         parser.add_argument("dataset", nargs="?")
     elif verb == "check":
         parser.add_argument("method", help="METHOD or METHOD:VARIANT, of this repository or a plug-in")
+    elif verb == "cards":
+        pass
     elif verb == "new":
         parser.add_argument("method", help="its name: the file is methods/METHOD.py")
     else:

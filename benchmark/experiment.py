@@ -108,6 +108,7 @@ def make_plan(config: RunConfig, say: Callable[[str], None] | None = None) -> Pl
             "fingerprint": cohort.fingerprint,
             "split": split.hash,
             "notes": dataset.manifest["landmarks"][landmark].get("notes", {}).get("caption", []),
+            "flow": dataset.manifest["landmarks"][landmark]["flow"],
         }
         groups.append(groups_of(cohort))
         for row in [*methods, *known_rows(config, cohort, known)]:

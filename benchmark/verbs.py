@@ -134,6 +134,18 @@ def report_verb(options: Namespace) -> int:
     return 0
 
 
+def cards_verb(options: Namespace) -> int:
+    """Data cards and model cards, from source and store."""
+    from benchmark.cards import dataset_facts, method_facts
+    from benchmark.config import load_config
+    from reports.cards import write_cards
+
+    config = load_config("table1", options.overrides)
+    paths = write_cards(Path(config.store), method_facts(), dataset_facts(), Path(config.out) / "cards")
+    NOTES.print(f"wrote {len(paths)} cards below {Path(config.out) / 'cards'}")
+    return 0
+
+
 def new_verb(options: Namespace) -> int:
     """A new method's file and its test, which pass as they are; prints what to do next."""
     from benchmark.scaffold import ROOT, write_method

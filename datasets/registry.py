@@ -38,7 +38,10 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What is known of a dataset without opening it; ``on_request`` are strict landmarks used only where ``landmark=`` names them."""
+    """What is known of a dataset without opening it.
+
+    ``on_request`` are strict landmarks used only where ``landmark=`` names them; ``cautions`` what a reader of its numbers must know.
+    """
 
     name: str
     kind: str
@@ -47,6 +50,7 @@ class DatasetInfo:
     licence: str
     citation: str
     on_request: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
 
 
 _EMBEDDED = {"strict": ("icu_24h", "discharge"), "paper": ("stay",)}
@@ -56,6 +60,20 @@ _MIMIC_CITATION = (
     "Johnson AEW et al. (2023). MIMIC-IV, a freely accessible electronic health record dataset. Scientific Data 10:1"
 )
 _EICU_CITATION = "Pollard TJ et al. (2018). The eICU Collaborative Research Database. Scientific Data 5:180178"
+_DRAWN = (
+    "Drawn from a model, no patient is in it: it shows what a method can learn where the truth is known, not what it is worth in a clinic.",
+    "Gaussian factors suit models of shared and private parts, an additive effect of the pattern suits a rectifier.",
+)
+_NO_DATES = (
+    "No dates between hospital stays: a 30-day readmission cannot be derived; icu_readmission, within the hospital stay, stands for it.",
+    "Nothing orders the hospital stays of a patient within a year but their identifiers, so the first stay is the first by identifier.",
+)
+_OVERLAP = (
+    "The default text encoder, Bio_ClinicalBERT, was pre-trained on the notes of MIMIC-III (admissions of 2001 to 2012); patients of the "
+    "years 2008 to 2012 are in MIMIC-IV as well, so it may have read their notes. all-MiniLM-L6-v2 was not trained on clinical notes.",
+    "The X-ray embeddings come from a network of another institution; whether it saw these images is for its paper (Sellergren et al. "
+    "2022, Radiology) to say, and was not checked here.",
+)
 DATASETS = {
     info.name: info
     for info in (
@@ -66,6 +84,7 @@ DATASETS = {
             _EMBEDDED,
             "MIT",
             "this suite",
+            cautions=_DRAWN,
         ),
         DatasetInfo(
             "embedded-eicu",
@@ -74,6 +93,7 @@ DATASETS = {
             _EMBEDDED,
             "MIT",
             "this suite",
+            cautions=_DRAWN,
         ),
         DatasetInfo(
             "eicu-demo",
@@ -82,9 +102,19 @@ DATASETS = {
             _EICU,
             "ODbL 1.0",
             "Johnson A et al. (2021). eICU Collaborative Research Database Demo 2.0.1. PhysioNet. " + _EICU_CITATION,
+            cautions=(
+                *_NO_DATES,
+                "A small, open subset of eICU-CRD: intervals are wide, and nothing here ranks methods.",
+            ),
         ),
         DatasetInfo(
-            "eicu", "eicu", "eICU-CRD 2.0, 200,859 unit stays", _EICU, "PhysioNet credentialed 1.5.0", _EICU_CITATION
+            "eicu",
+            "eicu",
+            "eICU-CRD 2.0, 200,859 unit stays",
+            _EICU,
+            "PhysioNet credentialed 1.5.0",
+            _EICU_CITATION,
+            cautions=_NO_DATES,
         ),
         DatasetInfo(
             "mimic-iv-demo",
@@ -94,6 +124,7 @@ DATASETS = {
             "ODbL 1.0",
             "Johnson A et al. (2023). MIMIC-IV Clinical Database Demo 2.2. PhysioNet. " + _MIMIC_CITATION,
             ("discharge",),
+            ("100 patients, without notes and images: what runs on it shows that the code runs, no more.", *_OVERLAP),
         ),
         DatasetInfo(
             "mimic-iv",
@@ -103,6 +134,7 @@ DATASETS = {
             "PhysioNet credentialed 1.5.0",
             _MIMIC_CITATION,
             ("discharge",),
+            ("One hospital; dates are shifted, so that only groups of years are known.", *_OVERLAP),
         ),
     )
 }
