@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 STATUSES = ("done", "failed", "skipped")
-BOUNDED = {"auc", "auprc", "brier", "ece", "brier_recalibrated"}
+BOUNDED = {"auc", "auprc", "brier", "ece", "ece_debiased", "brier_recalibrated"}
 
 
 @dataclass(frozen=True, order=True)

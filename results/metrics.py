@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
+from results.calibration import debiased_calibration_error, expected_calibration_error, logit, recalibration
+
 METRICS = (
-    "auc", "auprc", "brier", "log_loss", "calibration_slope", "calibration_intercept", "ece", "auprc_normalised",
+    "auc", "auprc", "brier", "log_loss", "calibration_slope", "calibration_intercept", "ece", "ece_debiased",
+    "auprc_normalised",
 )  # fmt: skip
 ONE_CLASS_IS_ENOUGH = ("brier", "log_loss")
-ECE_BINS = 15
-LOGIT_CLIP = 1e-7
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ def score(label: np.ndarray, probability: np.ndarray) -> list[Metric]:
     - ``calibration_slope``, ``calibration_intercept``: of one unregularised logistic regression of the label on the logit of the
       probability (Cox 1958; 1 and 0 are ideal), logits cut at a probability of 1e-7;
     - ``ece``: expected calibration error over 15 bins of equal mass; equal probabilities share a bin;
+    - ``ece_debiased``: root of the squared error of the same bins less its bias by chance (``results.calibration``);
     - ``auprc_normalised``: (AP - prevalence) / (1 - prevalence), 0 for a constant prediction, 1 for a perfect one.
 
     Args:
@@ -69,9 +70,10 @@ def score(label: np.ndarray, probability: np.ndarray) -> list[Metric]:
         "brier": float(brier_score_loss(y, p)),
         "log_loss": _log_loss(y, p),
         "ece": expected_calibration_error(y, p),
+        "ece_debiased": debiased_calibration_error(y, p),
         "auprc_normalised": (precision - prevalence) / (1 - prevalence),
     }
-    line, why = _recalibration(y, p)
+    line, why = recalibration(y, p)
     if line is not None:
         values |= {"calibration_intercept": line[0], "calibration_slope": line[1]}
     return [Metric(name, values.get(name), None if name in values else why, n, positives) for name in METRICS]
@@ -91,16 +93,8 @@ def brier_recalibrated(
         return Metric("brier_recalibrated", None, f"not recalibrated: in the validation part {why}", n, positives)
     if n == 0:
         return Metric("brier_recalibrated", None, f"the part has {_classes(0, 0)}", 0, 0)
-    moved = expit(line[0] + line[1] * _logit(p))
+    moved = expit(line[0] + line[1] * logit(p))
     return Metric("brier_recalibrated", float(np.mean((moved - y) ** 2)), None, n, positives)
-
-
-def expected_calibration_error(label: np.ndarray, probability: np.ndarray, bins: int = ECE_BINS) -> float:
-    """Mean over rows of |mean label - mean probability| of the row's bin; bins cut at quantiles of the probability."""
-    edges = np.quantile(probability, np.linspace(0, 1, bins + 1)[1:-1])
-    where = np.searchsorted(edges, probability)
-    gap = np.bincount(where, weights=label, minlength=bins) - np.bincount(where, weights=probability, minlength=bins)
-    return float(np.abs(gap).sum() / len(label))
 
 
 def defined(label: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -119,30 +113,13 @@ def defined(label: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _recalibration(y: np.ndarray, p: np.ndarray) -> tuple[tuple[float, float] | None, str | None]:
-    """(intercept, slope) of the label on the logit of the probability, or None and why there is no such line."""
-    x = _logit(p)
-    zeros, ones = x[y == 0], x[y == 1]
-    if not (len(zeros) and len(ones)):
-        return None, f"the part has {_classes(len(y), int(y.sum()))}"
-    if x.min() == x.max():
-        return None, "all probabilities are equal"
-    if zeros.max() <= ones.min() or ones.max() <= zeros.min():
-        return None, "the probabilities separate the classes, so the slope is infinite"
-    centre, spread = x.mean(), x.std()
-    fit = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=200).fit(
-        ((x - centre) / spread)[:, None], y
-    )
-    slope = float(fit.coef_[0, 0] / spread)
-    return (float(fit.intercept_[0] - slope * centre), slope), None
+    """(intercept, slope), or None and why there is no such line."""
+    n, positives = len(y), int(y.sum())
+    return recalibration(y, p) if 0 < positives < n else (None, f"the part has {_classes(n, positives)}")
 
 
 def _log_loss(y: np.ndarray, p: np.ndarray) -> float:
     return float(log_loss(y, p, labels=[0.0, 1.0]))
-
-
-def _logit(p: np.ndarray) -> np.ndarray:
-    p = np.clip(p, LOGIT_CLIP, 1 - LOGIT_CLIP)
-    return np.log(p) - np.log1p(-p)
 
 
 def _classes(n: int, positives: int) -> str:

@@ -4,13 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
 from results.statistics import derive
 from results.store import planned_cells
-from tests.stores import ROWS, fabricate, record_of
+from tests.stores import ROWS, fabricate
 
 COPY = ("copy", "default", "off", "a copy", "method", 0.6)
 
@@ -191,56 +190,9 @@ def test_a_plan_of_which_nothing_is_done(tmp_path):
     assert statistics["family"]["size"] == 0
 
 
-class Memory:
-    """A store that keeps what a derivation reads."""
-
-    def __init__(self):
-        self.cells = {}
-
-    def record(self, planned):
-        return self.cells[planned.key][0]
-
-    def predictions(self, planned):
-        return self.cells[planned.key][1]
-
-
-def cohort_with_two_copies(seed, n=150, folds=5):
-    """Two names for one method on one cohort: a regression on a bootstrap of the fold's training part, each name drawing its own."""
-    rng = np.random.default_rng(seed)
-    stays, features = np.arange(n), rng.normal(size=(n, 6))
-    label = (features @ rng.normal(size=6) / 2 + rng.normal(size=n) > 0.8).astype(float)
-    memory, cells = Memory(), []
-    for method in ("crl_mmnar", "copy"):
-        for fold in range(folds):
-            cell = {"dataset": "d", "landmark": "icu_24h", "protocol": "strict", "method": method, "variant": "default"}
-            cell |= {"rectifier": "off", "tuning": "none", "fold": fold, "seed": 0}
-            cells.append({"cell": cell, "config": {}, "key_parts": {"cell": f"{method}-{fold}"}, "title": method})
-            planned = planned_cells({"cells": cells[-1:]})[0]
-            test, train = stays[stays % folds == fold], rng.choice(stays[stays % folds != fold], size=n)
-            p = LogisticRegression().fit(features[train], label[train]).predict_proba(features[test])[:, 1]
-            frame = pd.DataFrame({"split": "test", "row": test, "patient": test, "task": "mortality_inhosp"})
-            frame = frame.assign(label=label[test], probability=p, probability_base=p, pattern="1")
-            memory.cells[planned.key] = (record_of(planned, "done", [], None), frame)
-    rows = [
-        {"method": m, "variant": "default", "rectifier": "off", "title": m, "kind": "method"}
-        for m in ("crl_mmnar", "copy")
-    ]
-    landmarks = {"icu_24h": {"n": n, "tasks": {"mortality_inhosp": {"n": n, "positives": int(label.sum())}}}}
-    return memory, {"reference": "crl_mmnar", "landmarks": landmarks, "rows": rows, "cells": cells}
-
-
 def test_a_clear_difference_is_called(tmp_path):
     rows = (("crl_mmnar", "default", "off", "r", "method", 3.0), ("cm_ae", "default", "off", "m", "method", 0.0))
     for order, called in ((rows, "win"), ((("crl_mmnar", *rows[1][1:]), ("cm_ae", *rows[0][1:])), "loss")):
         store, plan = fabricate(tmp_path / called, rows=order, n=400)
         found = entry(derive(store, plan, 50)["comparisons"], method="cm_ae", task="mortality_inhosp", metric="auc")
         assert [k for k in ("win", "loss") if found[k]] == [called]
-
-
-@pytest.mark.slow
-def test_two_copies_of_one_method_seldom_win():
-    called = 0
-    for seed in range(200):
-        memory, plan = cohort_with_two_copies(seed)
-        called += any(c["win"] or c["loss"] for c in derive(memory, plan, resamples=0)["comparisons"])
-    assert called / 200 <= 0.05
