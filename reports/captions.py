@@ -47,6 +47,17 @@ def share_caption(store: Store, plan: dict[str, Any]) -> str:
     )
 
 
+def setting(store: Store, plan: dict[str, Any], *landmarks: str) -> str:
+    """Cohort, N, positives, folds, seeds, protocol, schedule and source of a plan at these landmarks (at all of them without any), for a
+    caption that has said what its table is."""
+    return " ".join([
+        f"{plan['dataset']}: {plan['description'].rstrip('.')}{_arm(plan)}.",
+        *(_landmark(name, facts) for name, facts in plan["landmarks"].items() if not landmarks or name in landmarks),
+        f"{_count(plan['folds'], 'fold')}, {_count(plan['seeds'], 'seed')}; "
+        f"{PROTOCOLS.get(plan['protocol'], plan['protocol'])}{_split(plan)}; schedule: {plan['schedule']}; {_source(store, plan)}",
+    ])  # fmt: skip
+
+
 def _landmark(name: str, facts: dict[str, Any]) -> str:
     tasks = "; ".join(
         f"{task_title(task)} {t['positives']:,} positive of {t['n']:,}"

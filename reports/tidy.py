@@ -38,7 +38,7 @@ def tidy(store: Store, plan: dict[str, Any]) -> pd.DataFrame:
             if not any(p.cell.landmark == landmark for p in row.cells):
                 continue
             values = _values(row, landmark, records)
-            status, note, expected = _state(row, landmark, records)
+            status, note, expected = state(row, landmark, records)
             for task in facts["tasks"]:
                 own = values[values["task"] == task]
                 for metric in metrics + (("rectifier_share_changed",) if _rectified(row, landmark, records) else ()):
@@ -92,7 +92,7 @@ def _rectified(row: Row, landmark: str, records: dict[str, Any]) -> bool:
     )  # fmt: skip
 
 
-def _state(row: Row, landmark: str, records: dict[str, Any]) -> tuple[str, str, int]:
+def state(row: Row, landmark: str, records: dict[str, Any]) -> tuple[str, str, int]:
     """(status, note, number of cells) of a row at a landmark."""
     cells = [p for p in row.cells if p.cell.landmark == landmark]
     states = ["missing" if records[p.key] is None else records[p.key]["status"] for p in cells]

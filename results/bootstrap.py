@@ -92,3 +92,10 @@ def mean_of_defined(folds: list[np.ndarray]) -> np.ndarray:
     finite = np.isfinite(values)
     count = finite.sum(axis=0)
     return np.where(count > 0, np.where(finite, values, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
+
+
+def weighted_sums(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Sums float64 [B, k] of the columns of ``values`` [n, k] under each row of ``weights`` [B, n]."""
+    step = max(1, BLOCK // max(1, len(values)))
+    blocks = [weights[i : i + step] @ values for i in range(0, len(weights), step)]
+    return np.concatenate(blocks) if blocks else np.zeros((0, values.shape[1]))

@@ -39,11 +39,13 @@ def fabricate(
     one_class=(),
     draw=0,
     landmarks=LANDMARKS,
+    split="s",
 ):
     """Write a store below ``root`` and return (store, plan).
 
     ``failed``, ``missing``, ``skipped``: (method, landmark, fold) of cells; ``partial_rows``: methods with predictions on the even stays
-    only; ``one_class``: tasks without a positive. A row's last value is how much its scores know of the label.
+    only; ``one_class``: tasks without a positive; ``split``: a part of every key. A row's last
+    value is how much its scores know of the label.
     """
     store = Store(root)
     rng = np.random.default_rng(draw)
@@ -66,7 +68,7 @@ def fabricate(
             rows, range(folds), range(seeds)
         ):
             cell = Cell(dataset, landmark, "strict", method, variant, rectifier, "none", fold, seed)
-            planned = PlannedCell(cell, {}, {"config": cell.name, "split": "s"}, title)
+            planned = PlannedCell(cell, {}, {"config": cell.name, "split": split}, title)
             cells.append({"cell": cell.__dict__, "config": {}, "key_parts": planned.key_parts, "title": title})
             at = (method, landmark, fold)
             if at in missing:

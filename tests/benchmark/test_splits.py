@@ -1,9 +1,11 @@
 """Splits: disjoint, stratified on the joint outcome, drawn once."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from benchmark.splits import draw_split, joint_outcome, stored_split
+from benchmark.splits import draw_site_split, draw_split, joint_outcome, stored_split
 from datasets.cohort import Cohort, CohortError, Modality
 
 
@@ -72,3 +74,58 @@ def test_one_class_and_few_stays():
     assert set(draw_split(c, 5).fold) == set(range(5))
     with pytest.raises(CohortError, match="too few for folds=5"):
         draw_split(cohort(n=12), 5)
+
+
+def hospitals(n=600, count=24, seed=0):
+    """A cohort of hospitals of very different size, some with more events than others."""
+    rng = np.random.default_rng(seed)
+    site = rng.choice(count, size=n, p=rng.dirichlet(np.full(count, 2.0))) * 7 + 3
+    return replace(cohort(n, seed), site=site.astype(np.int64))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_site_is_in_one_part_of_a_fold_and_tested_in_one_fold(seed):
+    c = hospitals(seed=seed)
+    split = draw_site_split(c, 4)
+    tested = []
+    for fold in range(4):
+        parts = split.rows(fold)
+        assert all(len(rows) for rows in parts)
+        assert sorted(np.concatenate(parts)) == list(range(len(c)))
+        train, valid, test = (set(c.site[rows]) for rows in parts)
+        assert len(train | valid | test) == len(train) + len(valid) + len(test)
+        assert len(parts[1]) == pytest.approx(0.15 * (len(parts[0]) + len(parts[1])), rel=0.6)
+        tested += list(test)
+    assert sorted(tested) == sorted(set(c.site))
+
+
+def test_every_part_of_a_site_split_has_events():
+    c = hospitals()
+    split = draw_site_split(c, 4)
+    for fold in range(4):
+        for rows in split.rows(fold):
+            assert (np.nansum(c.outcomes[rows], axis=0) >= 1).all()
+    shares = [np.nanmean(c.outcomes[split.rows(k)[2], 1]) for k in range(4)]
+    assert max(shares) - min(shares) < 0.1
+
+
+def test_a_site_split_is_the_same_each_time_and_no_split_at_random(tmp_path):
+    c = hospitals()
+    assert draw_site_split(c, 4).hash == draw_site_split(c, 4).hash
+    assert draw_site_split(c, 4).hash != draw_split(c, 4).hash
+    (folds, one), (sites, other) = (stored_split(c, tmp_path, 4, kind) for kind in ("folds", "sites"))
+    assert (folds.hash, sites.hash) == (draw_split(c, 4).hash, draw_site_split(c, 4).hash)
+    assert one != other
+
+
+@pytest.mark.parametrize(
+    ("made", "folds", "said"),
+    [
+        (cohort(), 5, "made/discharge has no sites: split=sites needs a cohort of several hospitals"),
+        (hospitals(count=9), 5, "made/discharge has 9 sites: split=sites with folds=5 needs 10"),
+    ],
+)
+def test_a_site_split_that_cannot_be_says_why_in_one_line(made, folds, said):
+    with pytest.raises(CohortError) as error:
+        draw_site_split(made, folds)
+    assert str(error.value) == said

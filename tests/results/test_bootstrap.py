@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from results import bootstrap
-from results.bootstrap import interval, mean_of_defined, resample_weights, weighted_metrics
+from results.bootstrap import interval, mean_of_defined, resample_weights, weighted_metrics, weighted_sums
 
 
 def draw(seed, n, decimals):
@@ -49,6 +49,15 @@ def test_blocks_change_nothing(monkeypatch):
     monkeypatch.setattr(bootstrap, "BLOCK", 350)
     for name, values in weighted_metrics(label, p, weights).items():
         assert values == pytest.approx(whole[name], abs=1e-12)
+
+
+def test_sums_are_those_of_copied_rows(monkeypatch):
+    values, weights = np.arange(10.0).reshape(5, 2), np.random.default_rng(0).integers(0, 4, (7, 5))
+    expected = [np.repeat(values, w, axis=0).sum(axis=0).tolist() for w in weights]
+    assert weighted_sums(values, weights).tolist() == expected
+    monkeypatch.setattr(bootstrap, "BLOCK", 11)
+    assert weighted_sums(values, weights).tolist() == expected
+    assert weighted_sums(values[:0], weights[:, :0]).tolist() == [[0, 0]] * 7
 
 
 def test_resamples_depend_on_fold_and_rows_alone():
