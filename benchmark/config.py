@@ -101,7 +101,8 @@ class RunConfig:
     """Everything that a run depends on.
 
     What an experiment's file may say besides the overrides of the command line: ``only`` the datasets that it speaks of; ``arms`` the
-    cohorts or settings that it compares (each ``name``, ``axis``, ``value`` and ``set``, a list of overrides), one plan an arm;
+    cohorts or settings that it compares (each ``name``, ``axis``, ``value``, ``set``, a list of overrides, and ``also``, axis -> value,
+    where it stands on other axes too), one plan an arm;
     ``sweep`` hyper-parameters to vary one at a time, field -> values; ``probes`` what each cell measures besides its predictions
     (``benchmark/probes/``); ``derived`` what is derived from the stored predictions besides intervals and comparisons
     (``results/derivations/``).
@@ -170,10 +171,14 @@ def arms_of(experiment: str, overrides: list[str]) -> list[RunConfig]:
     """The configuration of each arm of an experiment, or its one configuration where it has no arms; ``arm=NAME[,NAME]`` chooses.
 
     Raises:
-        UsageError: as ``load_config``, or an unknown arm.
+        UsageError: as ``load_config``, an unknown arm, or an override of what the arms vary.
     """
     base = load_config(experiment, overrides)
     own = [text for text in overrides if not text.startswith("arm=")]
+    varied = {text.partition("=")[0] for arm in base.arms for text in arm["set"]}
+    for key in [text.partition("=")[0] for text in own]:
+        if key in varied:
+            raise UsageError(f"{key}= is what the arms of {experiment} vary: choose some with arm=NAME[,NAME]")
     wanted = None if base.arm is None else [name.strip() for name in base.arm.split(",")]
     known = [arm["name"] for arm in base.arms]
     for name in wanted or []:
@@ -185,7 +190,8 @@ def arms_of(experiment: str, overrides: list[str]) -> list[RunConfig]:
     for arm in base.arms:
         if wanted is None or arm["name"] in wanted:
             config = load_config(experiment, [*arm["set"], *own])
-            config.arm, config.arms = arm["name"], [arm]
+            of = [{k: v for k, v in other.items() if k != "set"} for other in base.arms]
+            config.arm, config.arms = arm["name"], [{**arm, "of": of}]
             configs.append(config)
     return configs
 

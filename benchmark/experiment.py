@@ -187,6 +187,8 @@ def method_rows(config: RunConfig) -> list[Row]:
     chosen: list[str] = []
     for name in config.methods:
         chosen += in_print_order(_usable(infos), config.reference) if name == "all" else [name]
+    for name in set(config.hyper) & set(config.sweep):
+        raise UsageError(f"method.{name}= is what {config.experiment} varies: it cannot be set as well")
     used: set[str] = set()
     rows = []
     for spec in dict.fromkeys(chosen):
@@ -197,7 +199,7 @@ def method_rows(config: RunConfig) -> list[Row]:
             raise unknown(f"variant of {name}", variant, cls.variants)
         kind = config.rectifier
         if kind is RectifierKind.auto:
-            kind = RectifierKind.on if info.rectifier else RectifierKind.off
+            kind = RectifierKind.on if info.rectifier and variant not in cls.unrectified else RectifierKind.off
         for change in [{}, *_changes(cls, config.sweep)]:
             settings, title, taken = resolved(cls, config, info.title, variant, change)
             used |= taken
@@ -285,17 +287,18 @@ def resolved(
 def known_rows(config: RunConfig, cohort: Cohort, known: Known) -> list[Row]:
     """The comparison rows asked for; ``known=all`` stands for the ceilings, oracle features and APACHE's own predictions.
 
-    By name also the 2 x 2 worth of the pattern: ``known=ceiling,evidence1_cause0,evidence0_cause1,evidence0_cause0``.
+    By name also the 2 x 2 worth of the pattern: ``known=ceiling,evidence1_cause0,evidence0_cause1,evidence0_cause0``. What this
+    cohort does not offer is left out (captions say so); a name that no cohort offers is an error.
     """
     if config.known == ["none"]:
         return []
     offered = {*known.predictions, *({ORACLE} if ORACLE in known.arrays else ())}
     wanted = [name for name in KNOWN_BY_DEFAULT if name in offered] if config.known == ["all"] else config.known
     for name in wanted:
-        if name not in offered:
+        if name not in {*offered, *KNOWN_TITLES}:
             raise unknown("known row", name, {*offered, "all", "none"})
     rows = []
-    for name in wanted:
+    for name in (name for name in wanted if name in offered):
         fitted = name == ORACLE
         settings = dataclasses.asdict(method_registry.load("gbdt").Config()) if fitted else {}
         rows.append(Row(name, "default", "off", KNOWN_TITLES.get(name, name), "known", settings | {"rectifier": "off"}))

@@ -32,13 +32,14 @@ class Method:
 
     ``Config`` is a frozen dataclass of hyper-parameters with the paper's defaults; ``grid`` the values nested tuning tries;
     ``variants`` the named configurations, each a dict of the fields it changes; ``titles`` the names to print of those for which
-    "title (variant)" would not do.
+    "title (variant)" would not do; ``unrectified`` those that ``rectifier=auto`` leaves without the method's rectifier.
     """
 
     Config: ClassVar[type] = NoConfig
     grid: ClassVar[dict[str, list[Any]]] = {}
     variants: ClassVar[dict[str, dict[str, Any]]] = {}
     titles: ClassVar[dict[str, str]] = {}
+    unrectified: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: Any = None, seed: int = 0, device: str = "cpu") -> None:
         self.config = self.Config() if config is None else config

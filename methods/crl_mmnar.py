@@ -189,6 +189,7 @@ class CrlMmnar(TorchMethod):
         "per_modality": {"average": "modality"},
         "detached": {"detach_target": True},
     }
+    unrectified: ClassVar = ("concat", "mmnar", "mmnar_mr")
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
         """The untrained network."""

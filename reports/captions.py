@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from reports.tables import BOLD_RULE, task_title
@@ -19,21 +20,25 @@ PROTOCOLS = {"strict": "strict protocol", "paper": "the paper's protocol (one la
 
 def caption(store: Store, plan: dict[str, Any], statistics: dict[str, Any] | None) -> str:
     """Cohort, landmarks, N, positives, folds, seeds, schedule, protocol, tuning, rectifier, tests, commit and date, in sentences."""
-    spread = (
-        "mean over folds ± standard deviation over seeds"
-        if plan["seeds"] > 1
-        else "mean ± standard deviation over folds"
-    )
     return " ".join([
         f"{plan['dataset']}: {plan['description'].rstrip('.')}{_arm(plan)}.",
         *(_landmark(name, facts) for name, facts in plan["landmarks"].items()),
-        f"{_count(plan['folds'], 'fold')}, {_count(plan['seeds'], 'seed')} ({spread}); "
-        f"{PROTOCOLS.get(plan['protocol'], plan['protocol'])}{_split(plan)}; schedule: {plan['schedule']}; "
-        f"tuning: {_values(plan, 'tuning')}; rectifier: {_rectifier(plan)}.",
-        *(f"{row['title']} under this schedule: {row['cut']}." for row in plan["rows"] if row.get("cut")),
+        *_how(plan),
         _tests(store, plan, statistics),
         f"C{_source(store, plan)[1:]}",
     ])  # fmt: skip
+
+
+def short_caption(store: Store, plans: Sequence[dict[str, Any]], what: str) -> str:
+    """``what`` a table or figure shows, in a sentence, then which cohort, how it was run and from which state of the source.
+
+    N and positives are given where there is one plan; several are the arms of one experiment on one dataset, whose numbers differ.
+    """
+    plan = plans[0]
+    landmarks = [_landmark(name, facts) for name, facts in plan["landmarks"].items()] if len(plans) == 1 else []
+    sources = dict.fromkeys(_source(store, p) for p in plans)
+    start = f"{what} {plan['dataset']}: {plan['description'].rstrip('.')}."
+    return " ".join([start, *landmarks, *_how(plan), f"C{' '.join(sources)[1:]}"])
 
 
 def share_caption(store: Store, plan: dict[str, Any]) -> str:
@@ -58,6 +63,24 @@ def setting(store: Store, plan: dict[str, Any], *landmarks: str) -> str:
     ])  # fmt: skip
 
 
+def _how(plan: dict[str, Any]) -> list[str]:
+    """Folds, seeds, spread, protocol, schedule, tuning, rectifier, and what was asked for but is not known of the cohort."""
+    spread = (
+        "mean over folds ± standard deviation over seeds"
+        if plan["seeds"] > 1
+        else "mean ± standard deviation over folds"
+    )
+    asked = plan.get("settings", {}).get("known", [])
+    unknown = [name for name in asked if name not in {"all", "none", *(row["method"] for row in plan["rows"])}]
+    return [
+        f"{_count(plan['folds'], 'fold')}, {_count(plan['seeds'], 'seed')} ({spread}); "
+        f"{PROTOCOLS.get(plan['protocol'], plan['protocol'])}{_split(plan)}; schedule: {plan['schedule']}; "
+        f"tuning: {_values(plan, 'tuning')}; rectifier: {_rectifier(plan)}.",
+        *(f"{row['title']} under this schedule: {row['cut']}." for row in plan["rows"] if row.get("cut")),
+        *([f"Not known of this cohort: {', '.join(unknown)}."] if unknown else []),
+    ]
+
+
 def _landmark(name: str, facts: dict[str, Any]) -> str:
     tasks = "; ".join(
         f"{task_title(task)} {t['positives']:,} positive of {t['n']:,}"
@@ -78,7 +101,7 @@ def _split(plan: dict[str, Any]) -> str:
 
 
 def _rectifier(plan: dict[str, Any]) -> str:
-    used = [f"{r['title']} ({r['rectifier']})" for r in plan["rows"] if r["rectifier"] != "off"]
+    used = [f"{r['title']} ({r['rectifier']})" for r in plan["rows"] if r["rectifier"] != "off" and not r.get("change")]
     return ", ".join(used) or "off"
 
 

@@ -98,7 +98,7 @@ def table(
                 if cell is None:
                     entries.append(NOT_PLANNED)
                     continue
-                entries.append(_entry(cell, spread, metric == "auc" and (landmark, task, method, variant) in bold))
+                entries.append(entry_of(cell, spread, metric == "auc" and (landmark, task, method, variant) in bold))
                 if cell["note"]:
                     what = f"{task_title(task)}, {METRICS[metric]}" if _of_metric(cell) else landmark
                     notes[f"{entries[-1].mark} {title} ({what}): {cell['note']}.".strip()] = None
@@ -174,7 +174,8 @@ def _of_metric(cell: dict[str, Any]) -> bool:
     return cell["status"] == "undefined" or cell["note"].startswith("defined in")
 
 
-def _entry(cell: dict[str, Any], spread: str, bold: bool) -> Entry:
+def entry_of(cell: dict[str, Any], spread: str, bold: bool = False) -> Entry:
+    """The place of a row of a tidy frame: its mean with the spread in column ``spread``, or the word for its status."""
     mark = {"partial": "†", "undefined": "‡"}.get(cell["status"], "")
     if cell["status"] in WORDS:
         return Entry(None, None, WORDS[cell["status"]], mark, False)

@@ -57,8 +57,9 @@ def rows_of(plan: dict[str, Any]) -> list[Row]:
 
 
 def reference_row(plan: dict[str, Any], rows: list[Row]) -> Row | None:
-    """The row every other is compared with: the first of the plan's reference method, or None."""
-    return next((r for r in rows if r.method == plan.get("reference") and r.stage == "final" and not r.known), None)
+    """The row every other is compared with: the plan's reference method as it is by default, else its first row, or None."""
+    own = [r for r in rows if r.method == plan.get("reference") and r.stage == "final" and not r.known]
+    return next((r for r in own if r.variant == "default"), own[0] if own else None)
 
 
 def basis_of(keys: Iterable[str]) -> str:

@@ -1,5 +1,14 @@
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
 from benchmark.config import load_config
-from benchmark.experiment import method_rows
+from benchmark.errors import UsageError
+from benchmark.experiment import known_rows, method_rows
+from datasets.storage import Known
 from methods import registry
 
 
@@ -26,3 +35,80 @@ def test_a_variant_may_have_a_name_of_its_own_to_print():
         "transductive": "M3Care (transductive: rows depend on their batch)",
         "no_ln": "M3Care (bank inference) (no_ln)",
     }
+
+
+def table4(*overrides):
+    return method_rows(load_config("table4", list(overrides)))
+
+
+def test_a_sweep_is_one_row_a_value_without_the_default():
+    rows = table4()
+    assert (rows[0].variant, rows[0].change) == ("default", {})
+    swept = load_config("table4", []).sweep
+    defaults = registry.load("crl_mmnar").Config()
+    expected = [{f: v} for f, values in swept.items() for v in values if v != getattr(defaults, f)]
+    assert [row.change for row in rows[1:]] == expected
+    assert all(getattr(defaults, field) in values for field, values in swept.items())
+    for row in rows[1:]:
+        ((field, value),) = row.change.items()
+        assert row.variant == f"{field}={value}"
+        assert row.title == f"CRL-MMNAR ({field}={value})"
+        if field != "lr":
+            assert row.config[field] == value
+        assert {k for k in row.config if row.config[k] != rows[0].config[k]} == {field}
+
+
+def test_the_sweep_covers_the_ranges_of_the_papers_table_4():
+    paper = pd.read_csv(Path(__file__).parents[2] / "results" / "published" / "paper.csv")
+    paper = (
+        paper[paper["table"] == "Table4"].pivot(index="method_or_row", columns="metric", values="mean").astype(float)
+    )
+    swept = load_config("table4", []).sweep
+    names = {
+        "lr": "Learning Rate", "weight_decay": "Weight Decay", "hidden": "Hidden Dimension", "dropout": "Dropout Rate",
+        "lambda_con": "Contrastive Weight",
+    }  # fmt: skip
+    assert set(names) == set(swept)
+    for field, name in names.items():
+        assert (min(swept[field]), max(swept[field])) == (paper.loc[name, "range_low"], paper.loc[name, "range_high"])
+        assert paper.loc[name, "default"] in swept[field]
+
+
+def test_a_swept_learning_rate_is_scaled_by_the_schedule_like_the_default():
+    for schedule, factor in (("paper", 1.0), ("short", 1.4142)):
+        lr = {row.change.get("lr"): row.config["lr"] for row in table4(f"schedule={schedule}", "seeds=1")}
+        assert lr[1e-3] == pytest.approx(1e-3 * factor)
+        assert lr[None] == pytest.approx(2e-4 * factor)
+
+
+def test_a_variant_is_swept_under_its_own_name_and_fields_that_a_method_lacks_are_left_out():
+    variants = [row.variant for row in table4("method=crl_mmnar:mmnar,s_only")]
+    assert "mmnar+dropout=0.5" in variants
+    assert "dropout=0.5" in variants
+    assert sum("lambda_con" in v for v in variants) == 2
+
+
+def test_what_a_sweep_varies_cannot_be_set_as_well():
+    with pytest.raises(UsageError, match=r"method\.dropout= is what table4 varies"):
+        table4("method.dropout=0.4")
+
+
+def test_each_step_of_the_ladder_changes_one_thing():
+    rows = method_rows(load_config("table2", []))
+    assert [(row.variant, row.rectifier) for row in rows] == [("concat", "off"), ("mmnar", "off"), ("default", "on")]
+    steps = [rows[0].config, rows[1].config, rows[2].config | {"rectifier": "off"}, rows[2].config]
+    changed = [{k for k in a if a[k] != b[k]} for a, b in pairwise(steps)]
+    assert changed == [{"fusion"}, {"reconstruct"}, {"rectifier"}]
+
+
+def test_rectifier_on_holds_for_ablations_too():
+    assert {row.rectifier for row in method_rows(load_config("table2", ["rectifier=on"]))} == {"on"}
+
+
+def test_a_known_row_that_a_cohort_does_not_offer_is_left_out_but_a_typo_is_refused():
+    offered = Known(predictions={"ceiling": np.zeros((1, 1))})
+    config = load_config("mechanisms", [])
+    assert [row.method for row in known_rows(config, None, offered)] == ["ceiling"]
+    assert known_rows(config, None, Known()) == []
+    with pytest.raises(UsageError, match="unknown known row 'ceilling'; did you mean ceiling"):
+        known_rows(load_config("mechanisms", ["known=ceiling,ceilling"]), None, offered)

@@ -67,3 +67,9 @@ def test_known_rows_are_marked():
 def test_basis_depends_on_the_set_of_keys():
     assert basis_of(["b", "a"]) == basis_of(["a", "b"])
     assert basis_of(["a"]) != basis_of(["a", "b"])
+
+
+def test_reference_is_the_method_by_default_where_its_variants_come_first():
+    p = plan(("crl_mmnar", "concat", "off"), ("crl_mmnar", "default", "on"))
+    rows = rows_of(p)
+    assert reference_row(p, rows) is rows[1]

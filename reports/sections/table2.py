@@ -1,0 +1,122 @@
+"""The ablation ladder: each step's metrics and its difference to the step before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from reports.captions import short_caption
+from reports.differences import Records, difference_entry, difference_frame, p_entry, records_of, whiskers
+from reports.drawing import canvas, stroke
+from reports.section import Figure, Section
+from reports.tables import METRICS, NOT_PLANNED, Entry, Table, entry_of, task_title, words
+from reports.tidy import PRINTED, tidy
+from results.ladder import LADDER, Step, rung
+from results.rows import Row, rows_of
+from results.store import Store
+
+WHAT = (
+    "Ablation ladder. Each step changes one thing of the step before it; difference: this step less the one before, paired within folds, "
+    "with the 95 % interval of a bootstrap over patients (the same resamples for all rows); each variant draws its own initial weights"
+)
+TESTED = (
+    "; p: corrected t-test over folds, adjusted by Holm over all {size} tested steps and tasks; bold: called at .05."
+)
+OTHERS = "; lower is better for Brier, so that a negative difference is a gain there; not tested."
+
+
+def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
+    """Two tables a plan (AUC with tests; AUPRC and Brier), the differences as a frame, and a figure of them."""
+    tables, frames, figures = [], [], []
+    for plan in plans:
+        numbers = tidy(store, plan)
+        records = records_of(store.statistics(plan["name"]), "steps")
+        rows = rows_of(plan)
+        rungs = [(step, rung(step, plan["reference"], rows)) for step in LADDER]
+        size = sum(r["in_family"] for r in records.values())
+        for metrics, more in ((("auc",), TESTED.format(size=size)), (("auprc", "brier"), OTHERS)):
+            caption = short_caption(store, [plan], WHAT + more)
+            tables.append(ladder(plan, rungs, records, numbers, metrics, caption))
+        frames.append(difference_frame(plan, records, numbers))
+        figures += [figure(store, plan, records)] if records else []
+    return Section(tuple(tables), {"_steps": pd.concat(frames, ignore_index=True)}, tuple(figures))
+
+
+def ladder(
+    plan: dict[str, Any],
+    rungs: list[tuple[Step, Row | None]],
+    records: Records,
+    numbers: pd.DataFrame,
+    metrics: tuple[str, ...],
+    caption: str,
+) -> Table:
+    """Steps down; across, by task: each metric, its difference to the step before and, for the AUC, the test's p."""
+    spread = "sd_seeds" if plan["seeds"] > 1 else "sd_folds"
+    cells = {(c["method"], c["variant"], c["landmark"], c["task"], c["metric"]): c for c in numbers.to_dict("records")}
+    places = [(landmark, task) for landmark, facts in plan["landmarks"].items() for task in facts["tasks"]]
+    columns = [
+        (task_title(task), head)
+        for _, task in places
+        for m in metrics
+        for head in (METRICS[m], "Difference", *(("p",) if m == "auc" else ()))
+    ]
+    rows, notes = [], [f"{step.name}: {step.changes}." for step, _ in rungs]
+    for i, (step, row) in enumerate(rungs):
+        entries: list[Entry] = []
+        for landmark, task in places:
+            for metric in metrics:
+                cell = row and cells.get((row.method, row.variant, landmark, task, metric))
+                entries.append(entry_of(cell, spread) if cell else words("not planned"))
+                if cell and cell["note"]:
+                    notes.append(f"{step.name} ({task_title(task)}, {METRICS[metric]}): {cell['note']}.")
+                own = records.get((step.name, row and row.method, row and row.variant, landmark, task, metric))
+                tested = [p_entry(own) if i else NOT_PLANNED] if metric == "auc" else []
+                entries += [difference_entry(own, numbers) if i else NOT_PLANNED, *tested]
+        rows.append((step.name, False, tuple(entries)))
+    return Table(tuple(columns), tuple(rows), caption, tuple(dict.fromkeys(notes)))
+
+
+def figure(store: Store, plan: dict[str, Any], records: Records) -> Figure:
+    """Differences with their intervals: a panel a metric, a line of steps, a mark a task."""
+    steps = [step.name for step in LADDER[1:]]
+    tasks = list(dict.fromkeys(r["task"] for r in records.values()))
+    picture, axes = canvas(7.2, 1.2 + 0.28 * len(steps) * len(tasks), columns=len(PRINTED))
+    for panel, metric in zip(axes, PRINTED, strict=True):
+        panel.axvline(0, color="#8C8C8C", linewidth=0.8)
+        for t, task in enumerate(tasks):
+            own = {r["name"]: r for r in records.values() if r["task"] == task and r["metric"] == metric}
+            found = [
+                (i, own[name]) for i, name in enumerate(steps) if name in own and own[name]["difference"] is not None
+            ]
+            look = stroke(t)
+            y = [i + 0.7 * ((t + 0.5) / len(tasks) - 0.5) for i, _ in found]
+            x = [r["difference"] for _, r in found]
+            label = task_title(task) if panel is axes[0] else None
+            panel.errorbar(
+                x,
+                y,
+                xerr=whiskers([r for _, r in found]),
+                fmt=look.marker,
+                color=look.colour,
+                markersize=4,
+                capsize=2,
+                linewidth=1,
+                label=label,
+            )
+            for i, name in enumerate(steps):
+                if name in own and own[name]["difference"] is None:
+                    at = (0, i + 0.7 * ((t + 0.5) / len(tasks) - 0.5))
+                    panel.annotate("no number", at, color=look.colour, fontsize=7, va="center")
+        panel.set_yticks(range(len(steps)), steps if panel is axes[0] else [""] * len(steps))
+        panel.set_ylim(len(steps) - 0.5, -0.5)
+        better = "lower is better" if metric == "brier" else "higher is better"
+        panel.set_xlabel(f"Difference in {METRICS[metric]}\n({better})")
+    picture.legend(loc="outside upper center", ncols=len(tasks), frameon=False)
+    gains = [
+        f"{r['name']} {task_title(r['task'])} {r['difference']:+.3f}"
+        for r in records.values() if r["metric"] == "auc" and r["difference"] is not None
+    ]  # fmt: skip
+    alt = f"Points with intervals around a line at zero. Differences in AUC to the step before: {'; '.join(gains)}."
+    return Figure(f"steps-{plan['dataset']}-{plan['protocol']}", short_caption(store, [plan], WHAT + "."), alt, picture)

@@ -1,0 +1,168 @@
+"""Sensitivity to hyper-parameters: the AUC at each value, the greatest drop, and the curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reports.captions import short_caption
+from reports.differences import difference_entry, difference_frame, records_of
+from reports.section import Figure, Section
+from reports.sensitivity import MEAN, Drop, Study, aucs_of, by_fold, drop, field_name, plain_value, sweeps
+from reports.sensitivity_figures import sensitivity_figure
+from reports.tables import Entry, Table, entry_of, task_title, words
+from reports.tidy import COLUMNS, tidy
+from results.store import Store
+
+EACH = (
+    "AUC at each value, one hyper-parameter changed at a time; difference: this value less the default, paired within folds, with the 95 % "
+    "interval of a bootstrap over patients (the same resamples for all rows); bold: called by the corrected t-test with Holm's adjustment "
+    "over all {size} values and tasks; no other difference can be told from the noise of folds and initial weights. Of the mean over "
+    "tasks: ± standard deviation over folds. "
+)
+SUMMARY = (
+    "Sensitivity. Drop: AUC at the default less the AUC at the worst value tried, 0 where none is worse; ± standard deviation over folds "
+    "of the paired difference; stability: 100 (1 - drop / AUC at the default), in per cent (the paper prints a stability without a "
+    "definition); range: lowest and highest AUC of the values tried, the default included. The greatest of several drops is "
+    "above zero by chance alone, hence the last column: the values that the corrected t-test with Holm's adjustment calls worse. "
+)
+SCALED = "Learning rates are those of the paper's schedule; this one multiplies them by {factor:g}. "
+DRAWN = (
+    "Difference in AUC to the default value (dotted), one hyper-parameter changed at a time. Bars: 95 % interval by task; of the mean over "
+    "tasks, the standard deviation over folds. "
+)
+
+
+def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
+    """Two tables a plan and method, the differences and the summary as frames, a figure."""
+    tables: list[Table] = []
+    figures: list[Figure] = []
+    differences, summaries = [], []
+    for plan in plans:
+        numbers = tidy(store, plan)
+        records = records_of(store.statistics(plan["name"]), "sweep")
+        tasks = [(landmark, task) for landmark, facts in plan["landmarks"].items() for task in facts["tasks"]]
+        factor = plan["settings"]["schedule"]["lr_factor"]
+        scaled = SCALED.format(factor=factor) if factor != 1 else ""
+        each = EACH.format(size=sum(r["in_family"] for r in records.values()))
+        for title, own in groupby(sweeps(plan), key=lambda sweep: sweep.base.title):
+            study = Study(plan, tuple(own), numbers, aucs_of(numbers), records, tasks)
+            captions = [
+                short_caption(store, [plan], f"{title}: {text}{scaled}".rstrip()) for text in (SUMMARY, each, DRAWN)
+            ]
+            tables += [summary(study, captions[0]), values(study, captions[1])]
+            figures.append(sensitivity_figure(study, captions[2]))
+            summaries.append(summary_frame(study))
+        differences.append(difference_frame(plan, records, numbers))
+    frames = {"_differences": differences, "_sensitivity": summaries}
+    stacked = {name: pd.concat(parts, ignore_index=True) for name, parts in frames.items() if parts}
+    return Section(tuple(tables), stacked, tuple(figures))
+
+
+def summary(study: Study, caption: str) -> Table:
+    """Hyper-parameters down; the range tried, drop and stability over all tasks and for each, and the values called worse."""
+    heads = [(f"{MEAN.capitalize()} (AUC)", study.tasks), *((task_title(t), [(lm, t)]) for lm, t in study.tasks)]
+    columns = [("Values", "Tried"), ("Values", "Default")]
+    columns += [(heads[0][0], name) for name in ("Range", "Drop", "at", "Stability (%)")]
+    columns += [(head, "Drop") for head, _ in heads[1:]]
+    columns.append(("Beyond noise", "Called worse"))
+    rows, notes = [], []
+    for sweep in study.sweeps:
+        tried = [p.value for p in sweep.points]
+        default = next(p.value for p in sweep.points if p.default)
+        entries = [words(f"{plain_value(tried[0])} to {plain_value(tried[-1])}"), words(plain_value(default))]
+        for head, over in heads:
+            found = drop(study.aucs, sweep, over)
+            entries += _drop_entries(found) if head == heads[0][0] else _drop_entries(found)[1:2]
+            if found.lost:
+                lost = ", ".join(plain_value(v) for v in found.lost)
+                notes.append(f"† {field_name(sweep.field)} ({head}): without {lost}, which has no number.")
+        worse = [r for r in study.records_of(sweep) if r["metric"] == "auc" and r["worse"]]
+        called = ", ".join(f"{r['name'].rpartition('=')[2]} ({task_title(r['task'])})" for r in worse)
+        tested = any(r["in_family"] for r in study.records_of(sweep))
+        entries.append(words(called or ("none" if tested else "not tested")))
+        rows.append((field_name(sweep.field), False, tuple(entries)))
+    return Table(tuple(columns), tuple(rows), caption, tuple(notes))
+
+
+def values(study: Study, caption: str) -> Table:
+    """Values down; the AUC and its difference to the default over all tasks and for each."""
+    spread = "sd_seeds" if study.plan["seeds"] > 1 else "sd_folds"
+    auc = study.numbers[study.numbers["metric"] == "auc"].to_dict("records")
+    cells = {(c["method"], c["variant"], c["landmark"], c["task"]): c for c in auc}
+    columns = [
+        (head, name)
+        for head in (MEAN.capitalize(), *(task_title(t) for _, t in study.tasks))
+        for name in ("AUC", "Difference")
+    ]
+    rows, notes = [], {}
+    for sweep in study.sweeps:
+        base = by_fold(study.aucs, sweep.base, study.tasks)
+        for point in sweep.points:
+            found = by_fold(study.aucs, point.row, study.tasks)
+            entries = [
+                _mean_entry(list(found.values())),
+                _mean_entry([found[k] - base[k] for k in found if k in base], True),
+            ]
+            for landmark, task in study.tasks:
+                cell = cells[point.row.method, point.row.variant, landmark, task]
+                entries.append(entry_of(cell, spread))
+                if cell["note"]:
+                    where = f"{field_name(sweep.field)} {plain_value(point.value)} ({task_title(task)})"
+                    notes[f"{entries[-1].mark} {where}: {cell['note']}.".strip()] = None
+                name = (point.row.variant, point.row.method, point.row.variant, landmark, task, "auc")
+                entries.append(
+                    words("default") if point.default else difference_entry(study.records.get(name), study.numbers)
+                )
+            if point.default:
+                entries[1] = words("default")
+            rows.append((f"{field_name(sweep.field)} = {plain_value(point.value)}", False, tuple(entries)))
+    return Table(tuple(columns), tuple(rows), caption, tuple(notes))
+
+
+def summary_frame(study: Study) -> pd.DataFrame:
+    """The summary in tidy form: ``variant`` is the hyper-parameter, ``metric`` max_drop, stability, auc_default, auc_low or auc_high."""
+    rows = []
+    of = {k: study.plan[k] for k in ("experiment", "dataset", "protocol")}
+    for sweep in study.sweeps:
+        for name, over in ((MEAN, study.tasks), *((task, [(lm, task)]) for lm, task in study.tasks)):
+            found = drop(study.aucs, sweep, over)
+            metrics = {"max_drop": found.drop, "stability": found.stability, "auc_default": found.default}
+            metrics |= {"auc_low": found.low, "auc_high": found.high}
+            facts = study.plan["landmarks"][over[0][0]]["tasks"][over[0][1]] if len(over) == 1 else {}
+            shared = {
+                **of, "group": "all",
+                "landmark": "+".join(dict.fromkeys(lm for lm, _ in over)), "task": name, "method": sweep.base.method,
+                "variant": sweep.field, "folds": len(by_fold(study.aucs, sweep.base, over)), "seeds": study.plan["seeds"],
+                "n": facts.get("n"), "positives": facts.get("positives"), "at": found.at,
+                "status": "undefined" if np.isnan(found.drop) else "partial" if found.lost else "done",
+            }  # fmt: skip
+            rows += [
+                shared | {"metric": m, "mean": v, "sd_folds": found.sd_folds if m == "max_drop" else np.nan}
+                for m, v in metrics.items()
+            ]
+    return pd.DataFrame(rows).reindex(columns=[*COLUMNS, "at"])
+
+
+def _drop_entries(found: Drop) -> list[Entry]:
+    if np.isnan(found.drop):
+        return [words("n/a")] * 4
+    mark = "†" if found.lost else ""
+    sd = None if np.isnan(found.sd_folds) else found.sd_folds
+    return [
+        words(f"{found.low:.3f} to {found.high:.3f}{mark}"),
+        Entry(found.drop, sd, "", mark, False, digits=4),
+        words(plain_value(found.at)),
+        Entry(found.stability, None, "", mark, False, digits=2),
+    ]
+
+
+def _mean_entry(folds: list[float], signed: bool = False) -> Entry:
+    if not folds:
+        return words("n/a")
+    sd = float(np.std(folds, ddof=1)) if len(folds) > 1 else None
+    return Entry(float(np.mean(folds)), sd, "", "", False, signed=signed)
