@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from reports.tables import BOLD_RULE, task_title
@@ -45,6 +46,30 @@ def share_caption(store: Store, plan: dict[str, Any]) -> str:
         protocol=PROTOCOLS.get(plan["protocol"], plan["protocol"]),
         source=_source(store, plan),
     )
+
+
+def setting(store: Store, plan: dict[str, Any], *landmarks: str) -> str:
+    """Cohort, N, positives, folds, seeds, protocol, schedule and source of a plan at these landmarks (at all of them without any), for a
+    caption that has said what its table is."""
+    return " ".join([
+        f"{plan['dataset']}: {plan['description'].rstrip('.')}{_arm(plan)}.",
+        *(_landmark(name, facts) for name, facts in plan["landmarks"].items() if not landmarks or name in landmarks),
+        f"{_count(plan['folds'], 'fold')}, {_count(plan['seeds'], 'seed')}; "
+        f"{PROTOCOLS.get(plan['protocol'], plan['protocol'])}{_split(plan)}; schedule: {plan['schedule']}; {_source(store, plan)}",
+    ])  # fmt: skip
+
+
+def named(name: str, plan: dict[str, Any]) -> str:
+    """The name of a plan's figure: of its kind, dataset, protocol and arm."""
+    return "-".join((name, plan["dataset"], plan["protocol"], *([plan["arm"]["name"]] if plan.get("arm") else [])))
+
+
+def title_of(plan: dict[str, Any], plans: Sequence[dict[str, Any]]) -> str:
+    """What tells a plan apart from the others of its report, to stand behind a title; nothing where it is alone."""
+    if len(plans) == 1:
+        return ""
+    names = [plan["dataset"], *([plan["protocol"]] if len({p["protocol"] for p in plans}) > 1 else [])]
+    return f" ({', '.join(names + ([plan['arm']['name']] if plan.get('arm') else []))})"
 
 
 def _landmark(name: str, facts: dict[str, Any]) -> str:
