@@ -19,7 +19,7 @@ VERBS = {
     "list": "what there is: methods, datasets or experiments",
     "run": "compute what an experiment still lacks",
     "status": "cells done, failed, skipped and to do, by method",
-    "report": "tables from the store, as CSV and LaTeX",
+    "report": "tables and figures from the store, as CSV, LaTeX and HTML",
     "cards": "a data card for each cohort and a model card for each method",
     "check": "hold a method to the contract: the conformance suite",
     "new": "write the file of a new method, and its test",
@@ -107,7 +107,9 @@ def _parser(verb: str) -> argparse.ArgumentParser:
             "-j", "--jobs", type=int, default=1, metavar="N", help="processes, one thread each (default 1)"
         )
     if verb == "report":
-        parser.add_argument("--format", default="csv,tex", metavar="LIST", help="csv, tex, txt (default csv,tex)")
+        parser.add_argument(
+            "--format", default="csv,tex,html", metavar="LIST", help="of csv, tex, html, txt (default csv,tex,html)"
+        )
     if verb == "check":
         parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these checks alone")
         parser.add_argument("--slow", action="store_true", help="the checks that take minutes too")

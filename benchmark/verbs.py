@@ -117,9 +117,10 @@ def status_verb(options: Namespace) -> int:
 
 
 def report_verb(options: Namespace) -> int:
-    """Tables of the newest matching plans, from the store alone."""
+    """Tables and figures of the newest matching plans, from the store alone."""
     from benchmark.stored import chosen_plans
-    from reports.build import FORMATS, build_report, render_text
+    from reports.build import assemble, write_report
+    from reports.files import FORMATS, text_of
     from results.store import Store
 
     formats = tuple(dict.fromkeys(options.format.split(",")))
@@ -128,9 +129,10 @@ def report_verb(options: Namespace) -> int:
             raise unknown("format", name, FORMATS)
     config = _config(options, "report")
     plans = chosen_plans(Store(config.store), options.experiment, config, options.overrides)
-    for path in build_report(Path(config.store), plans, Path(config.out), formats):
+    report = assemble(Path(config.store), plans)
+    for path in write_report(report, Path(config.out), formats):
         NOTES.print(f"wrote {path}")
-    print(render_text(Path(config.store), plans))
+    print(text_of(report.measured))
     return 0
 
 

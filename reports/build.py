@@ -1,25 +1,27 @@
-"""An experiment's report: CSV, LaTeX and text from the store, all from the same frame."""
+"""An experiment's report: CSV, LaTeX, HTML and text from the store, all from the same frame."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from reports.captions import caption, share_caption
-from reports.latex import document
-from reports.published import published, published_tables
+from reports.captions import caption, share_caption, title_of
+from reports.files import DEFAULT_FORMATS, FORMATS, contents, text_of
+from reports.provenance import Provenance, provenance
+from reports.published import beside_published, published_tables
+from reports.records import Records
 from reports.section import Section
 from reports.sections import section_of
 from reports.shares import SHARES, shares
-from reports.tables import Table, bold_places, table, text_frame
+from reports.tables import Table, bold_places, table
 from reports.tidy import COLUMNS, PRINTED, tidy
-from results.store import Store
 
-FORMATS = ("csv", "tex", "txt")
 WHERE = ["experiment", "dataset", "landmark", "protocol", "task", "method", "variant", "group", "metric"]
 INTERVALS = [*WHERE, "value", "ci_low", "ci_high", "resamples", "folds", "seeds", "reason"]
 COMPARISONS = [
@@ -32,31 +34,43 @@ class ReportError(RuntimeError):
     """A report cannot be made; the message says why and what to do."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Report:
-    """What one experiment's files hold, before they are written."""
+    """What one experiment's files hold, before they are written; ``plans`` each with its provenance."""
 
+    experiment: str
+    plans: tuple[tuple[dict[str, Any], Provenance], ...]
     numbers: pd.DataFrame
     intervals: pd.DataFrame
     comparisons: pd.DataFrame
-    tables: tuple[Table, ...]
+    published: pd.DataFrame
+    measured: tuple[Table, ...]
+    beside_published: tuple[Table, ...]
     section: Section
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """All tables in print order: what was measured, then what the paper published beside it."""
+        return (*self.measured, *self.beside_published)
+
+    @property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """What stands behind the experiment in a CSV file's name -> its frame."""
+        frames = {"": self.numbers, "_intervals": self.intervals, "_comparisons": self.comparisons}
+        frames |= self.section.frames
+        return frames | ({"_published": self.published} if len(self.published) else {})
 
 
 def build_report(
-    store_root: Path, plans: Sequence[dict[str, Any]], out: Path, formats: Sequence[str] = ("csv", "tex")
+    store_root: Path, plans: Sequence[dict[str, Any]], out: Path, formats: Sequence[str] = DEFAULT_FORMATS
 ) -> list[Path]:
     """Write the report of some plans of one experiment to ``out`` and return the files, in the order written.
-
-    Each plan makes a table. ``csv``: ``<experiment>.csv`` (tidy, one row a number, full precision), ``<experiment>_intervals.csv``,
-    ``<experiment>_comparisons.csv`` and, where the paper has such a table, ``<experiment>_published.csv``; ``tex``: a complete document;
-    ``txt``: the tables as text.
 
     Args:
         store_root: the store's folder.
         plans: as ``Store.plans`` gives them, at least one.
         out: made if missing.
-        formats: of FORMATS.
+        formats: of FORMATS; ``reports.files.contents`` says what each writes.
 
     Raises:
         ReportError: a format is unknown, or ``out`` cannot be written.
@@ -65,48 +79,51 @@ def build_report(
     unknown = [f for f in formats if f not in FORMATS]
     if unknown:
         raise ReportError(f"format {unknown[0]!r} is none of {', '.join(FORMATS)}")
-    experiment = plans[0]["experiment"]
-    report = assemble(store_root, plans)
-    texts: dict[str, str] = {}
-    if "csv" in formats:
-        frames = {"": report.numbers, "_intervals": report.intervals, "_comparisons": report.comparisons}
-        frames |= report.section.frames
-        paper = published(experiment)
-        if len(paper):
-            frames["_published"] = paper
-        texts |= {
-            f"{experiment}{suffix}.csv": frame.to_csv(index=False, lineterminator="\n")
-            for suffix, frame in frames.items()
-        }
-    if "tex" in formats:
-        texts[f"{experiment}.tex"] = document([*report.tables, *report.section.tables, *published_tables(experiment)])
-    if "txt" in formats:
-        texts[f"{experiment}.txt"] = _text((*report.tables, *report.section.tables))
-    return [_write(Path(out) / name, text) for name, text in texts.items()]
+    return write_report(assemble(store_root, plans), out, formats)
+
+
+def write_report(report: Report, out: Path, formats: Sequence[str] = DEFAULT_FORMATS) -> list[Path]:
+    """As ``build_report``, of a report that is assembled already."""
+    files = contents(report, formats)
+    return [_write(Path(out) / name, content) for name, content in files.items()]
 
 
 def render_text(store_root: Path, plans: Sequence[dict[str, Any]]) -> str:
     """The measured tables of some plans as text for a terminal."""
-    report = assemble(store_root, plans)
-    return _text((*report.tables, *report.section.tables))
+    return text_of(assemble(store_root, plans).measured)
 
 
 def assemble(store_root: Path, plans: Sequence[dict[str, Any]]) -> Report:
-    """All frames and tables of some plans, in their order."""
-    store = Store(store_root)
+    """All frames, tables and figures of some plans, in their order; each record is read once."""
+    store = Records(store_root)
     numbers, intervals, comparisons, tables = [], [], [], []
     for plan in plans:
         statistics = store.statistics(plan["name"])
         frame = tidy(store, plan)
         of_ceiling = shares(frame, plan)
         heading = caption(store, plan, statistics)
-        tables.append(table(frame, plan, PRINTED, heading, bold_places(plan, frame, statistics)))
+        cohort = title_of(plan, plans)
+        tables.append(table(frame, plan, PRINTED, heading, bold_places(plan, frame, statistics), f"Every task{cohort}"))
         if len(of_ceiling):
-            tables.append(table(of_ceiling, plan, tuple(SHARES), share_caption(store, plan), frozenset()))
+            title = f"Share of the ceiling{cohort}"
+            tables.append(table(of_ceiling, plan, tuple(SHARES), share_caption(store, plan), frozenset(), title))
         numbers.append(pd.concat([frame, of_ceiling])[list(COLUMNS)] if len(of_ceiling) else frame[list(COLUMNS)])
         intervals.append(_derived(plan, statistics, "intervals", INTERVALS))
         comparisons.append(_derived(plan, statistics, "comparisons", COMPARISONS))
-    return Report(*(_stack(f) for f in (numbers, intervals, comparisons)), tuple(tables), section_of(store, plans))
+    section = section_of(store, plans)
+    found = _stack(numbers)
+    paper = beside_published(plans, [found, *section.frames.values()])
+    return Report(
+        plans[0]["experiment"],
+        tuple((plan, provenance(store, plan)) for plan in plans),
+        found,
+        _stack(intervals),
+        _stack(comparisons),
+        paper,
+        (*tables, *section.tables),
+        tuple(published_tables(paper, plans)),
+        section,
+    )
 
 
 def _derived(plan: dict[str, Any], statistics: dict[str, Any] | None, name: str, columns: list[str]) -> pd.DataFrame:
@@ -124,17 +141,16 @@ def _stack(frames: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True) if filled else frames[0]
 
 
-def _text(tables: tuple[Table, ...]) -> str:
-    with pd.option_context("display.width", None, "display.max_columns", None):
-        return "\n".join(
-            f"{t.caption}\n\n{text_frame(t).to_string()}\n" + "".join(f"{note}\n" for note in t.notes) for t in tables
-        )  # fmt: skip
-
-
-def _write(path: Path, text: str) -> Path:
+def _write(path: Path, content: bytes) -> Path:
+    """Write a file whole or not at all."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        scratch.write_bytes(content)
+        os.replace(scratch, path)
     except OSError as error:
         raise ReportError(f"cannot write {path}: {error.strerror or error}; choose another out=DIR") from None
+    finally:
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
     return path

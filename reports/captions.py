@@ -81,6 +81,19 @@ def _how(plan: dict[str, Any]) -> list[str]:
     ]
 
 
+def named(name: str, plan: dict[str, Any]) -> str:
+    """The name of a plan's figure: of its kind, dataset, protocol and arm."""
+    return "-".join((name, plan["dataset"], plan["protocol"], *([plan["arm"]["name"]] if plan.get("arm") else [])))
+
+
+def title_of(plan: dict[str, Any], plans: Sequence[dict[str, Any]]) -> str:
+    """What tells a plan apart from the others of its report, to stand behind a title; nothing where it is alone."""
+    if len(plans) == 1:
+        return ""
+    names = [plan["dataset"], *([plan["protocol"]] if len({p["protocol"] for p in plans}) > 1 else [])]
+    return f" ({', '.join(names + ([plan['arm']['name']] if plan.get('arm') else []))})"
+
+
 def _landmark(name: str, facts: dict[str, Any]) -> str:
     tasks = "; ".join(
         f"{task_title(task)} {t['positives']:,} positive of {t['n']:,}"

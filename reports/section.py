@@ -22,8 +22,10 @@ class Figure:
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """Tables in print order; ``frames``: what stands behind ``<experiment>`` in the CSV's name -> frame; figures in print order."""
+    """Tables in print order; ``frames``: what stands behind ``<experiment>`` in the CSV's name -> frame; figures in print order;
+    ``notes``: why a figure or table that a reader may look for is not there."""
 
     tables: tuple[Table, ...] = ()
     frames: dict[str, pd.DataFrame] = field(default_factory=dict)
     figures: tuple[Figure, ...] = ()
+    notes: tuple[str, ...] = ()

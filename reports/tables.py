@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,14 +55,27 @@ NOT_PLANNED = Entry(None, None, "–", "", False)
 """Nothing to compute: the row does not speak of this task."""
 
 
+Row = tuple[str, bool, tuple[Entry, ...]]
+"""A row of a printed table: its title, whether it is known of the cohort rather than a method, its entries."""
+
+
 @dataclass(frozen=True)
 class Table:
-    """A table ready to be printed: ``columns`` (task heading, metric heading); ``rows`` (title, known, entries); plain text."""
+    """A table ready to be printed: ``columns`` (task heading, metric heading); ``rows`` (title, known, entries); plain text.
+
+    ``title``: a few words, for headings and names of files; without it, the beginning of the caption.
+    """
 
     columns: tuple[tuple[str, str], ...]
-    rows: tuple[tuple[str, bool, tuple[Entry, ...]], ...]
+    rows: tuple[Row, ...]
     caption: str
     notes: tuple[str, ...]
+    title: str = ""
+
+    @property
+    def heading(self) -> str:
+        """The title, or the caption's first words."""
+        return self.title or re.split(r"[.:;(]", self.caption, maxsplit=1)[0].strip()[:70] or "table"
 
 
 def table(
@@ -70,6 +84,7 @@ def table(
     metrics: tuple[str, ...],
     caption: str,
     bold: frozenset[tuple[str, str, str, str]],
+    heading: str = "",
 ) -> Table:
     """The table of a tidy frame.
 
@@ -82,6 +97,7 @@ def table(
         metrics: which to print, in this order.
         caption: plain text.
         bold: (landmark, task, method, variant) whose AUC is set in bold, from ``bold_places``.
+        heading: the table's title.
     """
     changed = frame[frame["metric"].eq("rectifier_share_changed") & frame["mean"].notna()]
     frame = frame[frame["metric"].isin(metrics)]
@@ -111,7 +127,7 @@ def table(
     several = len(plan["landmarks"]) > 1
     heads = [f"{task_title(t)} ({lm})" if several else task_title(t) for lm, t in places]
     columns = tuple((head, METRICS[m]) for head in heads for m in metrics)
-    return Table(columns, tuple(rows), caption, tuple(notes))
+    return Table(columns, tuple(rows), caption, tuple(notes), heading)
 
 
 def bold_places(
@@ -152,13 +168,18 @@ def text_frame(printed: Table) -> pd.DataFrame:
 
 def plain(entry: Entry) -> str:
     """An entry as text: ``0.812 ± 0.012†``, a called win in asterisks."""
+    number, spread = parts(entry)
+    return f"{f'*{number}*' if entry.bold else number}{spread}{entry.mark}"
+
+
+def parts(entry: Entry) -> tuple[str, str]:
+    """The number of an entry, or its word, and the spread behind it (``" ± 0.012"``, ``" [0.800, 0.824]"``, or nothing)."""
     if entry.mean is None:
-        return f"{entry.word}{entry.mark}"
-    number = f"{entry.mean:{'+' if entry.signed else ''}.{entry.digits}f}"
+        return entry.word, ""
     spread = "" if entry.sd is None else f" ± {entry.sd:.{entry.digits}f}"
     if entry.interval is not None:
         spread += " [{:.{d}f}, {:.{d}f}]".format(*entry.interval, d=entry.digits)
-    return f"{f'*{number}*' if entry.bold else number}{spread}{entry.mark}"
+    return f"{entry.mean:{'+' if entry.signed else ''}.{entry.digits}f}", spread
 
 
 def _coverage(title: str, task: str, cell: dict[str, Any] | None, plan: dict[str, Any]) -> list[str]:

@@ -40,10 +40,9 @@ def tidy(store: Store, plan: dict[str, Any]) -> pd.DataFrame:
             values = _values(row, landmark, records)
             status, note, expected = state(row, landmark, records)
             for task in facts["tasks"]:
-                own = values[values["task"] == task]
                 for metric in metrics + (("rectifier_share_changed",) if _rectified(row, landmark, records) else ()):
                     where = {"landmark": landmark, "task": task, "metric": metric}
-                    numbers.append(where | _number(own[own["metric"] == metric], status, note, expected) | _names(row))
+                    numbers.append(where | number(values.get((task, metric), []), status, note, expected) | _names(row))
     frame = pd.DataFrame(numbers)
     frame = frame.assign(experiment=plan["experiment"], dataset=plan["dataset"], protocol=plan["protocol"], group="all")
     return typed(frame)[[*COLUMNS, "title", "known", "stage", "series", "by_fold", "note"]]
@@ -67,23 +66,24 @@ def _metrics(records: Iterable[dict[str, Any] | None]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*PRINTED, *found)))
 
 
-def _values(row: Row, landmark: str, records: dict[str, Any]) -> pd.DataFrame:
-    """Every test value of a row at a landmark: task, metric, fold, seed, value, reason, n, positives."""
-    values = []
+def _values(row: Row, landmark: str, records: dict[str, Any]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Every test value of a row at a landmark, by (task, metric): fold, seed, value, reason, n, positives."""
+    values: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for planned in row.cells:
         record = records[planned.key]
         if planned.cell.landmark != landmark or not record or record["status"] != "done":
             continue
         at = {"fold": planned.cell.fold, "seed": planned.cell.seed}
-        values += [m | at for m in record["metrics"] if m["split"] == "test" and m["stage"] == row.stage]
+        own = [m | at for m in record["metrics"] if m["split"] == "test" and m["stage"] == row.stage]
         if row.stage == "final" and record.get("rectifier"):
-            changed = record["rectifier"]["share_changed"]
-            counts = {m["task"]: m for m in values if m["fold"] == at["fold"] and m["seed"] == at["seed"]}
-            values += [
+            counts = {m["task"]: m for m in own}
+            own += [
                 counts[task] | {"metric": "rectifier_share_changed", "value": share, "reason": None}
-                for task, share in changed.items() if task in counts
+                for task, share in record["rectifier"]["share_changed"].items() if task in counts
             ]  # fmt: skip
-    return pd.DataFrame(values, columns=["task", "metric", "fold", "seed", "value", "reason", "n", "positives"])
+        for m in own:
+            values.setdefault((m["task"], m["metric"]), []).append(m)
+    return values
 
 
 def _rectified(row: Row, landmark: str, records: dict[str, Any]) -> bool:
@@ -93,7 +93,7 @@ def _rectified(row: Row, landmark: str, records: dict[str, Any]) -> bool:
 
 
 def state(row: Row, landmark: str, records: dict[str, Any]) -> tuple[str, str, int]:
-    """(status, note, number of cells) of a row at a landmark."""
+    """(status, note, number of cells) of a row at a landmark; ``records``: key -> record or None."""
     cells = [p for p in row.cells if p.cell.landmark == landmark]
     states = ["missing" if records[p.key] is None else records[p.key]["status"] for p in cells]
     count = {s: states.count(s) for s in ("done", "failed", "skipped", "missing") if s in states}
@@ -111,31 +111,32 @@ def state(row: Row, landmark: str, records: dict[str, Any]) -> tuple[str, str, i
     return status, f"{lost} of {len(cells)} cells{because}", len(cells)
 
 
-def _number(values: pd.DataFrame, status: str, note: str, expected: int) -> dict[str, Any]:
-    """Means and spreads of one metric, from its values by fold and seed."""
+def number(values: list[dict[str, Any]], status: str, note: str, expected: int) -> dict[str, Any]:
+    """Means and spreads of one metric, from its values (``fold, seed, value, reason, n, positives``); the rest as ``state`` gives it."""
     if status not in ("done", "partial"):
         return EMPTY | {"status": status, "note": note, "by_fold": {}}
-    reasons = "; ".join(dict.fromkeys(values["reason"].dropna()))
-    given = values[values["value"].notna()]
-    if given.empty:
+    reasons = "; ".join(dict.fromkeys(v["reason"] for v in values if pd.notna(v["reason"])))
+    given = [v for v in values if pd.notna(v["value"])]
+    if not given:
         return EMPTY | {"status": "undefined", "note": reasons or "not in the record", "by_fold": {}} | _counts(values)
     if len(given) < expected and status == "done":
         status, note = "partial", f"defined in {len(given)} of {expected} cells ({reasons or 'not in the record'})"
-    matrix = given.pivot_table(index="fold", columns="seed", values="value")
-    s = summarise(matrix.to_numpy(float))
+    folds, seeds = sorted({v["fold"] for v in given}), sorted({v["seed"] for v in given})
+    matrix = np.full((len(folds), len(seeds)), np.nan)
+    once: dict[int, dict[str, Any]] = {}
+    for v in given:
+        matrix[folds.index(v["fold"]), seeds.index(v["seed"])] = v["value"]
+        once.setdefault(v["fold"], v)
+    s = summarise(matrix)
     numbers = {"mean": s.mean, "sd_seeds": s.sd_seeds, "sd_folds": s.sd_folds, "folds": s.folds, "seeds": s.seeds}
-    once = given.drop_duplicates("fold").set_index("fold")
     by_fold = {
-        int(f): (float(v), int(once.at[f, "n"]), int(once.at[f, "positives"])) for f, v in matrix.mean(axis=1).items()
+        f: (float(mean), once[f]["n"], once[f]["positives"])
+        for f, mean in zip(folds, np.nanmean(matrix, axis=1), strict=True)
     }
     return numbers | _counts(given) | {"status": status, "note": note, "by_fold": by_fold}
 
 
-def _counts(values: pd.DataFrame) -> dict[str, Any]:
+def _counts(values: list[dict[str, Any]]) -> dict[str, Any]:
     """Rows and positives over the folds that enter, each fold once."""
-    once = values.drop_duplicates("fold")
-    return (
-        {"n": int(once["n"].sum()), "positives": int(once["positives"].sum())}
-        if len(once)
-        else {"n": pd.NA, "positives": pd.NA}
-    )
+    once = list({v["fold"]: v for v in reversed(values)}.values())
+    return {name: sum(v[name] for v in once) for name in ("n", "positives")} if once else {}

@@ -134,7 +134,15 @@ def record_of(planned, status, metrics, reason):
         "traceback": None,
         "metrics": metrics,
         "rectifier": None,
-        "provenance": {"commit": COMMIT, "clean": True, "finished": "2026-01-02T03:04:05"},
+        "provenance": {
+            "commit": COMMIT,
+            "clean": True,
+            "versions": {"python": "3.11.7", "numpy": "2.4.6"},
+            "hardware": {"cpu": "made up", "cores": 2},
+            "seconds": {"fit": 1.5 + 0.1 * planned.cell.fold + len(planned.cell.method), "total": 36.0},
+            "peak_memory_mib": 500.0 + planned.cell.fold,
+            "finished": "2026-01-02T03:04:05",
+        },
     }
 
 

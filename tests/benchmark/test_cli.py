@@ -53,6 +53,7 @@ def test_run_then_status_then_report(cli, tmp_path):
     assert {row["method"] for row in rows} >= {"Logistic regression", "Ceiling (Bayes-optimal)"}
 
     status, out, _ = cli("report", "table1")
+    assert (tmp_path / "out" / "table1.html").read_text().startswith("<!DOCTYPE html>")
     assert status == 0
     assert "Logistic regression" in out
     tidy = pd.read_csv(tmp_path / "out" / "table1.csv")
@@ -168,7 +169,7 @@ def test_an_interrupt_says_how_to_go_on(cli, monkeypatch):
         (["run"], "run needs an experiment: "),
         (["run", "table1", "--fast"], "--fast"),
         (["report", "table1"], "python -m benchmark run table1"),
-        (["report", "table1", "--format", "docx"], "unknown format 'docx'; known: csv, tex, txt"),
+        (["report", "table1", "--format", "docx"], "unknown format 'docx'; known: csv, html, tex, txt"),
         (["status", "tabel1"], "did you mean table1"),
         (["list", "metods"], "invalid choice"),
         (["data", "build"], "needs a dataset"),

@@ -1,9 +1,11 @@
+import os
 import re
 
 import pandas as pd
 import pytest
 
-from reports.build import COMPARISONS, INTERVALS, ReportError, build_report, render_text
+from reports.build import COMPARISONS, INTERVALS, ReportError, assemble, build_report, render_text, write_report
+from reports.files import FORMATS, slug
 from reports.published import LABEL
 from reports.tidy import COLUMNS, tidy
 from results.statistics import derive
@@ -14,13 +16,53 @@ from tests.stores import ROWS, fabricate
 def files(fabricated, tmp_path_factory):
     store, plan = fabricated
     out = tmp_path_factory.mktemp("out") / "new"
-    return {p.name: p for p in build_report(store.root, [plan], out, ("csv", "tex", "txt"))}
+    return {p.name: p for p in build_report(store.root, [plan], out, FORMATS)}
 
 
 def test_files(files):
     assert list(files) == [
-        "table1.csv", "table1_intervals.csv", "table1_comparisons.csv", "table1_published.csv", "table1.tex", "table1.txt",
+        "table1.csv", "table1_intervals.csv", "table1_comparisons.csv", "table1_published.csv",
+        "table1.tex", "table1_1_every_task.tex", "table1_2_share_of_the_ceiling.tex",
+        "table1_3_paper_table_1_mimic_iv_30_day_readmission.tex", "table1_4_paper_table_1_mimic_iv_90_day_icu_admission.tex",
+        "table1_5_paper_table_1_mimic_iv_in_hospital_mortality.tex", "table1_6_paper_table_1_eicu_30_day_readmission.tex",
+        "table1_7_paper_table_1_eicu_in_hospital_mortality.tex", "table1_8_paper_text_mimic_iv.tex",
+        "table1_forest_embedded_mimic_strict.pdf", "table1_time_embedded_mimic_strict.pdf", "table1.txt",
+        "table1_forest_embedded_mimic_strict.svg", "table1_time_embedded_mimic_strict.svg", "table1.html",
     ]  # fmt: skip
+    assert files["table1_time_embedded_mimic_strict.pdf"].read_bytes().startswith(b"%PDF")
+    assert b"<svg" in files["table1_time_embedded_mimic_strict.svg"].read_bytes()
+
+
+def test_the_same_report_twice_is_the_same_bytes(files, fabricated, tmp_path):
+    store, plan = fabricated
+    for path in build_report(store.root, [plan], tmp_path, FORMATS):
+        assert path.read_bytes() == files[path.name].read_bytes(), path.name
+
+
+def test_a_table_alone_is_a_part_of_the_document(files):
+    document = files["table1.tex"].read_text()
+    pieces = [path.read_text() for name, path in files.items() if re.fullmatch(r"table1_\d_.*\.tex", name)]
+    assert len(pieces) == 8
+    assert all(piece in document for piece in pieces)
+    assert document.count("\\includegraphics") == 2
+
+
+def test_an_interrupted_report_leaves_whole_files(fabricated, tmp_path, monkeypatch):
+    store, plan = fabricated
+    report = assemble(store.root, [plan])
+    written = []
+
+    def replace(source, target):
+        if written:
+            raise KeyboardInterrupt
+        written.append(target)
+        rename(source, target)
+
+    rename = os.replace
+    monkeypatch.setattr("os.replace", replace)
+    with pytest.raises(KeyboardInterrupt):
+        write_report(report, tmp_path, ("csv",))
+    assert [p.name for p in tmp_path.iterdir()] == ["table1.csv"]
 
 
 def test_csv_has_the_contract_columns_and_full_precision(files, fabricated):
@@ -53,6 +95,9 @@ def test_measured_and_published_numbers_stand_apart(files):
     assert "CM-AE (adapted)" not in published
     assert "published" not in measured.lower()
     assert LABEL not in files["table1.txt"].read_text()
+    heads = re.findall(r"^ & (published.*) \\\\$", published, flags=re.MULTILINE)
+    assert len(heads) == 6
+    assert all("published & measured & difference" in head for head in heads)
 
 
 def test_the_same_numbers_everywhere(files, fabricated):
@@ -72,7 +117,7 @@ def test_text_is_what_the_terminal_gets(files, fabricated):
 def test_each_plan_has_its_table(tmp_path):
     options = {"rows": ROWS[1:2], "n": 40, "folds": 2}
     plans = [fabricate(tmp_path, **options, dataset=name)[1] for name in ("embedded-mimic", "eicu-demo")]
-    csv, *_, tex = build_report(tmp_path, plans, tmp_path / "out")
+    csv, *_, tex = build_report(tmp_path, plans, tmp_path / "out", ("csv", "tex"))[:5]
     assert set(pd.read_csv(csv)["dataset"]) == {"eicu-demo", "embedded-mimic"}
     measured = tex.read_text().split(LABEL)[0]
     assert len(re.findall(r"\\begin\{tabular\}", measured)) == 2
@@ -99,7 +144,9 @@ def test_a_row_on_some_of_the_stays_says_so(tmp_path):
 def test_other_experiments_have_no_published_file(tmp_path):
     _, plan = fabricate(tmp_path, experiment="smoke", rows=ROWS[1:2], n=40, folds=2)
     names = [p.name for p in build_report(tmp_path, [plan], tmp_path / "out")]
-    assert names == ["smoke.csv", "smoke_intervals.csv", "smoke_comparisons.csv", "smoke.tex"]
+    assert names == [
+        "smoke.csv", "smoke_intervals.csv", "smoke_comparisons.csv", "smoke.tex", "smoke_1_every_task.tex", "smoke.html",
+    ]  # fmt: skip
     assert LABEL not in (tmp_path / "out" / "smoke.tex").read_text()
     # no statistics were stored: the files say so by having no row
     assert pd.read_csv(tmp_path / "out" / "smoke_intervals.csv").empty
@@ -113,13 +160,13 @@ def test_a_called_win_is_bold_in_print(tmp_path):
     store, plan = fabricate(tmp_path, rows=rows, n=400, landmarks={"icu_24h": ("mortality_inhosp",)})
     store.write_statistics(plan["name"], derive(store, plan, resamples=20))
     tex = build_report(tmp_path, [plan], tmp_path / "out", ("tex",))[0].read_text()
-    assert re.search(r"CRL-MMNAR & \\textbf\{0\.\d{3}\}", tex)
-    assert tex.count(r"\textbf{0.") == 1
+    assert re.search(r"CRL-MMNAR & \{\\bfseries\\boldmath\\num\{0\.\d{3}\}\}", tex)
+    assert tex.count(r"\bfseries") == 1
 
 
 def test_an_unknown_format_is_one_line_and_writes_nothing(fabricated, tmp_path):
     store, plan = fabricated
-    with pytest.raises(ReportError, match="format 'docx' is none of csv, tex, txt"):
+    with pytest.raises(ReportError, match="format 'docx' is none of csv, tex, html, txt"):
         build_report(store.root, [plan], tmp_path, ("csv", "docx"))
     assert list(tmp_path.iterdir()) == []
 
@@ -129,3 +176,16 @@ def test_an_unwritable_place_is_one_line(fabricated, tmp_path):
     (tmp_path / "out").write_text("a file, not a folder")
     with pytest.raises(ReportError, match=r"cannot write .*; choose another out=DIR"):
         build_report(store.root, [plan], tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Every task (eicu-demo, strict)", "every_task_eicu_demo_strict"),
+        ("../../Ünïc/ode\n漢", "unic_ode"),
+        ("漢", "table"),
+        ("a" * 99, "a" * 60),
+    ],
+)
+def test_names_of_files_are_plain(text, name):
+    assert slug(text) == name

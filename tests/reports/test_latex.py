@@ -1,11 +1,13 @@
+import re
 import shutil
 import string
 import subprocess
 
 import pytest
 
-from reports.latex import document, escape, number, tabular
-from reports.published import published_tables
+from reports.build import assemble
+from reports.latex import document, escape, number, piece, tabular
+from reports.pictures import file_of
 from reports.tables import Entry, Table
 
 NASTY = string.printable + "±×≤≥−–—→Δδταβλσμ°²†‡…’‘“”éüßøåñÅÐþłőΩ漢字🙂\x00\x7f\u200b"
@@ -38,8 +40,12 @@ def test_escape(text, latex):
 
 
 def test_number_forms():
-    assert number(Entry(0.8125, 0.0125, "", "", True)) == r"\textbf{0.812}\,{\scriptsize$\pm$\,0.013}"
-    assert number(Entry(-0.25, None, "", "†", False)) == r"$-$0.250\textsuperscript{\dag}"
+    bold = r"{\bfseries\boldmath\num{0.812}}\,{\scriptsize$\pm$\,\num{0.013}}"
+    assert number(Entry(0.8125, 0.0125, "", "", True)) == bold
+    assert number(Entry(-0.25, None, "", "†", False)) == r"\num{-0.250}\textsuperscript{\dag}"
+    assert number(Entry(0.25, None, "", "(a)", False, signed=True)) == r"\num{+0.250}\textsuperscript{(a)}"
+    interval = Entry(0.1, None, "", "", False, interval=(-0.05, 0.25), digits=2)
+    assert number(interval) == r"\num{0.10}\,{\scriptsize[\num{-0.05}, \num{0.25}]}"
     assert number(Entry(None, None, "n/a", "‡", False)) == r"n/a\textsuperscript{\ddag}"
 
 
@@ -55,22 +61,57 @@ def test_tabular_groups_tasks_and_sets_known_rows_apart():
     assert all(line.count(" & ") == 3 for line in (lines[4], lines[6], lines[8]))
 
 
-def test_document_is_compiled(tmp_path):
+def test_long_tables_are_cut_into_equal_parts_under_the_heading():
+    entry = (Entry(0.5, None, "", "", False),)
+    table = Table((("Task", "AUC"),), tuple((f"row {i}", i > 40, entry) for i in range(60)), "c", ())
+    parts = piece(table).split(r"\begin{tabular}")[1:]
+    assert [len(re.findall("^row", part, flags=re.MULTILINE)) for part in parts] == [20, 20, 20]
+    assert all(part.count("AUC") == 1 for part in parts)
+    assert re.findall("^row .*? ", piece(table), flags=re.MULTILINE) == [f"row {i} " for i in range(60)]
+
+
+def compiled(folder, without=()):
+    """Compile t.tex; the log's lines. ``without``: packages that are hidden."""
     engine = shutil.which("pdflatex") or shutil.which("tectonic")
     if engine is None:
         pytest.skip("neither pdflatex nor tectonic is installed")
+    if without and not engine.endswith("pdflatex"):
+        pytest.skip("a package can only be hidden from pdflatex")
+    source = (folder / "t.tex").read_text(encoding="utf-8")
+    for package in without:
+        source = source.replace(rf"\IfFileExists{{{package}.sty}}", rf"\IfFileExists{{no-such-{package}.sty}}")
+    (folder / "t.tex").write_text(source, encoding="utf-8")
+    options = ["-interaction=nonstopmode", "-halt-on-error"] if engine.endswith("pdflatex") else []
+    done = subprocess.run([engine, *options, "t.tex"], cwd=folder, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (folder / "t.pdf").stat().st_size > 10_000
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("without", [(), ("siunitx",)], ids=["all packages", "without siunitx"])
+def test_document_is_compiled(tmp_path, fabricated, without):
+    store, plan = fabricated
+    report = assemble(store.root, [plan])
     wide = Table(
         tuple((f"Task {t}", m) for t in range(6) for m in ("AUC", "AUPRC", "Brier")),
-        tuple((f"row {r}", r > 20, (Entry(0.5, 0.1, "", "†", False),) * 18) for r in range(24)),
+        tuple((f"row {r}", r > 70, (Entry(0.5, 0.1, "", "†", False),) * 18) for r in range(80)),
         NASTY,
         (NASTY,) * 40,
     )
-    (tmp_path / "t.tex").write_text(
-        document([example(NASTY, NASTY), wide, *published_tables("table1")]), encoding="utf-8"
-    )
-    options = ["-interaction=nonstopmode", "-halt-on-error"] if engine.endswith("pdflatex") else []
-    done = subprocess.run([engine, *options, "t.tex"], cwd=tmp_path, capture_output=True, text=True, errors="replace")
-    assert done.returncode == 0, done.stdout[-2000:]
-    assert (tmp_path / "t.pdf").stat().st_size > 10_000
-    overfull = [line for line in done.stdout.splitlines() if line.startswith("Overfull \\hbox") and "alignment" in line]
-    assert overfull == []
+    figures = [(figure, f"{i}.pdf") for i, figure in enumerate(report.section.figures)]
+    for figure, name in figures:
+        (tmp_path / name).write_bytes(file_of(figure, "pdf"))
+    assert len(figures) == 2
+    text = document([example(NASTY, NASTY), wide, *report.tables], figures)
+    (tmp_path / "t.tex").write_text(text, encoding="utf-8")
+    lines = compiled(tmp_path, without)
+    assert [line for line in lines if line.startswith(("Overfull \\hbox", "Overfull \\vbox"))] == []
+
+
+def test_a_table_alone_is_compiled_in_somebody_elses_document(tmp_path):
+    (tmp_path / "piece.tex").write_text(piece(example()), encoding="utf-8")
+    packages = "".join(rf"\usepackage{{{p}}}" for p in ("booktabs", "graphicx"))
+    num = r"\providecommand{\num}[2][]{\ensuremath{#2}}"
+    body = r"\begin{document}\begin{table}\input{piece}\end{table}\end{document}"
+    (tmp_path / "t.tex").write_text(rf"\documentclass{{article}}{packages}{num}{body}", encoding="utf-8")
+    compiled(tmp_path)

@@ -1,0 +1,43 @@
+from reports.provenance import provenance
+from results.store import planned_cells
+from tests.stores import ROWS, fabricate
+
+
+def test_counts_and_what_is_lost(fabricated):
+    found = provenance(*fabricated)
+    assert found.counts == {"done": len(planned_cells(fabricated[1])) - 11, "failed": 5, "skipped": 5, "missing": 1}
+    assert len(found.lost) == 11
+    cell = "embedded-mimic/discharge/strict/s_only/default/rectifier-off/tuning-none/fold-2/seed-0"
+    assert (cell, "missing", "not in the store") in found.lost
+    assert {state for _, state, _ in found.lost} == {"failed", "skipped", "missing"}
+
+
+def test_facts_name_what_differs(tmp_path):
+    store, plan = fabricate(tmp_path, rows=ROWS[:1], n=40, folds=2)
+    planned = planned_cells(plan)[0]
+    record = store.record(planned)
+    record["provenance"]["versions"]["numpy"] = "1.0"
+    record["provenance"]["clean"] = False
+    store.write(planned, record, {"predictions": store.predictions(planned)})
+    plan["settings"] = {
+        "dataset": {"name": "d", "root": "/somewhere", "seed": None},
+        "methods": ["all"],
+        "folds": 2,
+        "hyper": {},
+    }
+    found = provenance(store, plan)
+    assert found.facts["numpy"] == "2.4.6 (3 cells), 1.0 (1 cells)"
+    assert found.facts["python"] == "3.11.7"
+    assert found.facts["uncommitted changes"] == "in 1 cells"
+    assert found.facts["computing time"] == "0.04 h in 4 cells"
+    assert found.facts["peak memory of a cell"] == "501 MiB at most"
+    assert found.settings == {"dataset.name": "d", "methods": "all", "folds": "2"}
+
+
+def test_records_that_say_little(tmp_path):
+    store, plan = fabricate(tmp_path, rows=ROWS[:1], n=40, folds=2)
+    for planned in planned_cells(plan):
+        record = store.record(planned)
+        record["provenance"] = None
+        store.write(planned, record, {"predictions": store.predictions(planned)})
+    assert provenance(store, plan).facts == {}

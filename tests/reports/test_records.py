@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import pytest
+
+from reports.build import build_report
+from reports.files import FORMATS
+from reports.records import Records
+from results.store import planned_cells
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """Every file that is read as text, with its number of readings."""
+    counts = {}
+    original = Path.read_text
+
+    def counting(path, *args, **kwargs):
+        counts[path] = counts.get(path, 0) + 1
+        return original(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "read_text", counting)
+    return counts
+
+
+def test_a_report_reads_each_record_once(fabricated, tmp_path, read):
+    store, plan = fabricated
+    build_report(store.root, [plan], tmp_path, FORMATS)
+    records = {path: count for path, count in read.items() if path.name == "cell.json"}
+    assert set(records) == {store.folder(p) / "cell.json" for p in planned_cells(plan)}
+    assert set(records.values()) == {1}
+    assert [count for path, count in read.items() if path.name.endswith(".statistics.json")] == [1]
+
+
+def test_records_are_those_of_the_store(fabricated, read):
+    store, plan = fabricated
+    records = Records(store.root)
+    for planned in planned_cells(plan):
+        assert records.record(planned) == store.record(planned)
+        assert records.record(planned) is records.record(planned)
+    assert records.statistics(plan["name"]) == store.statistics(plan["name"])
+    assert records.statistics("nothing") is None
+    assert records.groups("nothing") is None
