@@ -95,7 +95,8 @@ def supervised_loss(logits: Tensor, labels: Tensor, mask: Tensor, weights: Tenso
 class TorchMethod(Method):
     """A method that is one ``nn.Module``: subclasses write ``build``, and override the hooks they need.
 
-    The module's forward takes a ``Batch`` and returns an ``Output``. Tasks with one class in training are left out of the loss and
+    The module's forward takes a ``Batch`` and returns an ``Output``; where its logits follow from one vector a stay, its ``represent``
+    takes a ``Batch`` and returns these vectors [B, d]. Tasks with one class in training are left out of the loss and
     answered with their smoothed base rate. After ``fit``: ``module``, ``preprocessor``, ``history`` (one dict an epoch: epoch, loss,
     supervised, each named loss, valid).
     """
@@ -141,6 +142,12 @@ class TorchMethod(Method):
     def predict_proba(self, cohort: Cohort) -> np.ndarray:
         """Probabilities float64 [N, T]."""
         return self._probability(self._batch(cohort))
+
+    def represent(self, cohort: Cohort) -> np.ndarray | None:
+        """float32 [N, d] as the module gives it, or None where the module has no ``represent``."""
+        if not hasattr(self.module, "represent"):
+            return None
+        return self.evaluate(self.module.represent, self.tensors(cohort))
 
     def tensors(self, cohort: Cohort) -> Batch:
         """All stays of ``cohort`` as one batch on the device, without outcomes."""

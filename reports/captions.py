@@ -36,6 +36,19 @@ def caption(store: Store, plan: dict[str, Any], statistics: dict[str, Any] | Non
     ])  # fmt: skip
 
 
+def contexts(store: Store, plan: dict[str, Any]) -> dict[str, str]:
+    """What further tables and figures of a plan say at their end: cohort, N, positives, folds, seeds, protocol, schedule, commit and
+    date; by landmark for those of one, under ``all`` for those of all."""
+    ran = (
+        f"{_count(plan['folds'], 'fold')}, {_count(plan['seeds'], 'seed')}; "
+        f"{PROTOCOLS.get(plan['protocol'], plan['protocol'])}{_split(plan)}; schedule: {plan['schedule']}. "
+        f"C{_source(store, plan)[1:]}"
+    )
+    sizes = {name: _landmark(name, facts) for name, facts in plan["landmarks"].items()}
+    cohort = f"{plan['dataset']}: {plan['description'].rstrip('.')}{_arm(plan)}."
+    return {name: f"{cohort} {text} {ran}" for name, text in (sizes | {"all": " ".join(sizes.values())}).items()}
+
+
 def share_caption(store: Store, plan: dict[str, Any]) -> str:
     """What a share is, and of which cohort and source state."""
     return SHARES.format(

@@ -38,12 +38,12 @@ def tidy(store: Store, plan: dict[str, Any]) -> pd.DataFrame:
             if not any(p.cell.landmark == landmark for p in row.cells):
                 continue
             values = _values(row, landmark, records)
-            status, note, expected = _state(row, landmark, records)
+            status, note, expected = state(row, landmark, records)
             for task in facts["tasks"]:
                 own = values[values["task"] == task]
                 for metric in metrics + (("rectifier_share_changed",) if _rectified(row, landmark, records) else ()):
                     where = {"landmark": landmark, "task": task, "metric": metric}
-                    numbers.append(where | _number(own[own["metric"] == metric], status, note, expected) | _names(row))
+                    numbers.append(where | number(own[own["metric"] == metric], status, note, expected) | _names(row))
     frame = pd.DataFrame(numbers)
     frame = frame.assign(experiment=plan["experiment"], dataset=plan["dataset"], protocol=plan["protocol"], group="all")
     return typed(frame)[[*COLUMNS, "title", "known", "stage", "series", "by_fold", "note"]]
@@ -92,8 +92,8 @@ def _rectified(row: Row, landmark: str, records: dict[str, Any]) -> bool:
     )  # fmt: skip
 
 
-def _state(row: Row, landmark: str, records: dict[str, Any]) -> tuple[str, str, int]:
-    """(status, note, number of cells) of a row at a landmark."""
+def state(row: Row, landmark: str, records: dict[str, Any]) -> tuple[str, str, int]:
+    """(status, note, number of cells) of a row at a landmark; ``records``: key -> record or None."""
     cells = [p for p in row.cells if p.cell.landmark == landmark]
     states = ["missing" if records[p.key] is None else records[p.key]["status"] for p in cells]
     count = {s: states.count(s) for s in ("done", "failed", "skipped", "missing") if s in states}
@@ -111,24 +111,30 @@ def _state(row: Row, landmark: str, records: dict[str, Any]) -> tuple[str, str, 
     return status, f"{lost} of {len(cells)} cells{because}", len(cells)
 
 
-def _number(values: pd.DataFrame, status: str, note: str, expected: int) -> dict[str, Any]:
-    """Means and spreads of one metric, from its values by fold and seed."""
+def number(values: pd.DataFrame, status: str, note: str, expected: int) -> dict[str, Any]:
+    """Means and spreads of one metric, from its values by fold and seed; the rest as ``state`` gives it."""
     if status not in ("done", "partial"):
         return EMPTY | {"status": status, "note": note, "by_fold": {}}
     reasons = "; ".join(dict.fromkeys(values["reason"].dropna()))
-    given = values[values["value"].notna()]
-    if given.empty:
+    given = values["value"].notna().to_numpy()
+    if not given.any():
         return EMPTY | {"status": "undefined", "note": reasons or "not in the record", "by_fold": {}} | _counts(values)
-    if len(given) < expected and status == "done":
-        status, note = "partial", f"defined in {len(given)} of {expected} cells ({reasons or 'not in the record'})"
-    matrix = given.pivot_table(index="fold", columns="seed", values="value")
-    s = summarise(matrix.to_numpy(float))
+    if given.sum() < expected and status == "done":
+        status, note = "partial", f"defined in {given.sum()} of {expected} cells ({reasons or 'not in the record'})"
+    columns = (values[c].to_numpy()[given] for c in ("fold", "seed", "value", "n", "positives"))
+    fold, seed, value, n, positives = columns
+    folds, first, row = np.unique(fold, return_index=True, return_inverse=True)
+    seeds, column = np.unique(seed, return_inverse=True)
+    matrix = np.full((len(folds), len(seeds)), np.nan)
+    matrix[row, column] = value.astype(float)
+    s = summarise(matrix)
     numbers = {"mean": s.mean, "sd_seeds": s.sd_seeds, "sd_folds": s.sd_folds, "folds": s.folds, "seeds": s.seeds}
-    once = given.drop_duplicates("fold").set_index("fold")
     by_fold = {
-        int(f): (float(v), int(once.at[f, "n"]), int(once.at[f, "positives"])) for f, v in matrix.mean(axis=1).items()
+        int(f): (float(v), int(n[i]), int(positives[i]))
+        for f, v, i in zip(folds, np.nanmean(matrix, axis=1), first, strict=True)
     }
-    return numbers | _counts(given) | {"status": status, "note": note, "by_fold": by_fold}
+    counts = {"n": int(n[first].sum()), "positives": int(positives[first].sum())}
+    return numbers | counts | {"status": status, "note": note, "by_fold": by_fold}
 
 
 def _counts(values: pd.DataFrame) -> dict[str, Any]:
