@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -60,7 +61,11 @@ def now() -> str:
 
 
 def reset_peak_memory() -> None:
-    """Start the count of peak memory anew, where the system lets a process do so."""
+    """Start the counts of peak memory anew: of the process, where the system lets it do so, and of its GPUs."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        for device in range(torch.cuda.device_count()):
+            torch.cuda.reset_peak_memory_stats(device)
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:

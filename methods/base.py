@@ -26,6 +26,8 @@ class Method:
     - Everything fitted (scaler, imputer, PCA, kNN, graph statistics) is fitted on ``train`` rows; ``valid`` serves early stopping and
       model choice only. Undefined outcomes (NaN) contribute nothing.
     - A row's prediction does not depend on which other rows are predicted with it, nor on anything in an unobserved slot.
+    - ``represent`` gives the vector of a stay that its prediction passes through, where there is one. What holds of a prediction holds
+      of it: deterministic, in evaluation mode, no outcome read, by the stay alone.
     - ``state`` and ``load_state`` store what was fitted as plain arrays.
 
     ``python -m benchmark check METHOD`` holds a method to all of it.
@@ -53,6 +55,10 @@ class Method:
     def predict_proba(self, cohort: Cohort) -> np.ndarray:
         """Probabilities float64 [N, T] in [0, 1] for the stays of ``cohort``, whose outcomes are not read."""
         raise NotImplementedError
+
+    def represent(self, cohort: Cohort) -> np.ndarray | None:
+        """float32 [N, d], one vector a stay, from which alone all its probabilities follow; None where a method has none such."""
+        return None
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that ``fit`` found, as plain arrays by name (numbers, bools, text; no objects, so no pickle)."""

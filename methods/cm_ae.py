@@ -205,10 +205,6 @@ class CmAe(TorchMethod):
         """1 / T; 0 in the stages that read no outcome."""
         return [0.0] * len(tasks) if self._reads_no_outcome() else super().task_weights(tasks)
 
-    def represent(self, cohort: Cohort) -> np.ndarray:
-        """The shared representations s of the stays, float32 [N, h_s]."""
-        return self.evaluate(self.module.represent, self.tensors(cohort))
-
     def _stages(self) -> list[tuple[int, Config]]:
         c = self.config
         first = (PRETRAIN, replace(c, max_epochs=min(c.pretrain_epochs, c.max_epochs)))

@@ -150,13 +150,17 @@ class Fusion(nn.Module):
 
     def forward(self, t: Tensor, observed: Tensor) -> Tensor:
         """Logits [B, T] of t [B, M, h] and observed [B, M]."""
+        return self.head(self.read(t, observed))
+
+    def read(self, t: Tensor, observed: Tensor) -> Tensor:
+        """What CLS has gathered, pooled [B, h]."""
         x = torch.cat([self.cls.expand(len(t), -1, -1), t + self.types], dim=1)
         x = self.dropout(self.norm(x))
         keys = F.pad(observed, (1, 0), value=True)
         for block in self.blocks[:-1]:
             x = block(x, keys)
         x = self.blocks[-1](x, keys, queries=1)
-        return self.head(torch.tanh(self.pool(x[:, 0])))
+        return torch.tanh(self.pool(x[:, 0]))
 
 
 class Bank:
@@ -206,10 +210,9 @@ class ComModule(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """Logits [B, T]; in training also the weighted losses ``adv``, ``sup`` and ``con``."""
-        c, observed = self.config, batch.observed
-        x = tuple(keep_observed(v, o) for v, o in zip(batch.x, observed.unbind(dim=1), strict=True))
         if not self.training:
-            return Output(self.fuse(self.project(x).transpose(0, 1), observed), {})
+            return Output(self.fuse.head(self.represent(batch)), {})
+        c, observed, x = self.config, batch.observed, self.content(batch)
         some, rows = observed.any(dim=1, keepdim=True), self.rows(observed)
         centre = mean_observed(self.project(x, rows=rows, track=False).transpose(0, 1), observed)
         made = self.generated(centre, some)
@@ -225,6 +228,14 @@ class ComModule(nn.Module):
             if c.con > 0:
                 losses["con"] = c.lam * c.con * self.modality_contrast(t, valid)
         return Output(self.fuse(t, observed), losses)
+
+    def represent(self, batch: Batch) -> Tensor:
+        """What CLS has gathered [B, h], in evaluation mode."""
+        return self.fuse.read(self.project(self.content(batch)).transpose(0, 1), batch.observed)
+
+    def content(self, batch: Batch) -> tuple[Tensor, ...]:
+        """x_m [B, d_m], zeros where unobserved."""
+        return tuple(keep_observed(v, o) for v, o in zip(batch.x, batch.observed.unbind(dim=1), strict=True))
 
     def rows(self, which: Tensor) -> Rows:
         """``which`` bool [B, M] as the rows whose statistics normalise."""

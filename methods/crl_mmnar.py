@@ -50,12 +50,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from datasets.cohort import Cohort
 from methods.layers import Dropout, GroupedLayerNorm, GroupedLinear, keep_observed, mean_observed, normed
 from methods.training import Batch, Output, TorchMethod, TrainingConfig
 
@@ -198,10 +196,6 @@ class CrlMmnar(TorchMethod):
     def task_weights(self, tasks: tuple[str, ...]) -> list[float]:
         """alpha_t by the task's name."""
         return [task_weight(t, self.config) for t in tasks]
-
-    def represent(self, cohort: Cohort) -> np.ndarray:
-        """The representations h of the stays, float32 [N, D]."""
-        return self.evaluate(self.module.represent, self.tensors(cohort))
 
 
 class ContentEncoders(nn.Module):

@@ -183,7 +183,7 @@ class DrFuseModule(nn.Module):
     def forward(self, batch: Batch) -> Output:
         """Logits [B, T]; in training also the weighted losses ``auxiliary``, ``jsd``, ``orth`` and ``rank``."""
         observed = batch.observed
-        h, w = self.represent(batch.x, observed)
+        h, w = self.disentangle(batch.x, observed)
         some = observed.any(dim=1, keepdim=True)
         pooled = pool_logits(h, observed)
         shared = torch.where(some, pooled, self.null)
@@ -201,7 +201,7 @@ class DrFuseModule(nn.Module):
         }
         return Output(logits, losses)
 
-    def represent(self, x: tuple[Tensor, ...], observed: Tensor) -> tuple[Tensor, Tensor]:
+    def disentangle(self, x: tuple[Tensor, ...], observed: Tensor) -> tuple[Tensor, Tensor]:
         """h and w, each [B, M, d] and at least in single precision; w is 0 where unobserved."""
         e = self.dropout(torch.relu(self.embed(x, observed)))
         m, d = e.shape[1:]

@@ -169,7 +169,11 @@ class FlexgenModule(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """Logits [B, T] of stays."""
-        return self.head(batch._replace(extra={"z": self.complete(batch)[:, 0].float()}))
+        return self.head(batch._replace(extra={"z": self.represent(batch)}))
+
+    def represent(self, batch: Batch) -> Tensor:
+        """The mu [B, M L], filled where unobserved."""
+        return self.complete(batch)[:, 0].float()
 
     def complete(self, batch: Batch) -> Tensor:
         """Double [B, 2, M L]: the mu, filled where unobserved, and the sd, there 0."""

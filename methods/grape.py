@@ -216,6 +216,10 @@ class GrapeModule(nn.Module):
             losses["imp"] = c.lambda_imp * self.imputation_loss(row, batch, seen)
         return Output(self.predict(row), losses)
 
+    def represent(self, batch: Batch) -> Tensor:
+        """h_i^L [B, D], in evaluation mode."""
+        return propagate(self.layers, [self.edges(batch)], self.states)[0][0]
+
     def start(self, message_inputs: int, node_inputs: int) -> None:
         """He's initial weights but for the encoders; a one-hot node counts as one input of the first layer."""
         for name, linear in self.named_modules():

@@ -49,7 +49,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from datasets.cohort import Cohort
 from methods.base import named, part
@@ -121,14 +121,16 @@ class GruDModule(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """Logits [B, T]."""
+        return Output(self.head(self.dropout(self.represent(batch))), {})
+
+    def represent(self, batch: Batch) -> Tensor:
+        """The last hidden state [B, hidden], with what joins late beside it."""
         if self.sensors is not None:
             mean = torch.cat([f.bias for f in self.sensors.maps])
-            h = self.gru(**steps(**self.sensors(batch.x, batch.observed), mean=mean), mean=mean)
-        else:
-            h = self.gru(**batch.extra, mean=self.zero)
-            tokens = self.static(batch.x, batch.observed).flatten(1)
-            h = torch.cat([h.to(tokens.dtype), tokens, batch.observed.to(tokens.dtype)], dim=1)
-        return Output(self.head(self.dropout(h)), {})
+            return self.gru(**steps(**self.sensors(batch.x, batch.observed), mean=mean), mean=mean)
+        h = self.gru(**batch.extra, mean=self.zero)
+        tokens = self.static(batch.x, batch.observed).flatten(1)
+        return torch.cat([h.to(tokens.dtype), tokens, batch.observed.to(tokens.dtype)], dim=1)
 
 
 class GruDMethod(TorchMethod):

@@ -215,10 +215,14 @@ class HgmfModule(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """Logits [B, T]; no loss of its own."""
+        return Output(self.head(self.represent(batch)), {})
+
+    def represent(self, batch: Batch) -> Tensor:
+        """h [B, F1] after the last layer."""
         h = self.start(batch)
         for l in range(len(self.layers)):
             h = self.layer(l, h, batch)
-        return Output(self.head(h), {})
+        return h
 
     def start(self, batch: Batch) -> Tensor:
         """h [B, #S F'] before the first layer."""

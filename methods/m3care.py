@@ -115,12 +115,15 @@ class Stays(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """``output``; ``stays``, the stays of the pass; ``g`` [B, M, d] and ``edges`` S^ [B, n], from the batch itself or from the bank."""
+    """``output``; ``stays``, the stays of the pass; ``g`` [B, M, d] and ``edges`` S^ [B, n], from the batch itself or from the bank; ``z``
+    [B, M d], what the head reads.
+    """
 
     output: Output
     stays: Stays
     g: Tensor
     edges: Tensor
+    z: Tensor
 
 
 class InteractionLayer(nn.Module):
@@ -177,9 +180,11 @@ class Network(nn.Module):
         g1 = torch.relu(self.gcn[0](self.gather(edges, h, observed, bank and (bank.h, bank.observed))))
         g = torch.relu(self.gcn[1](self.gather(edges, g1, observed, bank and (bank.g1, bank.observed))))
         tokens = self.fuse(h.to(self.types.dtype), g.to(self.types.dtype), observed) + self.types
-        logits = self.head(self.layers(tokens))
+        z = self.layers(tokens).flatten(1)
+        logits = self.head(z)
         losses = {"stabiliser": self.config.lam * norm_gap(phi, h, observed)} if self.training else {}
-        return Pass(Output(logits, losses), Stays(h, keep_observed(g1, observed), points, scale, observed), g, edges)
+        stays = Stays(h, keep_observed(g1, observed), points, scale, observed)
+        return Pass(Output(logits, losses), stays, g, edges, z)
 
     def gather(self, edges: Tensor, own: Tensor, observed: Tensor, bank: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """sum_j A_mij x_jm [B, M, d] over the stays of the batch, whose x is ``own`` [B, M, d]; or over the bank, given as x [R, M, d]
@@ -224,10 +229,18 @@ class M3CareModule(nn.Module):
         if self.training:
             return self.net(batch.x, batch.observed).output
         if not self.config.transductive:
-            return self.exact(batch, Stays(*(self.get_buffer(f"bank_{name}") for name in Stays._fields))).output
+            return self.exact(batch, self.bank()).output
         n, size = len(batch.observed), self.config.batch_size
         parts = [self.exact(batch.take(slice(i, i + size))).output.logits for i in range(0, max(n, 1), size)]
         return Output(torch.cat(parts), {})
+
+    def represent(self, batch: Batch) -> Tensor:
+        """z [B, M d], with edges from the bank."""
+        return self.exact(batch, self.bank()).z
+
+    def bank(self) -> Stays:
+        """The stays that later ones take their edges from."""
+        return Stays(*(self.get_buffer(f"bank_{name}") for name in Stays._fields))
 
     def exact(self, batch: Batch, bank: Stays | None = None) -> Pass:
         """A pass whose graph, encoders and convolutions included, is in double precision."""
@@ -265,6 +278,10 @@ class M3Care(TorchMethod):
     def prepare(self, train: Cohort, valid: Cohort) -> None:
         """The size of the bank."""
         self.bank_size = max(1, min(self.config.batch_size, len(train)) - 1)
+
+    def represent(self, cohort: Cohort) -> np.ndarray | None:
+        """z; None under ``transductive``, where it depends on the batch."""
+        return None if self.config.transductive else super().represent(cohort)
 
     def load_state(self, state: dict[str, np.ndarray]) -> Self:
         """The method whose ``state`` this is, ready to predict."""

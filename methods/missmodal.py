@@ -140,12 +140,16 @@ class MissModalModule(nn.Module):
         kept = observed.unsqueeze(0)
         if aligning:
             kept = torch.cat([kept, draw_views(observed, c.views)])
-        fused = self.represent(batch.x, observed, kept)
+        fused = self.fused(batch.x, observed, kept)
         logits = self.predict(fused)
         losses = self.losses(fused, logits, batch) if aligning else {}
         return Output(logits[: len(observed)], losses)
 
-    def represent(self, x: tuple[Tensor, ...], observed: Tensor, kept: Tensor) -> Tensor:
+    def represent(self, batch: Batch) -> Tensor:
+        """F_M [B, d], of all that is observed."""
+        return self.fused(batch.x, batch.observed, batch.observed.unsqueeze(0))
+
+    def fused(self, x: tuple[Tensor, ...], observed: Tensor, kept: Tensor) -> Tensor:
         """F [V B, d] of the modalities kept [V, B, M], no more than those observed [B, M]."""
         features = self.features(x, observed)
         inputs = torch.where(kept[..., self.owner], features, features.new_zeros(())).flatten(0, 1)

@@ -125,6 +125,15 @@ class MtModule(nn.Module):
 
     def view_logits(self, tokens: Tensor, masks: Tensor) -> Tensor:
         """Logits [B, V, T] of the views ``masks`` [B, V, M]: one whole view, or the wholes and singles of ``all_views``."""
+        return self.head(self.read(tokens, masks))
+
+    def represent(self, batch: Batch) -> Tensor:
+        """What the head reads [B, 2D] of the view of all that is observed."""
+        tokens = self.tokenise(batch.x, batch.observed)
+        return self.read(tokens, batch.observed.unsqueeze(1)).squeeze(1)
+
+    def read(self, tokens: Tensor, masks: Tensor) -> Tensor:
+        """What the head reads [B, V, 2D], as in ``view_logits``."""
         layout = self.one_view if masks.shape[1] == 1 else self.all_views
         w, m = layout.wholes, self.modalities
         hidden = self.norm(self.encode(tokens, masks, layout))
@@ -132,7 +141,7 @@ class MtModule(nn.Module):
         classes = mean_observed(whole.unflatten(1, (w, m)), masks[:, :w])
         if layout.singles:
             classes = torch.cat([classes, keep_observed(single, masks[:, 0])], dim=1)
-        return self.head(torch.cat([self.levels()[-1] * fused, classes], dim=-1))
+        return torch.cat([self.levels()[-1] * fused, classes], dim=-1)
 
     def encode(self, tokens: Tensor, masks: Tensor, layout: Layout) -> Tensor:
         """The tokens to be read [B, ., D] after all layers: class tokens of whole views, of single ones, fused ones."""

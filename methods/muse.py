@@ -173,9 +173,9 @@ class MuseModule(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """Logits [B, T]; in training also the weighted losses ``unsup`` and ``sup``."""
-        e, edges = self.encoders(batch.x, batch.observed), batch.observed
         if not self.training:
-            return Output(self.head(self.embed(e, edges)), {})
+            return Output(self.head(self.represent(batch)), {})
+        e, edges = self.encoders(batch.x, batch.observed), batch.observed
         views = torch.stack([edges, drop_edges(edges, self.config.view)])
         (z,), _ = propagate(self.layers, self.nodes, [(e, views)], thin=self.dropout)
         u, other = F.normalize(torch.tanh(self.project(z)).float(), dim=-1)
@@ -184,6 +184,10 @@ class MuseModule(nn.Module):
             unsup = unsupervised(s, edges.any(dim=1))
             sup = supervised_pairs(r, s, batch.labels, batch.label_mask)
         return Output(self.head(z[0]), {"unsup": self.config.w_unsup * unsup, "sup": self.config.w_sup * sup})
+
+    def represent(self, batch: Batch) -> Tensor:
+        """z [B, D] at prediction."""
+        return self.embed(self.encoders(batch.x, batch.observed), batch.observed)
 
     def embed(self, e: Tensor, edges: Tensor) -> Tensor:
         """z [B, D] at prediction."""
@@ -250,6 +254,10 @@ class Muse(TorchMethod):
         if self.of_tasks:
             return np.concatenate([method.predict_proba(cohort) for method in self.of_tasks], axis=1)
         return super().predict_proba(cohort)
+
+    def represent(self, cohort: Cohort) -> np.ndarray | None:
+        """z; None where each task has a network of its own, or a stay's z depends on its batch."""
+        return super().represent(cohort) if self.config.inference == "inductive" and not self.of_tasks else None
 
     def state(self) -> dict[str, np.ndarray]:
         """The fitted method as plain arrays, or those of every task's."""

@@ -33,9 +33,17 @@ class PlainMlp(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """Logits [B, T]; no loss of its own."""
+        return Output(self.net(self.inputs(batch)), {})
+
+    def represent(self, batch: Batch) -> Tensor:
+        """The second hidden layer [B, hidden]."""
+        return self.net[:-1](self.inputs(batch))
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """All that is read of the stays, side by side."""
         k = self.modalities
         seen = batch.observed[:, :k]
         parts: list[Tensor] = [keep_observed(x, o) for x, o in zip(batch.x[:k], seen.unbind(1), strict=True)]
         if self.pattern:
             parts.append(seen.to(parts[0].dtype))
-        return Output(self.net(torch.cat(parts, dim=1)), {})
+        return torch.cat(parts, dim=1)

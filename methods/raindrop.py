@@ -136,13 +136,22 @@ class RaindropModule(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """Logits [B, T]; in training, of the paper's form, also the loss ``edges``, lambda L_r."""
+        z, edges = self.read(batch)
+        weighted = self.training and edges is not None and self.config.lambda_r > 0
+        return Output(self.head(z), {"edges": self.config.lambda_r * disagreement(edges)} if weighted else {})
+
+    def represent(self, batch: Batch) -> Tensor:
+        """z [B, d], with what joins late beside it."""
+        return self.read(batch)[0]
+
+    def read(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """z as the head reads it, and the edges of the paper's form."""
         h, read, hours = self.embed(batch)
         z, edges = self.body(h, read, self.encode_time(hours))
         if self.series:
             late = self.late(batch.x, batch.observed).flatten(1)
             z = torch.cat([z.to(late.dtype), late, batch.observed.to(late.dtype)], dim=1)
-        weighted = self.training and edges is not None and self.config.lambda_r > 0
-        return Output(self.head(z), {"edges": self.config.lambda_r * disagreement(edges)} if weighted else {})
+        return z, edges
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """h [B, S, F, d_ob], zeros where not read; which sensor is read at which step bool [B, S, F]; hours [B, S]."""

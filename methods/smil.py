@@ -225,6 +225,10 @@ class SmilModule(nn.Module):
         self.encoders = ModalityEncoders(widths, config.hidden, config.dropout)
         self.core = Core(len(widths), len(tasks), config)
 
+    def represent(self, batch: Batch) -> Tensor:
+        """a [B, W] of the pass with eps = 0."""
+        return self.core(self.encoders(batch.x, batch.observed), batch.observed).hidden
+
     def forward(self, batch: Batch) -> Output:
         """Logits [B, T]; features come from ``extra["h"]`` where they are there already."""
         h = batch.extra["h"] if "h" in batch.extra else self.encoders(batch.x, batch.observed)
@@ -262,6 +266,10 @@ class Smil(TorchMethod):
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
         """The untrained network."""
         return SmilModule(widths, tasks, self.config)
+
+    def represent(self, cohort: Cohort) -> np.ndarray | None:
+        """a; None where probabilities are means over noisy passes."""
+        return None if self.config.samples else super().represent(cohort)
 
     def _batch(self, cohort: Cohort, outcomes: bool = False) -> Batch:
         """In the meta stage features instead of inputs: encoders are frozen, so they are computed once."""

@@ -106,9 +106,10 @@ class TorchMethod(Method):
     """A method that is one ``nn.Module``: subclasses write ``build``, and override the hooks they need.
 
     The module's forward takes a ``Batch`` and returns an ``Output``; the log odds of the base rates, float32 [T], are added to its logits
-    here, and given to a module that has an attribute ``base_log_odds`` because its own losses need them. Tasks with one class in
-    training are left out of the loss and answered with their smoothed base rate. After ``fit``: ``module``, ``preprocessor``,
-    ``history`` (one dict an epoch: epoch, loss, supervised, each named loss, valid).
+    here, and given to a module that has an attribute ``base_log_odds`` because its own losses need them. Where its logits follow from
+    one vector a stay, its ``represent`` takes a ``Batch`` and returns these vectors [B, d]. Tasks with one class in training are left
+    out of the loss and answered with their smoothed base rate. After ``fit``: ``module``, ``preprocessor``, ``history`` (one dict an
+    epoch: epoch, loss, supervised, each named loss, valid).
     """
 
     Config = TrainingConfig
@@ -156,6 +157,12 @@ class TorchMethod(Method):
     def predict_proba(self, cohort: Cohort) -> np.ndarray:
         """Probabilities float64 [N, T]."""
         return self._probability(self._batch(cohort))
+
+    def represent(self, cohort: Cohort) -> np.ndarray | None:
+        """float32 [N, d] as the module gives it, or None where the module has no ``represent``."""
+        if not hasattr(self.module, "represent"):
+            return None
+        return self.evaluate(self.module.represent, self.tensors(cohort))
 
     def tensors(self, cohort: Cohort) -> Batch:
         """All stays of ``cohort`` as one batch on the device, without outcomes."""

@@ -63,6 +63,11 @@ def setting(store: Store, plan: dict[str, Any], *landmarks: str) -> str:
     ])  # fmt: skip
 
 
+def contexts(store: Store, plan: dict[str, Any]) -> dict[str, str]:
+    """``setting`` by landmark, and under ``all`` that of all of them."""
+    return {name: setting(store, plan, name) for name in plan["landmarks"]} | {"all": setting(store, plan)}
+
+
 def _how(plan: dict[str, Any]) -> list[str]:
     """Folds, seeds, spread, protocol, schedule, tuning, rectifier, and what was asked for but is not known of the cohort."""
     spread = (

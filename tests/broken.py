@@ -504,6 +504,43 @@ class BalancesClasses(Sound):
         return super().regression(x, y, penalty, np.where(y == 1, 0.5 / share, 0.5 / (1 - share)))
 
 
+class RepresentsBesideOthers(Sound):
+    """The representation is centred over the stays represented."""
+
+    caught_by = "representation"
+
+    def represent(self, cohort):
+        x = self.inputs(cohort)
+        return (x - x.mean(axis=0)).astype(np.float32)
+
+
+class RepresentsOutcomes(Sound):
+    """Outcomes, where there are some, are part of the representation."""
+
+    caught_by = "representation"
+
+    def represent(self, cohort):
+        return np.hstack([self.inputs(cohort), np.nan_to_num(cohort.outcomes, nan=0.5)]).astype(np.float32)
+
+
+class RepresentsSlots(Sound):
+    """The representation masks by NaN instead of by what was observed."""
+
+    caught_by = "representation"
+
+    def represent(self, cohort):
+        return np.nan_to_num(np.hstack([m.values for m in cohort.modalities]), posinf=0, neginf=0).astype(np.float32)
+
+
+class RepresentsInDoublePrecision(Sound):
+    """The representation is float64."""
+
+    caught_by = "representation"
+
+    def represent(self, cohort):
+        return self.inputs(cohort)
+
+
 BROKEN = [c for c in Sound.__subclasses__() if c.caught_by]
 
 

@@ -63,6 +63,7 @@ CHECKS: tuple[Check, ...] = tuple(
         contract.unobserved_in_prediction,
         contract.test_outcomes,
         contract.keys,
+        contract.representation,
         contract.validation_inputs,
         contract.prediction_inputs,
         contract.arguments,

@@ -87,6 +87,28 @@ def keys(bench: Bench) -> None:
     expect_same(p, bench.prediction, "other patient numbers, hospitals and groups")
 
 
+def representation(bench: Bench) -> None:
+    """A method's representation of a stay, where it has one, is the stay's own: float32 [N, d], the same whatever stands in outcomes and
+    unobserved slots, bit for bit, and whichever stays are represented with it, to 1e-5 of the largest entry.
+    """
+
+    def of(cohort: Cohort) -> np.ndarray | None:
+        return copy.deepcopy(bench.fitted).represent(bench.given(cohort))
+
+    blind = bench.test.without_outcomes()
+    h, n = of(blind), len(blind)
+    if h is None:
+        return
+    if not isinstance(h, np.ndarray) or h.dtype != np.float32 or h.ndim != 2 or len(h) != n or not np.isfinite(h).all():
+        found = f"{type(h).__name__} {getattr(h, 'dtype', '')} {list(np.shape(h))}"
+        raise Fault(f"for {n} stays represent gave {found}, expected finite float32 [{n}, d]")
+    reversed_ = changed(bench.test, outcomes=1 - bench.test.outcomes)
+    expect_same(of(reversed_), h, "representation, with outcomes, reversed")
+    expect_same(of(spoiled(blind, 3)), h, "representation, other contents of unobserved slots")
+    rows, largest = np.random.default_rng(0).permutation(n)[:7], np.abs(h).max(initial=1e-9)
+    expect_same(of(blind.take(rows)) / largest, h[rows] / largest, "representation, 7 stays at a time", atol=1e-5)
+
+
 def validation_inputs(bench: Bench) -> None:
     """Scalers and the like are fitted on training rows alone: where the validation part has no outcomes to choose by, its inputs
     change nothing, bit for bit (what is fitted on its outcomes is for validation_outcomes to see).

@@ -340,7 +340,7 @@ def test_unobserved_contents_reach_neither_outputs_nor_gradients():
     for fill in (0.0, torch.nan, torch.inf):
         net, batch = module(dropout=0.3), some_stays()
         x = tuple(torch.where(o[:, None], x, fill) for x, o in zip(batch.x, batch.observed.unbind(1), strict=True))
-        assert (net.represent(x, batch.observed)[1][~batch.observed] == 0).all()
+        assert (net.disentangle(x, batch.observed)[1][~batch.observed] == 0).all()
         torch.manual_seed(2)
         out = net.train()(batch._replace(x=x))
         (out.logits.square().sum() + sum(out.losses.values())).backward()

@@ -277,11 +277,11 @@ def test_a_view_knows_nothing_of_what_it_drops(network, mask_input):
     net, b = module(network=network, mask_input=mask_input).eval(), batch()
     kept = draw_views(b.observed, 1)
     b.x[0][:] = torch.where(kept[0, :, :1], b.x[0], torch.inf)  # infinite where dropped
-    view = net.represent(b.x, kept[0], kept)
+    view = net.fused(b.x, kept[0], kept)
     assert torch.isfinite(view).all()
     finite = tuple(torch.where(kept[0, :, m, None], v, 5.0) for m, v in enumerate(b.x))
-    assert torch.equal(net.represent(finite, b.observed, kept), view)
-    stay = net.represent(finite, b.observed, b.observed.unsqueeze(0))
+    assert torch.equal(net.fused(finite, b.observed, kept), view)
+    stay = net.fused(finite, b.observed, b.observed.unsqueeze(0))
     dropped = (kept[0] != b.observed).any(dim=1)
     assert dropped.sum() > 5
     assert (stay[dropped] != view[dropped]).any(dim=1).all()

@@ -1,0 +1,125 @@
+"""Of ``efficiency``: what each method costs, and time against AUC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from reports.captions import contexts
+from reports.drawing import COLOURS, MARKERS, canvas
+from reports.probed import Cells, entry, methods_of, notes, probed
+from reports.section import Figure, Section
+from reports.tables import Entry, Table, task_title, words
+from reports.tidy import tidy
+from results.store import Store, planned_cells
+
+Said = dict[str, str]
+"""What captions end with, as ``contexts`` gives it."""
+PROBE = "efficiency"
+LATENCIES = {"latency_one_ms": "one patient (ms)", "latency_batch_ms": "batch (ms a patient)"}
+GPU = "gpu_memory_mib"
+MEMORIES = {"peak_memory_mib": "memory (MiB)", GPU: "GPU memory (MiB)"}
+WHAT = (
+    "Seconds to fit one model (mean ± standard deviation over folds); milliseconds to predict, preprocessing included, one patient at a "
+    "time and in a batch of at most 256 (median over repetitions, quartiles in brackets, means over folds); trainable parameters, or the "
+    "numbers that a method without a network keeps; peak resident memory of the process, Python, libraries and cohort included."
+)
+SHARED = (
+    "A cell runs on one thread; cells that ran at the same time (-j above 1) shared cores and memory, which lengthens times: compare those "
+    "of one run with -j 1."
+)
+
+
+def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
+    """A table and a figure for each plan."""
+    tables, figures, numbers = [], [], []
+    for plan in plans:
+        said, frame = contexts(store, plan), probed(store, plan, PROBE)
+        numbers.append(frame)
+        devices = _devices(store, plan, frame)
+        tables.append(cost_table(said, plan, frame, devices))
+        figures.append(time_figure(said, plan, frame, tidy(store, plan), devices))
+    frames = {"_numbers": pd.concat(numbers, ignore_index=True).drop(columns=["title", "by_fold"])}
+    return Section(tuple(tables), frames, tuple(figures))
+
+
+def cost_table(said: Said, plan: dict[str, Any], frame: pd.DataFrame, devices: str) -> Table:
+    """Methods down, what they cost at each landmark across."""
+    cells = Cells(frame, ("metric",))
+    memories = {m: head for m, head in MEMORIES.items() if m != GPU or frame["metric"].eq(GPU).any()}
+    heads = ["fit (s)", *LATENCIES.values(), "parameters", *memories.values()]
+    columns = tuple((landmark, head) for landmark in plan["landmarks"] for head in heads)
+    rows, used = [], []
+    for method, variant, title in methods_of(frame):
+        entries: list[Entry] = []
+        for landmark in plan["landmarks"]:
+            at = (method, variant, landmark)
+            used.append(cells.get(*at, "fit_seconds"))
+            entries.append(entry(used[-1], digits=2))
+            entries += [_latency(cells, at, metric) for metric in LATENCIES]
+            size = entry(cells.get(*at, "parameters"))
+            entries.append(size if size.mean is None else words(f"{size.mean:,.0f}{size.mark}"))
+            entries += [entry(cells.get(*at, metric), digits=0) for metric in memories]
+        rows.append((title, False, tuple(entries)))
+    caption = f"What each method costs. {WHAT} {SHARED} {devices} " + said["all"]
+    return Table(columns, tuple(rows), caption, notes(used))
+
+
+def _latency(cells: Cells, at: tuple[str, str, str], metric: str) -> Entry:
+    found = entry(cells.get(*at, metric))
+    if found.mean is None:
+        return found
+    quartiles = tuple(float(cells.get(*at, f"{metric}_{q}")["mean"]) for q in ("q1", "q3"))
+    return replace(found, sd=None, interval=quartiles)
+
+
+def _devices(store: Store, plan: dict[str, Any], frame: pd.DataFrame) -> str:
+    """On what the cells ran, and how busy that was."""
+    names: dict[str, int | None] = {}
+    for planned in planned_cells(plan):
+        record = store.record(planned) or {}
+        for found in (record.get("probes") or {}).get(PROBE, []):
+            names[found["device"]] = record["provenance"].get("hardware", {}).get("cores")
+    load = frame[(frame["metric"] == "load") & frame["mean"].notna()]["mean"]
+    where = "; ".join(f"{name} ({cores} cores)" if cores else name for name, cores in names.items())
+    busy = f"; load meanwhile {load.min():.1f} to {load.max():.1f} processes" if len(load) else ""
+    return f"Measured on {where}{busy}." if names else "No cell was measured."
+
+
+def time_figure(said: Said, plan: dict[str, Any], frame: pd.DataFrame, metrics: pd.DataFrame, devices: str) -> Figure:
+    """Seconds to fit (logarithmic) against the AUC of ``metrics`` (tidy), a mark a method, a panel a task."""
+    aucs = Cells(metrics[(metrics["metric"] == "auc") & (metrics["stage"] == "final")], ("task",))
+    times = Cells(frame, ("metric",))
+    methods = methods_of(frame)
+    places = [(landmark, task) for landmark, facts in plan["landmarks"].items() for task in facts["tasks"]]
+    picture, axes = canvas(3.2 * len(places), 3.4 + 0.19 * -(-len(methods) // len(places)), 1, len(places))
+    absent = {}
+    for ax, (landmark, task) in zip(axes, places, strict=True):
+        for i, (method, variant, title) in enumerate(methods):
+            time, auc = times.get(method, variant, landmark, "fit_seconds"), aucs.get(method, variant, landmark, task)
+            if time is None or auc is None or pd.isna(time["mean"]) or pd.isna(auc["mean"]):
+                absent[f"{title} ({task_title(task)}: {(auc or time or {}).get('status', 'missing')})"] = None
+                x, y = [], []
+            else:
+                x, y = [time["mean"]], [auc["mean"]]
+            colour = COLOURS[(i + i // len(MARKERS)) % len(COLOURS)]
+            ax.plot(x, y, MARKERS[i % len(MARKERS)], color=colour, markersize=6, label=title)
+        ax.set_xscale("log")
+        ax.margins(0.12)
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.set_title(f"{task_title(task)}\n({landmark})", fontsize=9)
+        ax.set_xlabel("seconds to fit (log scale)")
+    axes[0].set_ylabel("AUC")
+    handles, labels = axes[0].get_legend_handles_labels()
+    picture.legend(handles, labels, loc="outside lower center", ncols=len(places), frameon=False, fontsize=8)
+    without = f" Not shown, for want of a number: {', '.join(absent)}." if absent else ""
+    what = f"Seconds to fit one model against the AUC of the test part (means over folds).{without} {SHARED}"
+    caption = f"{what} {devices} "
+    alt = f"{len(methods)} methods: seconds to fit across (logarithmic), AUC upwards, a panel for each of {len(places)} tasks."
+    return Figure(f"time_auc_{plan['dataset']}_{plan['protocol']}", caption + said["all"], alt, picture)
