@@ -1,15 +1,18 @@
-"""The main table's figures: differences to the reference, curves by task, time against AUC."""
+"""The main table's figures: differences to the reference, curves by task, AUC by pattern, time against AUC, ranks over cohorts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from reports import critical_difference
 from reports.captions import title_of
 from reports.curve_figures import curve_figures
 from reports.forest import forest
 from reports.section import Figure, Section
+from reports.sections.table3 import pattern_maps
 from reports.time_figure import time_figure
+from results.ranking import cohort_values, ranked
 from results.store import Store
 
 
@@ -23,8 +26,18 @@ def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
             "forest plot: no comparison with the reference is stored": [forest(store, plan)],
             "ROC, precision-recall and reliability curves: none are stored (an experiment with derived: [curves] has them)": curves
             or [None],
+            "map of row x pattern: no patterns are derived (an experiment with derived: [patterns] has them)": pattern_maps(
+                store, plan
+            )
+            or [None],
             "time against AUC: no record says how long a fit took": [time_figure(store, plan)],
         }
         figures += [figure for found in drawn.values() for figure in found if figure]
         notes += [f"No {why}{title_of(plan, plans)}." for why, found in drawn.items() if found == [None]]
+    for protocol in dict.fromkeys(plan["protocol"] for plan in plans):
+        ranking = ranked(cohort_values(store, [plan for plan in plans if plan["protocol"] == protocol]))
+        if ranking.ranks is None:
+            notes.append(f"No ranking of methods over cohorts ({protocol} protocol). {ranking.reason}")
+        else:
+            figures.append(critical_difference.figure(ranking, f"ranks-{protocol}"))
     return Section(figures=tuple(figures), notes=tuple(notes))

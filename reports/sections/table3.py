@@ -71,6 +71,14 @@ def pattern_tables(part: Part, about: str) -> list[Table]:
     return tables
 
 
+def pattern_maps(store: Store, plan: dict[str, Any]) -> list[Figure]:
+    """The map of each landmark and task of a plan; none where no patterns were derived."""
+    frame = subgroup_frame(store, plan, DERIVED)
+    if frame.empty:
+        return []
+    return [pattern_map(part, setting(store, plan, part.landmark)) for part in parts_of(store, plan, DERIVED, frame)]
+
+
 def printed_patterns(part: Part, at_least: int = AT_LEAST) -> tuple[list[dict[str, Any]], list[str]]:
     """All stays, then the patterns to print, the most frequent first, and a note on the others, which the CSV has.
 

@@ -36,9 +36,9 @@ def run(method, cohort, folder, split_file=None, fold=TEST):
     save_cohort(cohort, folder / "cohort")
     save_known(Known(), folder / "known")
     place = Place(folder, split_file or stored_split(cohort, folder / "splits", 4)[1])
-    record, frame = run_cell(planned(method, fold), place)
+    record, frames = run_cell(planned(method, fold), place)
     assert record["status"] == "done", record["traceback"]
-    return frame, place.split_file
+    return frames["predictions"], place.split_file
 
 
 def predictions(frame):
