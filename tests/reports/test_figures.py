@@ -103,7 +103,7 @@ def test_what_cannot_be_drawn_is_said(tmp_path):
     store, plan = fabricate(tmp_path, rows=ROWS[1:2], n=40, folds=2)
     section = section_of(store, [plan])
     assert section.figures == ()
-    assert len(section.notes) == 3
+    assert len(section.notes) == 5
     assert all(note.startswith("No ") for note in section.notes)
 
 

@@ -87,17 +87,16 @@ def places(table):
 def test_failed_missing_and_partial_rows_show_in_every_table_and_csv(tmp_path, experiment, probe):
     store, plan, _ = store_of(tmp_path, experiment, probe)
     section = section_of(store, [plan])
-    measured = [t for t in section.tables if "Published" not in t.columns[0]]
-    for table in measured:
+    for table in section.tables:
         text = list(places(table).values())
         if "discharge" in table.caption and "icu_24h" not in table.caption:
             assert "failed" not in text
             continue
         assert text.count("failed") >= 1, table.caption
         assert table.caption.count("embedded-mimic") == 1
-        for part in ("N = 120", "2 folds", "1 seed", "strict protocol", "Commit 0123456789"):
+        for part in ("N = 120", "2 folds", "1 seed", "strict protocol", "commit 0123456789"):
             assert part in table.caption
-    of_methods = [t for t in measured if t.rows[0][0] == "CRL-MMNAR"]
+    of_methods = [t for t in section.tables if t.rows[0][0] == "CRL-MMNAR"]
     for table in of_methods:
         assert [title for title, *_ in table.rows] == [
             "CRL-MMNAR",
@@ -187,22 +186,9 @@ def test_efficiency_prints_quartiles_sizes_and_the_machine_of_the_run(tmp_path):
     assert "CM-AE (adapted) (In-hospital mortality: failed)" in figure.caption
 
 
-def test_published_numbers_stand_in_a_table_of_their_own_with_what_they_cannot_say(tmp_path):
-    store, plan, _ = store_of(tmp_path / "a", "embedding", embedded)
-    *measured, published = section_of(store, [plan]).tables
-    assert places(published)["Pattern decoded from h, accuracy (%)", "Published", "Value"] == "92.3"
-    assert "no evidence" in published.notes[0]
-    assert "[-0.07, 0.93]" in published.notes[1]
-    assert [round(x, 2) for x in list(fisher([(0.67, 8)], False).values())[1:3]] == [-0.07, 0.93]
-    assert not any("92.3" in text for t in measured for text in places(t).values())
-    store, plan, _ = store_of(tmp_path / "b", "efficiency", costly)
-    *_, published = section_of(store, [plan]).tables
-    assert places(published)["Training, longest (hours)", "Published", "Value"] == "16"
-
-
 def test_embedding_shows_patterns_by_frequency_and_rows_without_representation(tmp_path):
     store, plan, _ = store_of(tmp_path, "embedding", embedded)
-    decoding, correlations, icu, discharge, _ = section_of(store, [plan]).tables
+    decoding, correlations, icu, discharge = section_of(store, [plan]).tables
     assert [title for title, *_ in discharge.rows] == list(PATTERNS)
     table = places(discharge)
     assert table["S+I", "Stays", "n"] == "78"
