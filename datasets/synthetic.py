@@ -24,7 +24,8 @@ eicu   discharge icu_90d          0.785   0.174  0.033    0.012 0.821
 ====== ========= ================ ======= ====== ======== ===== ======
 
 Favoured by construction, if not by intent: shared-and-private factor models (contents are Gaussian factors under one monotone
-function), and a rectifier or any model with a term per pattern (Delta is additive on the logit).
+function), and a rectifier or any model with a term per pattern (Delta is additive on the logit). The other worlds take these advantages
+away one at a time (`datasets.synthetic_worlds`).
 """
 
 from __future__ import annotations
@@ -38,17 +39,27 @@ from datasets.storage import Known
 from datasets.synthetic_draw import draw
 from datasets.synthetic_presets import PRESETS, world_of
 from datasets.synthetic_truth import truth
+from datasets.synthetic_worlds import WORLDS
 
 WHOLE = ("n", "seed", "world_seed", "draws")
 MECHANISMS = ("mcar", "mar", "mnar")
-SOURCES = ("synthetic.py", "synthetic_draw.py", "synthetic_world.py", "synthetic_presets.py", "synthetic_truth.py")
+SOURCES = (
+    "synthetic.py",
+    "synthetic_draw.py",
+    "synthetic_world.py",
+    "synthetic_worlds.py",
+    "synthetic_presets.py",
+    "synthetic_truth.py",
+)
 
 
 @dataclass(frozen=True)
 class SyntheticParams:
     """Size, seed and dials of an embedded cohort; the defaults were set once, before any method was compared.
 
-    - ``preset``: ``mimic`` (S, I, T, R) or ``eicu`` (ten small modalities, 30 sites); ``world``: ``factors``
+    - ``preset``: ``mimic`` (S, I, T, R) or ``eicu`` (ten small modalities, 30 sites)
+    - ``world``: ``factors``, ``clusters``, ``interaction``, ``text`` or ``policy_shift`` (`datasets.synthetic_worlds`); ``departure``
+      in [0, 1]: how far it is from ``factors``
     - ``n`` stays, ``seed`` of their draw, ``world_seed`` of the loadings, Delta and sites
     - ``mechanism``: ``mcar`` (kappa 0), ``mar`` (rho 0) or ``mnar`` (rho 1, or the given share ``rho`` in (0, 1])
     - ``kappa``: how much the pattern depends on h or on S (logit scale); ``known_24h``: probability that a modality which may come late
@@ -69,6 +80,7 @@ class SyntheticParams:
     n: int = 1000
     seed: int = 0
     world: str = "factors"
+    departure: float = 1.0
     world_seed: int = 0
     mechanism: str = "mnar"
     rho: float | None = None
@@ -89,7 +101,7 @@ class SyntheticParams:
     draws: int | None = None
 
     def __post_init__(self) -> None:
-        for name, allowed in (("preset", tuple(PRESETS)), ("world", ("factors",)), ("mechanism", MECHANISMS)):
+        for name, allowed in (("preset", tuple(PRESETS)), ("world", tuple(WORLDS)), ("mechanism", MECHANISMS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(
                     f"embedded cohort: {name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}"
@@ -135,6 +147,7 @@ _RANGES = (
     ("seed", 0, 2**32 - 1),
     ("world_seed", 0, 2**32 - 1),
     ("draws", 2, 1 << 16),
+    ("departure", 0, 1),
     ("kappa", 0, 10),
     ("known_24h", 0, 1),
     ("strength", 0, 10),

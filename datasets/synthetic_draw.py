@@ -13,6 +13,7 @@ from datasets.synthetic_world import Content, World, nan_allowed, pattern_code
 
 SEX = ("female", "male"), (0.45, 0.55)
 AGE_BAND = ("18-44", "45-64", "65-79", "80+"), (0.15, 0.33, 0.34, 0.18)
+POLICY = "usual", "shifted"
 STREAMS = ("latent", "site", "groups", "content", "absent", "observed", "early", "outcome", "series")
 FIRST_HOURS = 24
 ROWS = 2048
@@ -24,7 +25,7 @@ def draw(world: World, n: int, seed: int, mark: str = "") -> tuple[dict[str, Coh
     Each part of the model has a random stream of its own, so that two mechanisms with one seed share h, contents, noise and uniforms.
     """
     stream = {name: np.random.default_rng([seed, i]) for i, name in enumerate(STREAMS)}
-    h = stream["latent"].standard_normal((n, world.dimension))
+    h = world.latent(stream["latent"].standard_normal((n, world.dimension)), stream["latent"])
     site = stream["site"].choice(len(world.site_share), size=n, p=world.site_share)
     values, recorded = _contents(world, h, stream["content"], stream["absent"])
     full = draw_observed(world, h, values[0], site, stream["observed"], recorded)
@@ -38,7 +39,7 @@ def draw(world: World, n: int, seed: int, mark: str = "") -> tuple[dict[str, Coh
     for m, value in enumerate(values):
         value[~full[:, m]] = np.nan
     series = None if world.series is None else _series(world, h, stream["series"])
-    groups = _groups(n, stream["groups"])
+    groups = _groups(world, site, stream["groups"])
     cohorts = {}
     for landmark in ("icu_24h", "stay"):
         tasks = world.tasks_at(landmark)
@@ -85,7 +86,7 @@ def draw_observed(
     observed = np.zeros(uniform.shape, dtype=bool)
     last = -1 if world.order is None else world.order[0]
     for m in sorted(range(len(world.contents)), key=lambda m: m == last):
-        chance = expit(fixed[:, m] + world.latent_logit(h, m) + world.order_term(m, observed))
+        chance = expit(fixed[:, m] + world.latent_logit(h, m, site) + world.order_term(m, observed))
         drawn = world.always[m] | (uniform[:, m] < chance)
         observed[:, m] = drawn & recorded[:, m] & (world.site_sends[site, m] > 0)
     return observed
@@ -146,11 +147,14 @@ def _first_hours(series: Series | None) -> Series | None:
     )
 
 
-def _groups(n: int, rng: np.random.Generator) -> dict[str, Group]:
-    return {
-        name: Group(rng.choice(len(labels), size=n, p=share).astype(np.int16), labels)
+def _groups(world: World, site: Array, rng: np.random.Generator) -> dict[str, Group]:
+    groups = {
+        name: Group(rng.choice(len(labels), size=len(site), p=share).astype(np.int16), labels)
         for name, (labels, share) in (("sex", SEX), ("age_band", AGE_BAND))
     }
+    if world.site_shifted is not None:
+        groups["policy"] = Group(world.site_shifted[site].astype(np.int16), POLICY)
+    return groups
 
 
 def _modality(content: Content, values: Array, seen: Array, full: Array) -> Modality:

@@ -17,6 +17,7 @@ from scipy.special import expit
 from datasets.cohort import Array
 from datasets.synthetic_draw import draw_anchor, draw_observed
 from datasets.synthetic_world import Content, SeriesModel, Task, World, pattern_code
+from datasets.synthetic_worlds import WORLDS
 
 if TYPE_CHECKING:
     from datasets.synthetic import SyntheticParams
@@ -123,6 +124,10 @@ def _world(params: SyntheticParams) -> World:
         mortality=0,
         series=_series(params, rng),
     )
+    own = np.random.default_rng(
+        [params.world_seed, list(PRESETS).index(params.preset), list(WORLDS).index(params.world)]
+    )
+    world = WORLDS[params.world](world, params.departure, own)
     return solve(
         world, np.array([shape.share for shape in shapes]), [o[0] for o in OUTCOMES.values()], either=_either(params)
     )
@@ -192,7 +197,7 @@ def solve(
     either: tuple[int, int, float] | None = None,
     size: int = POPULATION,
 ) -> World:
-    """The same world with c scaled, intercepts and order term solved, and Delta centred with variance 1 over its population.
+    """The same world with c scaled, intercepts and order term solved, and Delta (and Gamma . h) centred with variance 1 over it.
 
     ``share`` [M] are the targets for each modality at discharge, ``prevalence`` [T] those of the outcomes (of the survivors, where the
     task is theirs), ``either`` = (later, earlier, share of stays with at least one of the two).
@@ -202,14 +207,14 @@ def solve(
     """
     rng = np.random.default_rng(20_000)
     h = rng.standard_normal((size // 2, world.dimension))
-    h = np.concatenate([h, -h])
-    site = rng.choice(len(world.site_share), size=size, p=world.site_share)
+    h = world.latent(np.concatenate([h, -h]), rng)
+    site = rng.choice(len(world.site_share), size=size, p=world.usual_share)
     anchor = np.nan_to_num(draw_anchor(world, h, rng), nan=0.0)
     world = replace(world, c=world.c / np.maximum((anchor @ world.c.T).std(0), 1e-12)[:, None])
 
     a, order, reach = np.zeros(len(share)), None, world.reach("discharge", site)
     fixed = world.fixed_logit(anchor, site)
-    logit = [fixed[:, m] + world.latent_logit(h, m) for m in range(len(share))]
+    logit = [fixed[:, m] + world.latent_logit(h, m, site) for m in range(len(share))]
     for m in np.flatnonzero(~world.always):
         if either is None or m != either[0]:
             a[m] = _intercept(logit[m], reach[:, m], share[m], world.modality_names[m])
@@ -231,7 +236,11 @@ def solve(
         effect = tasks[t].delta[code]
         spread = effect.std() if effect.std() > 1e-12 else 1.0
         task = replace(tasks[t], delta=(tasks[t].delta - effect.mean()) / spread)
-        base = world.logit_without_pattern(task, h) - task.intercept + world.beta * task.delta[code]
+        if task.gamma is not None:
+            gamma = task.gamma - task.gamma[code].mean(axis=0)
+            task = replace(task, gamma=gamma / np.einsum("nh,nh->n", h, gamma[code]).std())
+        ((_, effect),) = world.pattern_effects(task, code, task.pattern_at, h)
+        base = world.logit_without_pattern(task, h) - task.intercept + effect
         weight = alive / alive.mean() if task.survivors else np.ones(size)
         tasks[t] = replace(task, intercept=_intercept(base, weight, prevalence[t], task.name))
         if t == world.mortality:

@@ -12,10 +12,11 @@ Delta enters outcomes and survival (or is set to its population mean, 0). ``ceil
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from scipy.special import expit, ndtri
+from scipy.special import expit, ndtr, ndtri
 from scipy.stats import qmc
 
 from datasets.cohort import Array, Cohort, Series, pattern_names
@@ -52,8 +53,9 @@ def known(world: World, cohort: Cohort, h: Array, draws: int = 1024, seed: int =
     """Predictions, arrays and notes beside one cohort; ``patient`` indexes the rows of h.
 
     Predictions [N, T]: ``ceiling``, ``ceiling_series`` (where there is a series) and the 2 x 2. Arrays: ``truth_probability``
-    P(y = 1 | h, pattern) [N, T]; ``pattern_effect`` [N, T], the true beta Delta (its mean, where an outcome of ``icu_24h`` is
-    predicted from the later pattern); ``h``; ``oracle_features`` (mean and variance of h given the contents, and the pattern);
+    P(y = 1 | h, pattern) [N, T]; ``pattern_effect`` [N, T], the true beta Delta, with Gamma . h where there is one (its mean, where an
+    outcome of ``icu_24h`` is predicted from the later pattern); ``h``; ``oracle_features`` (mean and variance of h given the contents,
+    and the pattern);
     ``propensity`` [N, M] of each modality given h and what is observed of S; ``pattern_propensity`` of the stay's own pattern [N], and
     ``pattern_propensities`` of all patterns named in the notes (up to four modalities);
     ``effective_sample_size`` [N, T] of the ceiling (``_series``: with the series), out of ``draws``.
@@ -68,8 +70,10 @@ def known(world: World, cohort: Cohort, h: Array, draws: int = 1024, seed: int =
             world, cohort, *moments, draws, seed, counts=True, cells=BEST
         )
         predictions["ceiling_series"] = best["evidence1_cause1"]
+    if world.clusters is not None:
+        mean, covariance = world.clusters.moments(mean, covariance)
     code, tasks, landmark = pattern_code(cohort.observed), world.tasks_at(cohort.landmark), cohort.landmark
-    effects = [sum(p * effect for p, effect in world.pattern_effects(task, code, landmark)) for task in tasks]
+    effects = [sum(p * effect for p, effect in world.pattern_effects(task, code, landmark, h)) for task in tasks]
     arrays = {
         "truth_probability": np.stack([world.outcome_probability(task, h, code, landmark) for task in tasks], axis=1),
         "pattern_effect": np.stack(effects, axis=1),
@@ -94,7 +98,10 @@ def expected_residual(prediction: Array, truth_probability: Array, observed: Arr
 
 
 def posterior(world: World, cohort: Cohort, series: bool = False) -> tuple[Array, Array]:
-    """Mean [N, H] and covariance [N, H, H] of h given the contents (and the values of the series), pattern and counts left out."""
+    """Mean [N, H] and covariance [N, H, H] of h given the contents (and the values of the series), pattern and counts left out.
+
+    Under the prior N(0, I): where h is a mixture, its ``posterior`` follows from these.
+    """
     n, dimension = len(cohort), world.dimension
     precision = np.tile(np.eye(dimension), (n, 1, 1))
     shift = np.zeros((n, dimension))
@@ -165,21 +172,20 @@ def predict(
     ``counts``: the numbers of measurements weigh too. Points are shared by the stays up to a random reflection and order of the axes.
     """
     tasks, landmark, deadly = world.tasks_at(cohort.landmark), cohort.landmark, world.tasks[world.mortality]
-    points = normal_points(draws, world.dimension, seed)
-    root = _shuffled(np.linalg.cholesky(covariance), seed)
+    sample, site = _sampler(world, mean, covariance, draws, seed), _sites(cohort)
     code, fixed = pattern_code(cohort.observed), _fixed_logit(world, cohort)
-    reach = world.reach(landmark, _sites(cohort))
+    reach = world.reach(landmark, site)
     result = {name: np.empty((len(cohort), len(tasks))) for name in cells}
     size = np.full((len(cohort), len(tasks)), np.nan)
     for start in range(0, len(cohort), ROWS):
         rows = slice(start, start + ROWS)
-        h = mean[rows, None, :] + points @ root[rows].transpose(0, 2, 1)
+        h = sample(rows)
         count_weight = _count_weight(world, cohort.series, rows, h) if counts else np.ones(h.shape[:2])
-        likelihood = pattern_likelihood(world, cohort.observed[rows], fixed[rows], reach[rows], h)
+        likelihood = pattern_likelihood(world, cohort.observed[rows], fixed[rows], reach[rows], site[rows], h)
         logits = {task: world.logit_without_pattern(task, h) for task in {deadly, *tasks}}
         for cause in sorted({cause for _, cause in cells.values()}):
             chance = {
-                t: world.add_pattern(t, z, code[rows], landmark) if cause else expit(z) for t, z in logits.items()
+                t: world.add_pattern(t, z, code[rows], landmark, h) if cause else expit(z) for t, z in logits.items()
             }
             for name in (name for name, cell in cells.items() if cell[1] == cause):
                 weight = count_weight * likelihood if cells[name][0] else count_weight
@@ -190,6 +196,23 @@ def predict(
                     if cells[name] == (1, 1):
                         size[rows, j] = 1 / (w**2).sum(axis=1)
     return result, size
+
+
+def _sampler(world: World, mean: Array, covariance: Array, draws: int, seed: int) -> Callable[[slice], Array]:
+    """The function from rows to points [N, K, H] of the posterior; where h is a mixture, one more coordinate chooses the cluster."""
+    if world.clusters is None:
+        points, root = normal_points(draws, world.dimension, seed), _shuffled(np.linalg.cholesky(covariance), seed)
+        return lambda rows: mean[rows, None, :] + points @ root[rows].transpose(0, 2, 1)
+    weight, centre, covariance = world.clusters.posterior(mean, covariance)
+    points, root = normal_points(draws, world.dimension + 1, seed), _shuffled(np.linalg.cholesky(covariance), seed)
+    points, level, steps = points[:, :-1], ndtr(points[:, -1]), np.cumsum(weight, axis=1)[:, None, :-1]
+
+    def sample(rows: slice) -> Array:
+        cluster = (level[:, None] > steps[rows]).sum(axis=2)
+        chosen = np.take_along_axis(centre[rows], cluster[:, :, None], axis=1)
+        return chosen + points @ root[rows].transpose(0, 2, 1)
+
+    return sample
 
 
 def _size_notes(arrays: dict[str, Array], tasks: tuple[str, ...], draws: int) -> dict:
@@ -221,12 +244,12 @@ def _shuffled(root: Array, seed: int) -> Array:
     return np.take_along_axis(root, order[:, None, :], axis=2) * sign
 
 
-def pattern_likelihood(world: World, observed: Array, fixed: Array, reach: Array, h: Array) -> Array:
-    """P(pattern | h, what is known) for h [N, H] or [N, K, H]; ``observed`` bool, ``fixed``, ``reach`` [N, M]."""
+def pattern_likelihood(world: World, observed: Array, fixed: Array, reach: Array, site: Array, h: Array) -> Array:
+    """P(pattern | h, what is known) for h [N, H] or [N, K, H]; ``observed`` bool, ``fixed``, ``reach`` [N, M], ``site`` [N]."""
     lift = (slice(None),) + (None,) * (h.ndim - 2)
     result = np.ones(h.shape[:-1])
     for m in np.flatnonzero(~world.always):
-        logit = (fixed[:, m] + world.order_term(m, observed))[lift] + world.latent_logit(h, m)
+        logit = (fixed[:, m] + world.order_term(m, observed))[lift] + world.latent_logit(h, m, site)
         seen = reach[:, m][lift] * expit(logit)
         result *= np.where(observed[:, m][lift], seen, 1 - seen)
     return result
@@ -257,18 +280,22 @@ def _fixed_logit(world: World, cohort: Cohort) -> Array:
 
 def _propensities(world: World, cohort: Cohort, h: Array) -> tuple[dict[str, Array], list[str]]:
     """Propensities of the modalities, of the own pattern and, for up to four modalities, of all patterns, with their names."""
-    fixed, reach, count = _fixed_logit(world, cohort), world.reach(cohort.landmark, _sites(cohort)), len(world.contents)
-    alone = np.stack([reach[:, m] * expit(fixed[:, m] + world.latent_logit(h, m)) for m in range(count)], axis=1)
+    site, count = _sites(cohort), len(world.contents)
+    fixed, reach = _fixed_logit(world, cohort), world.reach(cohort.landmark, site)
+    alone = np.stack([reach[:, m] * expit(fixed[:, m] + world.latent_logit(h, m, site)) for m in range(count)], axis=1)
     alone[:, world.always] = 1.0
     if world.order is not None:
         later, earlier, coefficient = world.order
-        lifted = reach[:, later] * expit(fixed[:, later] + coefficient + world.latent_logit(h, later))
+        lifted = reach[:, later] * expit(fixed[:, later] + coefficient + world.latent_logit(h, later, site))
         alone[:, later] += alone[:, earlier] * (lifted - alone[:, later])
-    result = {"propensity": alone, "pattern_propensity": pattern_likelihood(world, cohort.observed, fixed, reach, h)}
+    result = {
+        "propensity": alone,
+        "pattern_propensity": pattern_likelihood(world, cohort.observed, fixed, reach, site, h),
+    }
     if count > 4:
         return result, []
     bits = (np.arange(2**count)[:, None] >> np.arange(count)) & 1
     patterns = bits[(bits[:, world.always] == 1).all(axis=1)].astype(bool)
-    columns = [pattern_likelihood(world, np.tile(p, (len(h), 1)), fixed, reach, h) for p in patterns]
+    columns = [pattern_likelihood(world, np.tile(p, (len(h), 1)), fixed, reach, site, h) for p in patterns]
     result["pattern_propensities"] = np.stack(columns, axis=1)
     return result, pattern_names(patterns, world.modality_names)

@@ -11,18 +11,25 @@ Modality 0 is the anchor: always observed, its NaN entering ``c_m . x_0`` as 0. 
 do not depend on h: an interface of the site that never sends the table, and the rule that a modality with more than 80 % of its
 features NaN is missing. At ``icu_24h`` each modality is known with a fixed probability, independently of all else. Hence the chance
 to see m at a landmark is ``reach * expit(logit)`` with a known ``reach``, which is what keeps the likelihood of a pattern exact.
+
+The worlds of `datasets.synthetic_worlds` are the same object with h a mixture (``clusters``), a term Gamma[t, pattern] . h in the outcome
+(``Task.gamma``), or sites where kappa is multiplied by ``lean`` (``site_shifted``); None where a world has no such thing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import expit
 from scipy.stats import binom
 
 from datasets.cohort import Array
+
+if TYPE_CHECKING:
+    from datasets.synthetic_worlds import Clusters
 
 LANDMARKS = ("icu_24h", "discharge", "stay")
 NAN_LIMIT = 0.8
@@ -55,7 +62,8 @@ class Content:
 class Task:
     """An outcome: logit ``intercept + w . h + q (r1 . h)(r2 . h) + beta delta[pattern]``, ``delta`` [2**M] by pattern code.
 
-    ``pattern_at`` is the landmark whose pattern acts on it; ``survivors``: defined only for those who leave the hospital alive.
+    ``pattern_at`` is the landmark whose pattern acts on it; ``survivors``: defined only for those who leave the hospital alive;
+    ``gamma`` [2**M, H] or None: an effect of the pattern that depends on h, ``interaction gamma[pattern] . h`` on the logit.
     """
 
     name: str
@@ -65,6 +73,7 @@ class Task:
     intercept: float
     pattern_at: str
     survivors: bool
+    gamma: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +100,8 @@ class World:
 
     ``a`` [M] (ignored for always observed modalities), ``b`` [M, H], ``c`` [M, d_0]; ``always`` bool [M]; ``known_24h`` [M];
     ``order`` = (later, earlier, coefficient) or None; ``later`` must never be known at 24 h. ``site_share`` [K] sums to 1, ``site_shift``
-    and ``site_sends`` [K, M]; one site = no sites. ``mortality`` is the index of the task that decides who is alive at discharge.
+    and ``site_sends`` [K, M]; one site = no sites; ``site_shifted`` bool [K]: where kappa is multiplied by ``lean``.
+    ``mortality`` is the index of the task that decides who is alive at discharge.
     """
 
     name: str
@@ -114,6 +124,10 @@ class World:
     beta: float
     mortality: int
     series: SeriesModel | None = None
+    clusters: Clusters | None = None
+    interaction: float = 0.0
+    site_shifted: Array | None = None
+    lean: float = 1.0
 
     @property
     def dimension(self) -> int:
@@ -124,6 +138,17 @@ class World:
     def modality_names(self) -> tuple[str, ...]:
         """Names of the M modalities."""
         return tuple(content.name for content in self.contents)
+
+    @property
+    def usual_share(self) -> Array:
+        """Shares of the sites [K] among the stays under the usual policy, for which the targets are solved."""
+        if self.site_shifted is None:
+            return self.site_share
+        return np.where(self.site_shifted, 0.0, self.site_share) / self.site_share[~self.site_shifted].sum()
+
+    def latent(self, normal: Array, rng: np.random.Generator) -> Array:
+        """h [N, H] from standard normal [N, H]."""
+        return normal if self.clusters is None else self.clusters.draw(normal, rng)
 
     def summary(self) -> dict:
         """What was solved for, as JSON values: intercepts of the optional modalities and of the tasks, and the order term."""
@@ -158,13 +183,19 @@ class World:
 
     def fixed_logit(self, anchor: Array, site: Array) -> Array:
         """The part of the observation logits [N, M] that is known from what is observed: anchor content [N, d_0] and site [N]."""
-        return (
-            self.a + self.site_shift[site] + self.kappa * (1 - self.rho) * (np.nan_to_num(anchor, nan=0.0) @ self.c.T)
-        )
+        looked = self.kappa * (1 - self.rho) * (np.nan_to_num(anchor, nan=0.0) @ self.c.T)
+        return self.a + self.site_shift[site] + self._leaning(looked, site)
 
-    def latent_logit(self, h: Array, m: int) -> Array:
-        """The part of the observation logit of modality m that depends on h [..., H]."""
-        return self.kappa * self.rho * dot(h, self.b[m])
+    def latent_logit(self, h: Array, m: int, site: Array) -> Array:
+        """The part of the observation logit of modality m that depends on h, [N, H] or [N, K, H], at site [N]."""
+        return self._leaning(self.kappa * self.rho * dot(h, self.b[m]), site)
+
+    def _leaning(self, logit: Array, site: Array) -> Array:
+        """A part [N, ...] of the observation logits, multiplied by ``lean`` at the sites with the shifted policy."""
+        if self.site_shifted is None:
+            return logit
+        lean = np.where(self.site_shifted[site], self.lean, 1.0)
+        return lean.reshape(-1, *[1] * (logit.ndim - 1)) * logit
 
     def order_term(self, m: int, observed: Array) -> Array | float:
         """What modalities drawn before m add to its logit; ``observed`` bool [N, M]."""
@@ -184,26 +215,32 @@ class World:
         """b_t + w_t . h + q q_t(h) for h [..., H]."""
         return task.intercept + dot(h, task.w) + self.q * dot(h, task.r[0]) * dot(h, task.r[1])
 
-    def pattern_effects(self, task: Task, code: Array, landmark: str) -> list[tuple[float, Array]]:
-        """(probability, beta Delta of the pattern that acted [N]) given the pattern codes [N] seen at ``landmark``.
+    def pattern_effects(self, task: Task, code: Array, landmark: str, h: Array) -> list[tuple[float, Array]]:
+        """(probability, effect of the pattern that acted) given the pattern codes [N] seen at ``landmark`` and h [N, H] or [N, K, H].
 
         One certain entry where the landmark is the task's own (or ``stay`` for ``discharge``); a mixture over what may have been
-        known at 24 h where an outcome of ``icu_24h`` is predicted from the later pattern.
+        known at 24 h where an outcome of ``icu_24h`` is predicted from the later pattern. An effect is beta Delta, [N] or [N, 1], and
+        with an interaction that depends on h [N] or [N, K].
         """
         if task.pattern_at != "icu_24h" or landmark == "icu_24h":
-            return [(1.0, self.beta * task.delta[code])]
-        return [(p, self.beta * task.delta[code & mask]) for p, mask in self.early_masks]
+            return [(1.0, self._effect(task, code, h))]
+        return [(p, self._effect(task, code & mask, h)) for p, mask in self.early_masks]
+
+    def _effect(self, task: Task, code: Array, h: Array) -> Array:
+        effect = (self.beta * task.delta[code]).reshape(-1, *[1] * (h.ndim - 2))
+        if self.interaction == 0:
+            return effect
+        return effect + self.interaction * np.einsum("n...h,nh->n...", h, task.gamma[code])
 
     def outcome_probability(self, task: Task, h: Array, code: Array, landmark: str) -> Array:
         """P(y_t = 1 | h, pattern at ``landmark``) for h [N, H] or [N, K, H] and codes [N]."""
-        return self.add_pattern(task, self.logit_without_pattern(task, h), code, landmark)
+        return self.add_pattern(task, self.logit_without_pattern(task, h), code, landmark, h)
 
-    def add_pattern(self, task: Task, logit: Array, code: Array, landmark: str) -> Array:
-        """P(y_t = 1) from the logit without pattern, [N] or [N, K], and the pattern codes [N] seen at ``landmark``."""
-        if self.beta == 0:
+    def add_pattern(self, task: Task, logit: Array, code: Array, landmark: str, h: Array) -> Array:
+        """P(y_t = 1) from the logit without pattern, [N] or [N, K], the pattern codes [N] seen at ``landmark``, and h."""
+        if self.beta == 0 and self.interaction == 0:
             return expit(logit)
-        lift = (slice(None),) + (None,) * (logit.ndim - 1)
-        return sum(p * expit(logit + effect[lift]) for p, effect in self.pattern_effects(task, code, landmark))
+        return sum(p * expit(logit + effect) for p, effect in self.pattern_effects(task, code, landmark, h))
 
 
 def dot(h: Array, direction: Array) -> Array:

@@ -78,6 +78,8 @@ def test_fingerprint_sees_every_dial():
         "rho": 0.5,
         "series_rate": 2,
         "series_rise": 0,
+        "world": "text",
+        "departure": 0.5,
     }
     marks = {fingerprint(base)} | {fingerprint(SyntheticParams(**{k: v})) for k, v in changed.items()}
     assert len(marks) == len(changed) + 1
@@ -289,7 +291,11 @@ def test_groups_are_independent_of_all_else(drawn):
 @pytest.mark.parametrize(
     ("dials", "words"),
     [
-        ({"world": "clusters"}, "world must be one of factors, not 'clusters'"),
+        (
+            {"world": "circles"},
+            "world must be one of factors, clusters, interaction, text, policy_shift, not 'circles'",
+        ),
+        ({"departure": 1.1}, "departure must be a number from 0 to 1"),
         ({"preset": "mimic-iv"}, "preset must be one of mimic, eicu"),
         ({"mechanism": "MNAR"}, "mechanism must be one of mcar, mar, mnar"),
         ({"n": 0}, "n must be a whole number from 1"),

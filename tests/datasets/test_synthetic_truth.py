@@ -20,13 +20,22 @@ from datasets.synthetic import SyntheticParams, build
 from datasets.synthetic_draw import draw
 from datasets.synthetic_presets import world_of
 from datasets.synthetic_world import Content, SeriesModel, Task, World, pattern_code
+from datasets.synthetic_worlds import Clusters
 
 
 def sigmoid(z):
     return 1 / (1 + np.exp(-z))
 
 
-def tiny_world(rho=1.0, beta=0.8):
+TINY = {
+    "factors": {},
+    "clusters": {"clusters": Clusters(np.array([0.35, 0.65]), np.array([[1.3], [-0.7]]), np.array([[0.15]]))},
+    "interaction": {"interaction": 1.2},
+    "policy_shift": {"site_shifted": np.array([False, True]), "lean": -0.8},
+}
+
+
+def tiny_world(rho=1.0, beta=0.8, departing="factors"):
     """One latent coordinate, the anchor and one more modality, a series of two channels, selection by survival."""
     content = (
         Content("S", (0,), np.array([[0.5], [0.3]]), np.array([[0.4], [-0.2]]), 0.8, nan_share=0.3),
@@ -46,17 +55,36 @@ def tiny_world(rho=1.0, beta=0.8):
         always=np.array([True, False]),
         known_24h=np.array([1.0, 0.6]),
         order=None,
-        site_share=np.ones(1),
-        site_shift=np.zeros((1, 2)),
-        site_sends=np.ones((1, 2)),
+        site_share=np.array([0.6, 0.4]),
+        site_shift=np.array([[0.0, 0.0], [0.0, 0.9]]),
+        site_sends=np.ones((2, 2)),
         tasks=(
-            Task("mortality", np.array([1.3]), direction, np.array([0.0, -1.0, 0.0, 0.7]), -1.2, "icu_24h", False),
-            Task("readmission", np.array([0.9]), direction, np.array([0.0, 0.8, 0.0, -0.6]), -1.0, "discharge", True),
+            Task(
+                "mortality",
+                np.array([1.3]),
+                direction,
+                np.array([0.0, -1.0, 0.0, 0.7]),
+                -1.2,
+                "icu_24h",
+                False,
+                np.array([[0.0], [0.9], [0.0], [-0.5]]),
+            ),
+            Task(
+                "readmission",
+                np.array([0.9]),
+                direction,
+                np.array([0.0, 0.8, 0.0, -0.6]),
+                -1.0,
+                "discharge",
+                True,
+                np.array([[0.0], [-0.8], [0.0], [0.6]]),
+            ),
         ),
         q=0.4,
         beta=beta,
         mortality=0,
         series=SeriesModel(("a", "b"), np.array([[0.6], [-0.4]]), np.array([0.1, 0.25]), 0.2, 1.0, 0.5),
+        **TINY[departing],
     )
 
 
@@ -64,6 +92,10 @@ def grid_prediction(world, cohort, row, series, size=4001):
     """The same predictions by the trapezoid rule over h, every density written out from the model, nothing shared with the code."""
     h = np.linspace(-8, 8, size)
     log = norm.logpdf(h)
+    if world.clusters is not None:
+        spread = np.sqrt(world.clusters.covariance[0, 0])
+        parts = zip(world.clusters.weight, world.clusters.mean[:, 0], strict=True)
+        log = np.log(sum(share * norm.pdf(h, centre, spread) for share, centre in parts))
     for content, modality, seen in zip(world.contents, cohort.modalities, cohort.observed[row], strict=True):
         if seen:
             z = np.arcsinh(world.bend * modality.values[row].astype(float)) / world.bend
@@ -84,14 +116,18 @@ def grid_prediction(world, cohort, row, series, size=4001):
                 cov = model.patient_sd**2 + model.noise_sd**2 * np.eye(len(v))
                 log += multivariate_normal(cov=cov).logpdf(v - np.outer(h, np.full(len(v), model.l[c, 0])))
     anchor = np.nan_to_num(cohort.modalities[0].values[row].astype(float))
-    drawn = sigmoid(world.a[1] + world.kappa * (world.rho * h + (1 - world.rho) * (world.c[1] @ anchor)))
+    site = cohort.site[row]
+    kappa = world.kappa * (world.lean if world.site_shifted is not None and world.site_shifted[site] else 1.0)
+    looked = world.rho * h + (1 - world.rho) * (world.c[1] @ anchor)
+    drawn = sigmoid(world.a[1] + world.site_shift[site, 1] + kappa * looked)
     early, seen = cohort.landmark == "icu_24h", bool(cohort.observed[row, 1])
     known = drawn * (world.known_24h[1] if early else 1.0)
     pattern = known if seen else 1 - known
     die, again = world.tasks
 
     def chance(task, code):
-        return sigmoid(task.intercept + task.w[0] * h + world.q * h**2 + world.beta * task.delta[code])
+        w = task.w[0] + world.interaction * task.gamma[code, 0]
+        return sigmoid(task.intercept + w * h + world.q * h**2 + world.beta * task.delta[code])
 
     code = 3 if seen else 1
     acted = {code: 1.0} if early or not seen else {3: world.known_24h[1], 1: 1 - world.known_24h[1]}
@@ -104,15 +140,20 @@ def grid_prediction(world, cohort, row, series, size=4001):
 
 
 @pytest.mark.parametrize(("rho", "series"), list(itertools.product((1.0, 0.4), (False, True))))
+@pytest.mark.parametrize("departing", TINY)
 @pytest.mark.parametrize("landmark", ["icu_24h", "discharge", "stay"])
-def test_prediction_equals_integration_on_a_grid(landmark, rho, series):
-    world = tiny_world(rho)
+def test_prediction_equals_integration_on_a_grid(landmark, departing, rho, series):
+    world = tiny_world(rho, departing=departing)
     cohort = draw(world, 60, 5)[0][landmark]
     moments = synthetic_truth.posterior(world, cohort, series=series)
     best, _ = synthetic_truth.predict(world, cohort, *moments, draws=1 << 14, counts=series, cells=synthetic_truth.BEST)
     expected = [grid_prediction(world, cohort, row, series) for row in range(len(cohort))]
     assert {tuple(p) for p in cohort.observed} == {(True, False), (True, True)}
-    np.testing.assert_allclose(best["evidence1_cause1"], expected, atol=2e-4)
+    tolerance = 5e-4 if departing == "clusters" else 2e-4  # a second coordinate of the points chooses the cluster
+    np.testing.assert_allclose(best["evidence1_cause1"], expected, atol=tolerance)
+    if departing != "factors":
+        usual = [grid_prediction(tiny_world(rho), cohort, row, series) for row in range(len(cohort))]
+        assert np.abs(np.subtract(usual, expected)).max() > 0.02
 
 
 def test_survival_moves_the_best_prediction():
@@ -126,10 +167,11 @@ def test_survival_moves_the_best_prediction():
     assert np.abs(with_ - without).max() > 0.03
 
 
+@pytest.mark.parametrize("departing", ["factors", "text"])
 @pytest.mark.parametrize("preset", ["mimic", "eicu"])
-def test_posterior_equals_the_dense_gaussian(preset):
+def test_posterior_equals_the_dense_gaussian(preset, departing):
     """Conditioning h on all observed features and measurements jointly, by its covariance matrix."""
-    params = SyntheticParams(preset=preset)
+    params = SyntheticParams(preset=preset, world=departing)
     world = world_of(params)
     world = replace(
         world,
@@ -285,7 +327,7 @@ def test_propensities(built):
 def test_pattern_effect_is_centred_with_the_size_of_beta():
     world = world_of(SyntheticParams(preset="mimic", beta=0.7))
     cohort = draw(world, 4000, 2)[0]["icu_24h"]
-    effect = world.pattern_effects(world.tasks[0], pattern_code(cohort.observed), "icu_24h")[0][1]
+    effect = world.pattern_effects(world.tasks[0], pattern_code(cohort.observed), "icu_24h", np.zeros((4000, 8)))[0][1]
     assert abs(effect.mean()) < 0.05
     assert abs(effect.std() - 0.7) < 0.05
 
