@@ -34,6 +34,8 @@ import hashlib
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from datasets.cohort import Cohort
 from datasets.storage import Known
 from datasets.synthetic_draw import draw
@@ -166,13 +168,18 @@ _RANGES = (
 
 
 def build(params: SyntheticParams) -> dict[str, tuple[Cohort, Known]]:
-    """The cohort and what is known of its truth at each landmark: ``icu_24h``, ``discharge``, ``stay``."""
-    world = world_of(params)
-    cohorts, h = draw(world, params.n, params.seed, fingerprint(params))
+    """The cohort and what is known of its truth at each landmark: ``icu_24h``, ``discharge``, ``stay``.
+
+    On one thread: matrix products on several sum in another order, and the same cohort would differ in its last digits.
+    """
+    with threadpool_limits(1):
+        world = world_of(params)
+        cohorts, h = draw(world, params.n, params.seed, fingerprint(params))
+        found = truth(world, cohorts, h, params.points)
     notes = {"params": asdict(params), "world": world.summary()}
     return {
         landmark: (cohorts[landmark], replace(known, notes={**notes, **known.notes}))
-        for landmark, known in truth(world, cohorts, h, params.points).items()
+        for landmark, known in found.items()
     }
 
 

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from scipy.stats import binom, chi2_contingency
+from threadpoolctl import threadpool_limits
 
 from datasets.cohort import content_fingerprint
 from datasets.storage import load_cohort, load_known, save_cohort, save_known
@@ -331,3 +332,16 @@ def test_dials_at_their_ends(preset, dials):
     for cohort, known in build(SyntheticParams(preset=preset, draws=16, **dials)).values():
         assert np.isfinite(known.predictions["ceiling_series"]).all()
         assert known.predictions["ceiling"].shape == cohort.outcomes.shape
+
+
+def test_the_number_of_threads_changes_nothing():
+    params, made = SyntheticParams(n=400, draws=16), []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            made.append(build(params))
+    for landmark, (cohort, known) in made[0].items():
+        other, other_known = made[1][landmark]
+        for ours, theirs in zip(cohort.modalities, other.modalities, strict=True):
+            np.testing.assert_array_equal(ours.values, theirs.values)
+        for name, values in {**known.arrays, **known.predictions}.items():
+            np.testing.assert_array_equal(values, {**other_known.arrays, **other_known.predictions}[name])
