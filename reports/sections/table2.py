@@ -75,7 +75,8 @@ def ladder(
                 tested = [p_entry(own) if i else NOT_PLANNED] if metric == "auc" else []
                 entries += [difference_entry(own, numbers) if i else NOT_PLANNED, *tested]
         rows.append((step.name, False, tuple(entries)))
-    return Table(tuple(columns), tuple(rows), caption, tuple(dict.fromkeys(notes)))
+    heading = f"Ablation ladder: {', '.join(METRICS[m] for m in metrics)}"
+    return Table(tuple(columns), tuple(rows), caption, tuple(dict.fromkeys(notes)), heading)
 
 
 def figure(store: Store, plan: dict[str, Any], records: Records) -> Figure:

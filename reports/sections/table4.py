@@ -86,7 +86,7 @@ def summary(study: Study, caption: str) -> Table:
         tested = any(r["in_family"] for r in study.records_of(sweep))
         entries.append(words(called or ("none" if tested else "not tested")))
         rows.append((field_name(sweep.field), False, tuple(entries)))
-    return Table(tuple(columns), tuple(rows), caption, tuple(notes))
+    return Table(tuple(columns), tuple(rows), caption, tuple(notes), f"Sensitivity of {study.sweeps[0].base.title}")
 
 
 def values(study: Study, caption: str) -> Table:
@@ -121,7 +121,7 @@ def values(study: Study, caption: str) -> Table:
             if point.default:
                 entries[1] = words("default")
             rows.append((f"{field_name(sweep.field)} = {plain_value(point.value)}", False, tuple(entries)))
-    return Table(tuple(columns), tuple(rows), caption, tuple(notes))
+    return Table(tuple(columns), tuple(rows), caption, tuple(notes), f"{study.sweeps[0].base.title} at each value")
 
 
 def summary_frame(study: Study) -> pd.DataFrame:
