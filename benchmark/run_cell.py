@@ -69,7 +69,7 @@ def run_cell(planned: PlannedCell, place: Place) -> tuple[dict[str, Any], dict[s
         cohort = load_cohort(place.landmark_folder / "cohort")
         split = load_split(place.split_file)
         train, valid, test = split.rows(planned.cell.fold)
-        parts = _predict(planned, cohort, place, {"train": train, "valid": valid, "test": test}, seconds)
+        parts = as_stored(_predict(planned, cohort, place, {"train": train, "valid": valid, "test": test}, seconds))
         frames["predictions"] = _frame(cohort, {"valid": valid, "test": test}, parts)
         record["metrics"] = _score(cohort, {"valid": valid, "test": test}, parts)
         record["rectifier"] = _rectifier_record(planned, cohort, test, parts, place)
@@ -129,6 +129,14 @@ def _predict(
     return replace(
         _rectify(planned, cohort, rows, base), fitted=Fitted(method, cohort, rows, planned.cell.draw_seed(), seconds)
     )
+
+
+def as_stored(parts: Parts) -> Parts:
+    """The probabilities in the precision of the store, so that what is scored is what anyone can score again."""
+    base, final = (
+        {split: p.astype(np.float32).astype(np.float64) for split, p in of.items()} for of in (parts.base, parts.final)
+    )
+    return replace(parts, base=base, final=final)
 
 
 def build_method(planned: PlannedCell, seed: int | None = None) -> Method:

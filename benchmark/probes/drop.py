@@ -23,7 +23,7 @@ NOTHING = "nothing"
 
 
 def probe(fitted: Fitted) -> Found:
-    """The numbers, and the frame ``withheld, row, task, label, probability`` (double, so that the numbers follow exactly)."""
+    """The numbers, and the frame ``withheld, row, task, label, probability`` (in single precision, as predictions are stored and scored)."""
     test = fitted.cohort.take(fitted.rows["test"])
     parts, had = [], {}
     for name in (NOTHING, *test.modality_names):
@@ -33,7 +33,7 @@ def probe(fitted: Fitted) -> Found:
         parts += [
             pd.DataFrame({
                 "withheld": name, "row": fitted.rows["test"], "task": task,
-                "label": test.outcomes[:, t], "probability": np.asarray(probability, np.float64)[:, t],
+                "label": test.outcomes[:, t], "probability": np.asarray(probability, np.float32)[:, t],
             })
             for t, task in enumerate(test.tasks)
         ]  # fmt: skip
@@ -62,7 +62,7 @@ def measured(frame: pd.DataFrame) -> list[dict]:
     found = []
     for task, of_task in frame.groupby("task", sort=False, observed=True):
         scored = {
-            name: score(own["label"].to_numpy(), own["probability"].to_numpy())
+            name: score(own["label"].to_numpy(), own["probability"].to_numpy(np.float64))
             for name, own in of_task.groupby("withheld", sort=False, observed=True)
         }
         for name, metrics in scored.items():

@@ -176,7 +176,7 @@ def test_withheld_predictions_are_those_of_stays_that_lack_the_modality(modaliti
         p = made(reads=range(modalities)).predict_proba(lacking)
         own = by_name(frame, name)
         for t, task in enumerate(test.tasks):
-            np.testing.assert_array_equal(own[own["task"] == task]["probability"], p[:, t])
+            np.testing.assert_array_equal(own[own["task"] == task]["probability"], p[:, t].astype(np.float32))
         assert value(numbers, "withheld_from", group=name) == test.observed[:, m].sum()
     for m, seen in enumerate(given.method.seen[1:]):
         assert np.isnan(seen.modalities[m].values).all()
