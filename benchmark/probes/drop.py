@@ -23,7 +23,7 @@ NOTHING = "nothing"
 
 
 def probe(fitted: Fitted) -> Found:
-    """The numbers, and the frame ``withheld, row, task, label, probability`` (in single precision, as predictions are stored and scored)."""
+    """The numbers, and the frame ``withheld, row, task, label, probability`` (single precision, as predictions are stored and scored)."""
     test = fitted.cohort.take(fitted.rows["test"])
     parts, had = [], {}
     for name in (NOTHING, *test.modality_names):
