@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,16 +96,7 @@ class Store:
     def write_groups(self, name: str, groups: pd.DataFrame) -> Path:
         """Store beside a plan which stay belongs to which group: ``landmark``, ``row`` and a column a group."""
         path = self.root / "plans" / f"{name}.groups.parquet"
-        scratch = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write_frame(scratch, groups)
-            os.replace(scratch, path)
-        except OSError as error:
-            raise _cannot_write(path, error) from None
-        finally:
-            scratch.unlink(missing_ok=True)
-        return path
+        return _replace(path, lambda scratch: _write_frame(scratch, groups))
 
     def groups(self, name: str) -> pd.DataFrame | None:
         """The groups stored beside a plan, or None."""
@@ -127,16 +119,8 @@ class Store:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
     def _write_json(self, path: Path, value: dict[str, Any]) -> Path:
-        scratch = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write_synced(scratch, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-            os.replace(scratch, path)
-        except OSError as error:
-            raise _cannot_write(path, error) from None
-        finally:
-            scratch.unlink(missing_ok=True)
-        return path
+        text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return _replace(path, lambda scratch: _write_synced(scratch, text))
 
 
 def planned_cells(plan: dict[str, Any]) -> list[PlannedCell]:
@@ -149,6 +133,20 @@ def _write_synced(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _replace(path: Path, write: Callable[[Path], None]) -> Path:
+    """``path``, written under another name and renamed."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(scratch)
+        os.replace(scratch, path)
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    finally:
+        scratch.unlink(missing_ok=True)
+    return path
 
 
 def _cannot_write(path: Path, error: OSError) -> StoreError:
