@@ -85,7 +85,7 @@ def build_report(
 def write_report(report: Report, out: Path, formats: Sequence[str] = DEFAULT_FORMATS) -> list[Path]:
     """As ``build_report``, of a report that is assembled already."""
     files = contents(report, formats)
-    return [_write(Path(out) / name, content) for name, content in files.items()]
+    return [write_whole(Path(out) / name, content) for name, content in files.items()]
 
 
 def render_text(store_root: Path, plans: Sequence[dict[str, Any]]) -> str:
@@ -141,8 +141,12 @@ def _stack(frames: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True) if filled else frames[0]
 
 
-def _write(path: Path, content: bytes) -> Path:
-    """Write a file whole or not at all."""
+def write_whole(path: Path, content: bytes) -> Path:
+    """Write a file whole or not at all.
+
+    Raises:
+        ReportError: it cannot be written.
+    """
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

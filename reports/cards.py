@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from reports.build import write_whole
 from reports.tables import METRICS, task_title
 from reports.tidy import tidy
 from results.store import Store
@@ -30,6 +31,9 @@ def write_cards(
         store_root: the store's folder.
         methods, datasets: facts as ``benchmark/cards.py`` collects them.
         out: made if missing.
+
+    Raises:
+        ReportError: ``out`` cannot be written.
     """
     store = Store(store_root)
     newest: dict[tuple[str, str], dict[str, Any]] = {}
@@ -49,10 +53,7 @@ def write_cards(
         )
         for facts in datasets
     }
-    for name, text in pages.items():
-        (Path(out) / name).parent.mkdir(parents=True, exist_ok=True)
-        (Path(out) / name).write_text(text, encoding="utf-8")
-    return [Path(out) / name for name in pages]
+    return [write_whole(Path(out) / name, text.encode()) for name, text in pages.items()]
 
 
 def _page(template: str, **facts: Any) -> str:

@@ -1,6 +1,7 @@
 import pandas as pd
 import pytest
 
+from reports.build import ReportError
 from reports.cards import write_cards
 from reports.tidy import tidy
 from tests.stores import fabricate
@@ -58,3 +59,9 @@ def test_a_data_card_has_outcomes_cautions_and_no_small_group(cards):
     assert f"| In-hospital mortality (`mortality_inhosp`) | {t['n']:,} | {t['positives']:,} |" in text
     assert "- No patient is in it." in text
     assert "sex: F 120; M 75; unknown under 10." in text
+
+
+def test_an_unwritable_place_is_one_line(tmp_path):
+    (tmp_path / "out").write_text("a file, no folder")
+    with pytest.raises(ReportError, match="choose another out=DIR"):
+        write_cards(tmp_path / "cells", [], [DATASET], tmp_path / "out")
