@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 from benchmark.errors import UsageError, unknown
 
@@ -61,11 +63,10 @@ def _dispatch(argv: list[str]) -> int:
     verb, rest = argv[0], argv[1:]
     if verb not in VERBS:
         raise unknown("verb", verb, VERBS)
-    options = _parser(verb).parse_intermixed_args(rest)
+    module = importlib.import_module(f"benchmark.verbs.{verb}")
+    options = _parser(verb, module).parse_intermixed_args(rest)
     _check_packages()
-    from benchmark import verbs
-
-    return getattr(verbs, f"{verb}_verb")(options)
+    return module.run(options)
 
 
 def _usage() -> str:
@@ -87,36 +88,9 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; {self.format_usage().strip()}")
 
 
-def _parser(verb: str) -> argparse.ArgumentParser:
+def _parser(verb: str, module: ModuleType) -> argparse.ArgumentParser:
     parser = _Parser(prog=f"python -m benchmark {verb}", description=VERBS[verb], epilog=OVERRIDES)
-    if verb == "list":
-        parser.add_argument("what", choices=("methods", "datasets", "experiments"))
-    elif verb == "data":
-        parser.add_argument("action", choices=("list", "fetch", "build", "verify", "describe"))
-        parser.add_argument("dataset", nargs="?")
-    elif verb == "check":
-        parser.add_argument("method", help="METHOD or METHOD:VARIANT, of this repository or a plug-in")
-    elif verb == "cards":
-        pass
-    elif verb == "new":
-        parser.add_argument("method", help="its name: the file is methods/METHOD.py")
-    else:
-        parser.add_argument("experiment", nargs="?", default="=")
-    if verb == "run":
-        parser.add_argument(
-            "-j", "--jobs", type=int, default=1, metavar="N", help="processes, one thread each (default 1)"
-        )
-    if verb == "report":
-        parser.add_argument(
-            "--format", default="csv,tex,html", metavar="LIST", help="of csv, tex, html, txt (default csv,tex,html)"
-        )
-    if verb == "check":
-        parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these checks alone")
-        parser.add_argument("--slow", action="store_true", help="the checks that take minutes too")
-    if verb in ("list", "status", "check", "data"):
-        parser.add_argument("--json", action="store_true", help="one JSON document on standard output, nothing else")
-    if verb not in ("list", "new"):
-        parser.add_argument("overrides", nargs="*", metavar="key=value")
+    module.arguments(parser)
     return parser
 
 

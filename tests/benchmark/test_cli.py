@@ -140,12 +140,12 @@ def test_a_killed_run_continues_where_it_was(cli, tmp_path, built):
 
 
 def test_an_interrupt_says_how_to_go_on(cli, monkeypatch):
-    from benchmark import verbs
+    from benchmark.verbs import run as verb
 
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(verbs, "_execute", interrupt)
+    monkeypatch.setattr(verb, "_execute", interrupt)
     status, _, err = cli("run", "table1", *SMALL, *CHEAP)
     assert status == 130
     assert "the same command continues" in err
@@ -185,8 +185,7 @@ def test_wrong_usage_is_one_line_and_exit_2(cli, argv, message):
 
 
 def test_a_missing_package_says_how_to_install(cli, monkeypatch):
-    monkeypatch.setitem(sys.modules, "benchmark.verbs", None)
-    monkeypatch.delattr("benchmark.verbs", raising=False)
+    monkeypatch.setitem(sys.modules, "benchmark.verbs.list", None)
     status, out, err = cli("list", "methods")
     assert (status, out) == (2, "")
     assert "make install" in one_line(err)

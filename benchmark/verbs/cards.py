@@ -1,0 +1,25 @@
+"""``cards``: data cards and model cards, from source and store."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from benchmark.show import NOTES
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+
+
+def run(options: Namespace) -> int:
+    """Data cards and model cards, from source and store."""
+    from benchmark.cards import dataset_facts, method_facts
+    from benchmark.config import load_config
+    from reports.cards import write_cards
+
+    config = load_config("table1", options.overrides)
+    paths = write_cards(Path(config.store), method_facts(), dataset_facts(), Path(config.out) / "cards")
+    NOTES.print(f"wrote {len(paths)} cards below {Path(config.out) / 'cards'}")
+    return 0

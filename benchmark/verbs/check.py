@@ -1,0 +1,45 @@
+"""``check``: the conformance suite on one method."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections import Counter
+from dataclasses import asdict
+
+from benchmark.show import NOTES, show
+from benchmark.verbs.common import JSON
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument("method", help="METHOD or METHOD:VARIANT, of this repository or a plug-in")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these checks alone")
+    parser.add_argument("--slow", action="store_true", help="the checks that take minutes too")
+    parser.add_argument("--json", action="store_true", help=JSON)
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+
+
+def run(options: Namespace) -> int:
+    """The conformance suite on one method."""
+    from benchmark.check import check_method, chosen_checks
+
+    only = [name for name in options.only if "=" not in name]
+    overrides = [*options.overrides, *(text for text in options.only if "=" in text)]
+    checks = chosen_checks(only, options.slow)
+    found = check_method(options.method, overrides, checks)
+    own = [check.name for check in checks if not check.given]
+    if own and any(text.startswith("dataset=") for text in overrides):
+        NOTES.print(f"on cohorts of their own: {', '.join(own)}")
+    rows = []
+    with NOTES.status(f"{len(checks)} checks") as status:
+        for check, result in zip(checks, found, strict=True):
+            rows.append({**asdict(result), "protects": check.protects})
+            status.update(f"{len(rows)} of {len(checks)} checks")
+    show(rows, ("name", "verdict", "seconds", "protects"), options.json)
+    counts = Counter(row["verdict"] for row in rows)
+    for row in rows:
+        if row["detail"]:
+            style = "red" if row["verdict"] == "failed" else None
+            NOTES.print(f"{row['verdict']}: {row['name']}: {row['detail']}", style=style)
+    NOTES.print(f"{options.method}: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+    return 1 if counts["failed"] else 0

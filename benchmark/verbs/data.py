@@ -1,0 +1,108 @@
+"""``data``: cohorts from raw tables."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import UsageError, unknown
+from benchmark.show import NOTES, show, show_description
+from benchmark.verbs.common import JSON
+from benchmark.verbs.list import run as list_run
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument("action", choices=("list", "fetch", "build", "verify", "describe"))
+    parser.add_argument("dataset", nargs="?")
+    parser.add_argument("--json", action="store_true", help=JSON)
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+
+
+def run(options: Namespace) -> int:
+    """Cohorts from raw tables."""
+    from datasets.registry import DATASETS
+
+    overrides = list(options.overrides)
+    if options.action == "list":
+        return list_run(Namespace(what="datasets", json=options.json))
+    if options.dataset is None or "=" in options.dataset:
+        raise UsageError(f"data {options.action} needs a dataset: {', '.join(DATASETS)}")
+    if options.dataset not in DATASETS:
+        raise unknown("dataset", options.dataset, DATASETS)
+    from benchmark.config import load_config
+
+    config = load_config("table1", [f"dataset={options.dataset}", *overrides])
+    if options.action == "verify":
+        return _verify(options.dataset, config.dataset, options.json)
+    if options.action == "fetch":
+        return _fetch(options.dataset, config.dataset.get("root"), options.json)
+    from benchmark.experiment import prepare_dataset
+
+    dataset = prepare_dataset(config, say=lambda text: NOTES.print(text), force=options.action == "build")
+    described = describe_dataset(dataset)
+    if options.json:
+        print(json.dumps(described, indent=1))
+    else:
+        NOTES.print(f"{options.dataset}: {dataset.folder}")
+        show_description(described, patterns=options.action == "describe")
+    return 0
+
+
+def describe_dataset(dataset: Any) -> dict[str, Any]:
+    """By landmark: n, flow of inclusions, tasks, observed share by modality, patterns with outcomes, missing share by feature, and
+    what the builder counted besides (``paper``, ``label rules``, ``absence``)."""
+    from datasets.describe import describe_cohort, every_pattern, missing_shares
+
+    described = {}
+    for landmark, part in dataset.manifest["landmarks"].items():
+        cohort = dataset.cohort(landmark)
+        found = describe_cohort(cohort)
+        counted = {
+            k: v for k, v in part.get("notes", {}).items() if isinstance(v, list) and v and isinstance(v[0], dict)
+        }
+        if dataset.info.kind == "mimic":
+            found["patterns"] = every_pattern(cohort, found["patterns"])
+        described[landmark] = {"flow": part["flow"], **found, "missing": missing_shares(cohort), **counted}
+    return described
+
+
+def _verify(name: str, options: dict[str, Any], as_json: bool) -> int:
+    from datasets.registry import DATASETS, raw_root
+
+    if DATASETS[name].kind == "embedded":
+        raise UsageError(f"{name} is drawn, not downloaded: there is nothing to verify")
+    from datasets.verify import verify
+
+    rows = verify(raw_root(name, options.get("root")))
+    show(rows, ("file", "status"), as_json)
+    wrong = Counter(row["status"] for row in rows)
+    NOTES.print(", ".join(f"{count} {status}" for status, count in wrong.items()))
+    return 1 if wrong["differs"] else 0
+
+
+def _fetch(name: str, root: str | None, as_json: bool) -> int:
+    """Fetch an open release; print the commands for a credentialed one."""
+    import os
+
+    from datasets import fetch
+
+    parent = os.environ.get("CRL_MMNAR_DATA")
+    folder = Path(root) if root else Path(parent) / name if parent else None
+    if name in fetch.CREDENTIALED:
+        lines = fetch.commands(name, folder or Path(name))
+        NOTES.print(f"{name} needs access granted at PhysioNet; run these yourself, wget asks for the password:")
+        print(json.dumps(lines, indent=1) if as_json else "\n".join(lines))
+        return 0
+    if name not in fetch.OPEN:
+        raise UsageError(f"{name} is drawn, not downloaded: there is nothing to fetch")
+    if folder is None:
+        raise UsageError(f"where to? pass root=DIR, or set CRL_MMNAR_DATA to the folder that {name}/ shall lie in")
+    rows = fetch.fetch(name, folder, lambda text: NOTES.print(text))
+    show(rows, ("file", "status"), as_json)
+    counts = Counter(row["status"] for row in rows)
+    NOTES.print(f"{folder}: {', '.join(f'{count} {status}' for status, count in counts.items())}")
+    return 0

@@ -1,0 +1,52 @@
+"""``list``: what there is, without importing torch."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from benchmark.show import show
+from benchmark.verbs.common import JSON, experiments
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument("what", choices=("methods", "datasets", "experiments"))
+    parser.add_argument("--json", action="store_true", help=JSON)
+
+
+def run(options: Namespace) -> int:
+    """Methods, datasets or experiments, without importing torch."""
+    if options.what == "methods":
+        from methods.registry import infos
+
+        rows = [
+            {
+                "name": name,
+                "title": i.title,
+                "year": i.year,
+                "family": i.family,
+                "uses_series": i.uses_series,
+                "citation": i.citation,
+            }
+            for name, i in sorted(infos().items())
+        ]
+        columns = ("name", "title", "year", "family")
+    elif options.what == "datasets":
+        from datasets.registry import DATASETS
+
+        rows = [
+            {
+                "name": d.name,
+                "description": d.description,
+                "landmarks": d.landmarks,
+                "licence": d.licence,
+                "citation": d.citation,
+            }
+            for d in DATASETS.values()
+        ]
+        columns = ("name", "description", "licence")
+    else:
+        rows = experiments()
+        columns = ("name", "description")
+    show(rows, columns, options.json)
+    return 0
