@@ -10,7 +10,7 @@ from benchmark.config import RunConfig, Schedule, load_config
 from benchmark.conformance import CHECKS, STAYS, Check, Result, run_checks
 from benchmark.conformance.bench import Make
 from benchmark.errors import UsageError, unknown
-from benchmark.executors import one_thread
+from benchmark.executors.attempt import one_thread
 from benchmark.experiment import prepare_dataset, resolved
 from datasets.cohort import Cohort
 from methods import registry

@@ -53,9 +53,19 @@ class Calibration(Enum):
 
 
 class Tuning(Enum):
-    """How hyper-parameters are chosen: the defaults."""
+    """How hyper-parameters are chosen: the defaults, or nested in each fold from each method's grid, or ``budget=`` of it at random."""
 
     none = "none"
+    grid = "grid"
+    random = "random"
+
+
+class Executor(Enum):
+    """Where cells are computed (``benchmark/executors``)."""
+
+    local = "local"
+    dask = "dask"
+    slurm = "slurm"
 
 
 class SplitKind(Enum):
@@ -74,6 +84,14 @@ class Schedule:
     max_epochs: int = MISSING
     patience: int = MISSING
     lr_factor: float = MISSING
+
+
+@dataclass
+class CellLimits:
+    """What one cell may take: minutes of wall time, GiB of memory; None = no limit."""
+
+    minutes: Optional[float] = None  # noqa: UP045
+    gib: Optional[float] = None  # noqa: UP045
 
 
 @dataclass
@@ -129,12 +147,21 @@ class RunConfig:
     rectifier: RectifierKind = RectifierKind.auto
     calibration: Calibration = Calibration.valid
     tuning: Tuning = Tuning.none
+    budget: Optional[int] = None  # noqa: UP045
     reference: str = "crl_mmnar"
     bootstrap: int = 1000
     device: str = "cpu"
     store: str = "results/cells"
     out: str = "reports/build"
     built: str = "datasets/built"
+    executor: Executor = Executor.local
+    scheduler: Optional[str] = None  # noqa: UP045
+    slurm: dict[str, Any] = field(default_factory=dict)
+    limits: CellLimits = field(default_factory=CellLimits)
+
+
+WHERE = ("store", "out", "built", "executor", "scheduler", "slurm", "limits")
+"""Fields that say where a run computes and writes; no number depends on them."""
 
 
 def names(group: str) -> list[str]:
@@ -223,8 +250,10 @@ def _translate(text: str) -> list[str]:
         return [f"dataset.{key}={value!r}"]
     if root not in fields:
         raise unknown("override", key, fields | set(PLACES))
-    if key in ("store", "out", "built", "device", "landmark", "arm"):
+    if key in ("store", "out", "built", "device", "landmark", "arm", "scheduler"):
         return [f"{key}={value!r}"]
+    if key.startswith("slurm."):
+        return [f"+{text}"]
     return [text]
 
 
@@ -236,6 +265,11 @@ def _check(config: RunConfig) -> None:
         raise UsageError(
             f"{config.experiment} speaks of {', '.join(config.only)}, not of {config.dataset['name']}: pass dataset="
         )
+    for key in ("minutes", "gib"):
+        value = getattr(config.limits, key)
+        if value is not None and value <= 0:
+            raise UsageError(f"limits.{key}={value:g} is too small: more than 0")
+    _check_tuning(config)
     if config.n is not None and config.n < 1:
         raise UsageError(f"n={config.n} is too small: 1 or more")
     info = DATASETS[config.dataset["name"]]
@@ -252,6 +286,24 @@ def _check(config: RunConfig) -> None:
         )
     if not config.methods:
         raise UsageError("method= names no method")
+
+
+def _check_tuning(config: RunConfig) -> None:
+    random, name = config.tuning is Tuning.random, config.dataset["name"]
+    if random != (config.budget is not None):
+        raise UsageError("tuning=random needs budget=N, the candidates of each method; no other tuning takes one")
+    if random and config.budget < 1:
+        raise UsageError(f"budget={config.budget} is too small: 1 or more")
+    if config.tuning is Tuning.none:
+        return
+    if not DATASETS[name].tunable:
+        raise UsageError(
+            f"tuning={config.tuning.value} on {name}: its validation parts hold a dozen events; tuning=none, the defaults"
+        )
+    if config.sweep:
+        raise UsageError(
+            f"tuning={config.tuning.value}: {config.experiment} varies hyper-parameters itself; tuning=none"
+        )
 
 
 def _refused(error: Exception, overrides: list[str]) -> UsageError:

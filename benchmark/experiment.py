@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,19 +17,20 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark import provenance
-from benchmark.config import Calibration, RectifierKind, RunConfig
+from benchmark.config import WHERE, Calibration, RectifierKind, RunConfig
 from benchmark.errors import UsageError, unknown
 from benchmark.probes import probe_file
 from benchmark.run_cell import ORACLE, Place
 from benchmark.source import source_hash
 from benchmark.splits import stored_split
+from benchmark.tuning import Budget, candidates, rules
 from datasets import registry as dataset_registry
 from datasets.cohort import Cohort
 from datasets.describe import describe_cohort
 from datasets.registry import Dataset
 from datasets.storage import Known
 from methods import registry as method_registry
-from results.cell import Cell, PlannedCell
+from results.cell import Cell, PlannedCell, digest
 
 TRUE_SERIES = "true_series"
 """The input mode of a method of series that reads them; its other modes do not."""
@@ -52,7 +52,8 @@ class Row:
     """One row of a table: a method (with variant and rectifier), or something known beside the cohort.
 
     ``cut``: what the schedule leaves out of the method's stages, to be said over the table; ``change``: the hyper-parameter that a
-    sweep varies in this row, and its value; ``series``: whether the row knows the series of labs and vitals.
+    sweep varies in this row, and its value; ``series``: whether the row knows the series of labs and vitals; ``tuning``: the candidates
+    of its tuning, none where its defaults stand.
     """
 
     method: str
@@ -64,6 +65,7 @@ class Row:
     cut: str = ""
     change: dict[str, Any] = dataclasses.field(default_factory=dict)
     series: bool = False
+    tuning: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,10 @@ def make_plan(config: RunConfig, say: Callable[[str], None] | None = None) -> Pl
             cells += _cells(config, dataset, landmark, cohort, known, split.hash, row)
     commit, clean = provenance.commit()
     settings = _plain(dataclasses.asdict(config))
-    for key in ("store", "out", "built"):
+    for key in WHERE:
         settings.pop(key)
     settings["arms"] = [arm["name"] for arm in config.arms]
-    name = "-".join((config.experiment, dataset.info.name, config.protocol.value, _digest(settings)[:10]))
+    name = "-".join((config.experiment, dataset.info.name, config.protocol.value, digest(settings)[:10]))
     document = {
         "name": name,
         "experiment": config.experiment,
@@ -130,7 +132,7 @@ def make_plan(config: RunConfig, say: Callable[[str], None] | None = None) -> Pl
         "commit": commit,
         "clean": clean,
         "schedule": config.schedule.name,
-        "tuning": config.tuning.value,
+        "tuning": str(budget_of(config)),
         "rectifier": config.rectifier.value,
         "calibration": config.calibration.value,
         "folds": config.folds,
@@ -142,7 +144,7 @@ def make_plan(config: RunConfig, say: Callable[[str], None] | None = None) -> Pl
         "arm": config.arms[0] if config.arm else None,
         "settings": settings,
         "landmarks": described,
-        "rows": [{k: v for k, v in dataclasses.asdict(row).items() if k != "config"} for row in rows.values()],
+        "rows": [_printed(row) for row in rows.values()],
         "cells": [
             {"cell": dataclasses.asdict(p.cell), "config": p.config, "key_parts": p.key_parts, "title": p.title}
             for p in cells
@@ -189,6 +191,7 @@ def method_rows(config: RunConfig) -> list[Row]:
         chosen += in_print_order(_usable(infos), config.reference) if name == "all" else [name]
     for name in set(config.hyper) & set(config.sweep):
         raise UsageError(f"method.{name}= is what {config.experiment} varies: it cannot be set as well")
+    budget = budget_of(config)
     used: set[str] = set()
     rows = []
     for spec in dict.fromkeys(chosen):
@@ -204,6 +207,7 @@ def method_rows(config: RunConfig) -> list[Row]:
             settings, title, taken = resolved(cls, config, info.title, variant, change)
             used |= taken
             changed = [f"{field}={value}" for field, value in change.items()]
+            tried = candidates(cls, settings, {*cls.variants.get(variant, {}), *taken}, budget)
             rows.append(
                 Row(
                     name,
@@ -215,6 +219,7 @@ def method_rows(config: RunConfig) -> list[Row]:
                     info.stages if settings.get("max_epochs", 0) < getattr(cls.Config(), "max_epochs", 0) else "",
                     change,
                     info.uses_series and settings.get("inputs", TRUE_SERIES) == TRUE_SERIES,
+                    rules(tried, info.uses_seed) if tried else {},
                 )
             )
     unused = set(config.hyper) - used
@@ -319,21 +324,36 @@ def _cells(
         "device": config.device,
     }
     sources = (RUN_CELL, method_registry.source_file(cls)) if fitted else (RUN_CELL,)
+    parts = {}
     if fitted and config.probes:
         settings["probes"] = list(config.probes)
-        sources += tuple(probe_file(name) for name in config.probes)
+        parts["probes"] = source_hash(*(probe_file(name) for name in config.probes))
+    if row.tuning:
+        settings["tuning"] = row.tuning
     cohort_part = cohort.fingerprint
     if row.kind == "known":
         values = known.arrays[ORACLE] if row.method == ORACLE else known.predictions[row.method]
         cohort_part += ":" + hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
-    shared = {"config": _digest(settings), "cohort": cohort_part, "split": split, "source": source_hash(*sources)}
+    parts |= {"config": digest(settings), "cohort": cohort_part, "split": split, "source": source_hash(*sources)}
+    tuning = budget_of(config).name if row.tuning else Budget().name
     planned = []
     for fold in range(config.folds):
         for seed in range(config.seeds if fitted else 1):
             cell = Cell(dataset.info.name, landmark, config.protocol.value, row.method, row.variant, row.rectifier,
-                        config.tuning.value, fold, seed)  # fmt: skip
-            planned.append(PlannedCell(cell, settings, {"cell": cell.name, **shared}, row.title))
+                        tuning, fold, seed)  # fmt: skip
+            planned.append(PlannedCell(cell, settings, {"cell": cell.name, **parts}, row.title))
     return planned
+
+
+def budget_of(config: RunConfig) -> Budget:
+    """The budget of the run's tuning."""
+    return Budget(config.tuning.value, config.budget)
+
+
+def _printed(row: Row) -> dict[str, Any]:
+    """A row as the plan's document has it: its cells hold the configuration and the candidates."""
+    said = {k: v for k, v in dataclasses.asdict(row).items() if k not in ("config", "tuning")}
+    return said | {"candidates": len(row.tuning.get("candidates", []))}
 
 
 def _rectifier_name(kind: RectifierKind, calibration: Calibration) -> str:
@@ -350,7 +370,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(v) for v in value]
     return value.value if isinstance(value, Enum) else value
-
-
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

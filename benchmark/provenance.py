@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "duckdb")
+PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "duckdb", "POT")
 
 
 @cache
@@ -44,15 +44,26 @@ def versions() -> dict[str, str]:
 
 
 @cache
-def hardware() -> dict[str, Any]:
-    """Processor and its number of cores."""
+def hardware(device: str = "cpu") -> dict[str, Any]:
+    """Processor and its number of cores, and the GPU where ``device`` is one."""
     model = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
     except OSError:
         pass
-    return {"cpu": model, "cores": os.cpu_count(), "system": platform.system()}
+    found = {"cpu": model, "cores": os.cpu_count(), "system": platform.system()}
+    if device.startswith("cuda"):
+        import torch
+
+        found["gpu"] = torch.cuda.get_device_name(device) if torch.cuda.is_available() else None
+    return found
+
+
+def threads() -> int | None:
+    """Threads that numerical work uses in this process; None where nothing numerical was loaded."""
+    torch = sys.modules.get("torch")
+    return None if torch is None else torch.get_num_threads()
 
 
 def now() -> str:

@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import time
 import traceback
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from benchmark import provenance
+from benchmark.place import Place
 from benchmark.probes import Fitted, measure
+from benchmark.record import begun, ended, failed
 from benchmark.splits import load_split
 from datasets.cohort import Cohort, Modality, pattern_names
-from datasets.storage import Known, load_cohort, load_known
+from datasets.storage import Known, load_cohort, load_flow, load_known
 from methods import registry
 from methods.base import Method, Unsuited
+from methods.outcomes import selection_score
 from methods.rectifier import Rectifier, rectify_paper
 from results.cell import PlannedCell
 from results.metrics import brier_recalibrated, score
 
 ORACLE = "oracle_features"
 OOF_PARTS = 5
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a cell finds its inputs: the landmark's folder of a built dataset, and the split's file."""
-
-    landmark_folder: Path
-    split_file: Path
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,34 +39,33 @@ class Parts:
     fitted: Fitted | None = None
 
 
-def run_cell(planned: PlannedCell, place: Place) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+def run_cell(
+    planned: PlannedCell, place: Place, chosen: dict[str, Any] | None = None
+) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
     """The record of a cell and its frames by name: ``predictions`` and those of its probes, none where it failed or was skipped; never
-    raises for a method's fault."""
+    raises for a method's fault.
+
+    ``chosen``: what a tuning chose, as ``benchmark.tuning.choose`` gives it; its hyper-parameters take the place of the planned ones. A
+    trial of a tuning (``scored: valid`` in its configuration) predicts the validation part alone: nobody looks at the test part.
+    """
     provenance.reset_peak_memory()
     started = time.perf_counter()
     seconds: dict[str, float] = {}
-    record: dict[str, Any] = {
-        "cell": asdict(planned.cell),
-        "title": planned.title,
-        "key": planned.key,
-        "key_parts": planned.key_parts,
-        "config": planned.config,
-        "status": "done",
-        "reason": None,
-        "traceback": None,
-        "metrics": [],
-        "rectifier": None,
-        "probes": {},
-    }
-    frames: dict[str, pd.DataFrame] = {}
+    record, frames, about = begun(planned), {}, None
     try:
+        work = _with(planned, chosen)
+        record["tuning"] = chosen
         cohort = load_cohort(place.landmark_folder / "cohort")
+        about = {"n": len(cohort), "fingerprint": cohort.fingerprint, "flow": load_flow(place.landmark_folder)}
         split = load_split(place.split_file)
-        train, valid, test = split.rows(planned.cell.fold)
-        parts = as_stored(_predict(planned, cohort, place, {"train": train, "valid": valid, "test": test}, seconds))
-        frames["predictions"] = _frame(cohort, {"valid": valid, "test": test}, parts)
-        record["metrics"] = _score(cohort, {"valid": valid, "test": test}, parts)
-        record["rectifier"] = _rectifier_record(planned, cohort, test, parts, place)
+        rows = dict(zip(("train", "valid", "test"), split.rows(planned.cell.fold), strict=True))
+        scored = {part: rows[part] for part in ("valid", "test") if planned.config.get("scored", part) == part}
+        parts = as_stored(_predict(work, cohort, place, rows, tuple(scored), seconds))
+        frames["predictions"] = _frame(cohort, scored, parts)
+        record["metrics"] = _score(cohort, scored, parts)
+        score = selection_score(cohort.outcomes[rows["valid"]], parts.base["valid"])
+        record["selection"] = None if np.isnan(score) else score
+        record["rectifier"] = _rectifier_record(planned, cohort, rows["test"], parts, place)
         for name in planned.config.get("probes", []):
             record["probes"][name], extra = measure(name, parts.fitted)
             frames |= {} if extra is None else {name: extra}
@@ -80,30 +73,33 @@ def run_cell(planned: PlannedCell, place: Place) -> tuple[dict[str, Any], dict[s
         record |= {"status": "skipped", "reason": str(reason)}
     except Exception as error:
         line = f"{type(error).__name__}: {error}".splitlines()[0]
-        record |= {
-            "status": "failed",
-            "reason": line,
-            "traceback": traceback.format_exc(),
-            "metrics": [],
-            "rectifier": None,
-            "probes": {},
-        }
-        frames = {}
-    commit, clean = provenance.commit()
-    record["provenance"] = {
-        "commit": commit,
-        "clean": clean,
-        "versions": provenance.versions(),
-        "hardware": provenance.hardware(),
-        "seconds": {k: round(v, 4) for k, v in {**seconds, "total": time.perf_counter() - started}.items()},
-        "peak_memory_mib": provenance.peak_memory_mib(),
-        "finished": provenance.now(),
-    }
-    return record, frames
+        record, frames = failed(planned, line, traceback.format_exc()), {}
+    return ended(record, {**seconds, "total": time.perf_counter() - started}, about), frames
+
+
+def _with(planned: PlannedCell, chosen: dict[str, Any] | None) -> PlannedCell:
+    """The cell with the hyper-parameters that a tuning chose.
+
+    Raises:
+        ValueError: the tuning chose nothing, and says why.
+    """
+    if chosen is None:
+        return planned
+    if chosen["change"] is None:
+        raise ValueError(f"nothing was chosen: {chosen['reason']}")
+    method = planned.config["method"]
+    return replace(
+        planned, config={**planned.config, "method": {**method, "config": method["config"] | chosen["change"]}}
+    )
 
 
 def _predict(
-    planned: PlannedCell, cohort: Cohort, place: Place, rows: dict[str, np.ndarray], seconds: dict[str, float]
+    planned: PlannedCell,
+    cohort: Cohort,
+    place: Place,
+    rows: dict[str, np.ndarray],
+    scored: tuple[str, ...],
+    seconds: dict[str, float],
 ) -> Parts:
     if not planned.config["method"]["fitted"]:
         known = load_known(place.landmark_folder / "known").predictions[planned.cell.method]
@@ -123,7 +119,7 @@ def _predict(
     clock = time.perf_counter()
     base = {
         part: checked(method.predict_proba(cohort.take(rows[part]).without_outcomes()), len(rows[part]), cohort.tasks)
-        for part in ("valid", "test")
+        for part in scored
     }
     seconds["predict"] = time.perf_counter() - clock
     return replace(
@@ -219,11 +215,10 @@ def _score(cohort: Cohort, rows: dict[str, np.ndarray], parts: Parts) -> list[di
             scored += [{**metric, "stage": stage} for metric in scored]
             break
         for t, task in enumerate(cohort.tasks):
-            pairs = {
-                split: _given(cohort.outcomes[rows[split], t], probability[split][:, t]) for split in ("valid", "test")
-            }
+            pairs = {split: _given(cohort.outcomes[rows[split], t], probability[split][:, t]) for split in rows}
             scored += [m.as_record(split, stage, task) for split, pair in pairs.items() for m in score(*pair)]
-            scored.append(brier_recalibrated(*pairs["valid"], *pairs["test"]).as_record("test", stage, task))
+            if "test" in pairs:
+                scored.append(brier_recalibrated(*pairs["valid"], *pairs["test"]).as_record("test", stage, task))
     return scored
 
 

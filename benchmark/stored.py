@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmark.config import RunConfig
+from benchmark.config import WHERE, RunConfig
 from benchmark.errors import UsageError
 from results.store import Store
 
-PLACES = {"store", "out", "built"}
 CHOOSING = {
     "dataset": lambda plan, config: plan["dataset"] == config.dataset["name"],
     "protocol": lambda plan, config: plan["protocol"] == config.protocol.value,
@@ -19,6 +18,8 @@ CHOOSING = {
     "rectifier": lambda plan, config: plan["rectifier"] == config.rectifier.value,
     "landmark": lambda plan, config: plan["settings"]["landmark"] == config.landmark,
     "split": lambda plan, config: plan["settings"].get("split") == config.split.value,
+    "tuning": lambda plan, config: plan["settings"]["tuning"] == config.tuning.value,
+    "budget": lambda plan, config: plan["settings"]["budget"] == config.budget,
     "arm": lambda plan, config: plan["settings"].get("arm") in config.arm.split(","),
     "method": lambda plan, config: plan["settings"]["methods"] == config.methods,
 }
@@ -31,7 +32,7 @@ def chosen_plans(store: Store, experiment: str, config: RunConfig, overrides: li
     Raises:
         UsageError: an override that does not choose among plans, or no plan that agrees.
     """
-    keys = {text.partition("=")[0] for text in overrides} - PLACES
+    keys = {key for key in (text.partition("=")[0] for text in overrides) if key.split(".")[0] not in WHERE}
     for key in sorted(keys):
         if key not in CHOOSING and key.split(".")[0] not in ("method", "dataset"):
             raise UsageError(f"{key}= does not choose among stored plans; these do: {', '.join(CHOOSING)}")

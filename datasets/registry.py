@@ -10,10 +10,13 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from datasets.cohort import Cohort, CohortError
 from datasets.storage import (
@@ -40,7 +43,8 @@ Progress = Callable[[str], None]
 class DatasetInfo:
     """What is known of a dataset without opening it.
 
-    ``on_request`` are strict landmarks used only where ``landmark=`` names them; ``cautions`` what a reader of its numbers must know.
+    ``on_request`` are strict landmarks used only where ``landmark=`` names them; ``cautions`` what a reader of its numbers must know;
+    ``tunable``: validation parts hold enough events to choose hyper-parameters by.
     """
 
     name: str
@@ -51,6 +55,7 @@ class DatasetInfo:
     citation: str
     on_request: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
+    tunable: bool = True
 
 
 _EMBEDDED = {"strict": ("icu_24h", "discharge"), "paper": ("stay",)}
@@ -106,6 +111,7 @@ DATASETS = {
                 *_NO_DATES,
                 "A small, open subset of eICU-CRD: intervals are wide, and nothing here ranks methods.",
             ),
+            tunable=False,
         ),
         DatasetInfo(
             "eicu",
@@ -125,6 +131,7 @@ DATASETS = {
             "Johnson A et al. (2023). MIMIC-IV Clinical Database Demo 2.2. PhysioNet. " + _MIMIC_CITATION,
             ("discharge",),
             ("100 patients, without notes and images: what runs on it shows that the code runs, no more.", *_OVERLAP),
+            tunable=False,
         ),
         DatasetInfo(
             "mimic-iv",
@@ -190,7 +197,21 @@ def prepare(
     say = progress or (lambda text: None)
     built = Path(built) if built else BUILT
     how = {"embedded": _prepare_embedded, "eicu": _prepare_eicu, "mimic": _prepare_mimic}
-    return how[info.kind](info, options, built, force, say)
+    with _one_builder(built, name):
+        return how[info.kind](info, options, built, force, say)
+
+
+@contextmanager
+def _one_builder(built: Path, name: str) -> Iterator[None]:
+    """One process at a time looks for a dataset and builds it; the next one finds it built."""
+    try:
+        built.mkdir(parents=True, exist_ok=True)
+        held = FileLock(built / f".{name}.lock").acquire()
+    except OSError:  # built cohorts that can only be read need no lock, and whoever has to build says what is wrong
+        yield
+        return
+    with held:
+        yield
 
 
 def _prepare_embedded(info: DatasetInfo, options: dict[str, Any], built: Path, force: bool, say: Progress) -> Dataset:

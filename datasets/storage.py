@@ -144,6 +144,12 @@ def load_known(folder: Path) -> Known:
     )
 
 
+def load_flow(landmark_folder: Path) -> list[dict]:
+    """The flow of inclusions (``step``, ``n``) of the built cohort in ``landmark_folder``; empty without a manifest."""
+    path = Path(landmark_folder).parent / "dataset.json"
+    return read_json(path)["landmarks"][Path(landmark_folder).name]["flow"] if path.exists() else []
+
+
 def write_json(path: Path, value: object) -> None:
     """Write a JSON document, readable and with sorted keys left as given."""
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

@@ -21,6 +21,7 @@ from reports.sections import section_of
 from reports.shares import SHARES, shares
 from reports.tables import Table, bold_places, table
 from reports.tidy import COLUMNS, PRINTED, tidy
+from reports.tuned import tuned
 
 WHERE = ["experiment", "dataset", "landmark", "protocol", "task", "method", "variant", "group", "metric"]
 INTERVALS = [*WHERE, "value", "ci_low", "ci_high", "resamples", "folds", "seeds", "reason"]
@@ -47,6 +48,7 @@ class Report:
     measured: tuple[Table, ...]
     beside_published: tuple[Table, ...]
     section: Section
+    tuned: pd.DataFrame
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -58,6 +60,7 @@ class Report:
         """What stands behind the experiment in a CSV file's name -> its frame."""
         frames = {"": self.numbers, "_intervals": self.intervals, "_comparisons": self.comparisons}
         frames |= self.section.frames
+        frames |= {"_tuning": self.tuned} if len(self.tuned) else {}
         return frames | ({"_published": self.published} if len(self.published) else {})
 
 
@@ -123,6 +126,7 @@ def assemble(store_root: Path, plans: Sequence[dict[str, Any]]) -> Report:
         (*tables, *section.tables),
         tuple(published_tables(paper, plans)),
         section,
+        tuned(store, plans),
     )
 
 

@@ -80,7 +80,7 @@ def _how(plan: dict[str, Any]) -> list[str]:
     return [
         f"{_count(plan['folds'], 'fold')}, {_count(plan['seeds'], 'seed')} ({spread}); "
         f"{PROTOCOLS.get(plan['protocol'], plan['protocol'])}{_split(plan)}; schedule: {plan['schedule']}; "
-        f"tuning: {_values(plan, 'tuning')}; rectifier: {_rectifier(plan)}.",
+        f"tuning: {plan.get('tuning') or 'none'}; rectifier: {_rectifier(plan)}.",
         *(f"{row['title']} under this schedule: {row['cut']}." for row in plan["rows"] if row.get("cut")),
         *([f"Not known of this cohort: {', '.join(unknown)}."] if unknown else []),
     ]
@@ -121,10 +121,6 @@ def _split(plan: dict[str, Any]) -> str:
 def _rectifier(plan: dict[str, Any]) -> str:
     used = [f"{r['title']} ({r['rectifier']})" for r in plan["rows"] if r["rectifier"] != "off" and not r.get("change")]
     return ", ".join(used) or "off"
-
-
-def _values(plan: dict[str, Any], field: str) -> str:
-    return ", ".join(sorted({str(c["cell"][field]) for c in plan["cells"]})) or "none"
 
 
 def _tests(store: Store, plan: dict[str, Any], statistics: dict[str, Any] | None) -> str:

@@ -9,6 +9,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 STATUSES = ("done", "failed", "skipped")
+FINISHED = ("done", "skipped")
+"""What a second run leaves as it is."""
+TRIAL = "trial"
+"""What the tuning of a cell's name begins with where the cell tries one candidate of a tuning."""
 BOUNDED = {"auc", "auprc", "brier", "ece", "ece_debiased", "brier_recalibrated"}
 
 
@@ -42,10 +46,13 @@ class Cell:
     def draw_seed(self) -> int:
         """The seed of everything random in this cell, from its name alone.
 
-        The rectifier is left out: it comes after the prediction, so a cell with it and one without share the base prediction.
+        The rectifier is left out: it comes after the prediction, so a cell with it and one without share the base prediction. All
+        trials of a tuning share theirs: candidates are told apart by what they are, not by what they drew.
         """
         parts = {k: v for k, v in asdict(self).items() if k != "rectifier"}
-        return int.from_bytes(hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).digest()[:4], "big")
+        if self.tuning.startswith(TRIAL):
+            parts["tuning"] = TRIAL
+        return int.from_bytes(bytes.fromhex(digest(parts))[:4], "big")
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,12 @@ class PlannedCell:
     @property
     def key(self) -> str:
         """SHA-256 over the parts: configuration, cohort, split and source."""
-        return hashlib.sha256(json.dumps(self.key_parts, sort_keys=True).encode()).hexdigest()
+        return digest(self.key_parts)
+
+
+def digest(value: object) -> str:
+    """SHA-256 of a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def check_record(record: dict[str, Any]) -> None:

@@ -51,6 +51,9 @@ class Store:
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise StoreError(f"{path} is broken ({error}): remove its folder and run again") from None
 
+    def faults(self, planned: PlannedCell) -> list[str]:
+        return []
+
     def predictions(self, planned: PlannedCell) -> pd.DataFrame:
         """The stored predictions of a cell that is done, with the columns PREDICTION_COLUMNS."""
         return self.frame(planned, "predictions")

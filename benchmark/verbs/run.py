@@ -7,18 +7,16 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-from benchmark.errors import UsageError
+from benchmark.errors import UsageError, unknown
 from benchmark.show import NOTES
 from benchmark.verbs.common import needs_experiment
-
-FINISHED = ("done", "skipped")
-"""What a second run leaves as it is."""
 
 
 def arguments(parser: ArgumentParser) -> None:
     """The verb's own arguments."""
     parser.add_argument("experiment", nargs="?", default="=")
     parser.add_argument("-j", "--jobs", type=int, default=1, metavar="N", help="processes, one thread each (default 1)")
+    parser.add_argument("--cell", metavar="NAME", help="this cell alone: its name, or an end of it")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
 
 
@@ -31,6 +29,7 @@ def run(options: Namespace) -> int:
 
     configs = arms_of(options.experiment, options.overrides)
     from benchmark.experiment import make_plan
+    from benchmark.stages import count, to_do
     from results.store import Store
 
     started = time.perf_counter()
@@ -39,36 +38,63 @@ def run(options: Namespace) -> int:
     for plan in plans:
         store.write_plan(plan.name, plan.document)
         store.write_groups(plan.name, plan.groups)
-    places = {store.folder(p): (p, plan.place(p.cell)) for plan in plans for p in plan.cells}
-    records = {folder: store.record(p) for folder, (p, _) in places.items()}
-    work = [places[folder] for folder, record in records.items() if (record or {}).get("status") not in FINISHED]
-    count = f"{len(places)} cells, {len(places) - len(work)} done before, {len(work)} to do"
-    estimate = _estimate([p for p, _ in places.values()], list(records.values()), [p for p, _ in work], options.jobs)
+    placed = {store.folder(p): (p, plan.place(p.cell)) for plan in plans for p in plan.cells}
+    work = to_do(store, placed.values())
+    broken = [planned.cell.name for planned, _ in work if store.faults(planned)]
+    if broken:
+        NOTES.print(
+            f"{len(broken)} stored cells do not match their checksums and are computed anew: {', '.join(broken)}"
+        )
+    said = f"{len(placed)} cells, {len(placed) - len(work)} done before, {len(work)} to do"
+    if options.cell is not None:
+        work = _named(options.cell, work, [planned.cell.name for planned, _ in placed.values()])
+        said += f", of which {len(work)} asked for"
+    trials = count(store, work)
+    said += f" after {trials} trials of their tuning and those of the best" if trials else ""
+    said += _estimate(store, [p for p, _ in placed.values()], [p for p, _ in work], options.jobs) if not trials else ""
     document = plans[0].document
     arms = f", {len(plans)} arms" if len(plans) > 1 else ""
-    NOTES.print(f"{options.experiment} on {document['dataset']} ({document['protocol']}{arms}): {count}{estimate}")
-    failures = _execute(work, configs[0].store, options.jobs) if work else []
+    NOTES.print(f"{options.experiment} on {document['dataset']} ({document['protocol']}{arms}): {said}")
+    failures = _execute(store, work, configs[0], options.jobs) if work else {}
     for plan, config in zip(plans, configs, strict=True):
-        if work or store.statistics(plan.name) is None:
-            _derive(store, plan, config.bootstrap)
-    skipped = [folder for folder, (p, _) in places.items() if (store.record(p) or {}).get("status") == "skipped"]
-    for name, reason in failures:
+        _derive(store, plan, config.bootstrap)
+    for name, reason in failures.items():
         NOTES.print(f"failed: {name}: {reason}", style="red")
-    ended = f"{len(places) - len(failures) - len(skipped)} done, {len(failures)} failed, {len(skipped)} skipped"
-    NOTES.print(
-        f"{ended} in {time.perf_counter() - started:.0f} s; python -m benchmark report {options.experiment} writes the tables"
-    )
+    left = {store.folder(planned): planned for planned, _ in to_do(store, placed.values())}
+    skipped = [p for folder, (p, _) in placed.items() if folder not in left and store.record(p)["status"] == "skipped"]
+    failed = [p for p in left.values() if p.cell.name in failures]
+    said = f"{len(placed) - len(left) - len(skipped)} done, {len(failed)} failed, {len(skipped)} skipped"
+    if len(left) > len(failed):
+        said += f", {len(left) - len(failed)} to do"
+    seconds = time.perf_counter() - started
+    NOTES.print(f"{said} in {seconds:.0f} s; python -m benchmark report {options.experiment} writes the tables")
     return 1 if failures else 0
 
 
+def _named(name: str, work: list[Any], known: list[str]) -> list[Any]:
+    if not any(cell.endswith(name) for cell in known):
+        raise unknown("cell", name, known)
+    return [(planned, place) for planned, place in work if planned.cell.name.endswith(name)]
+
+
 def _derive(store: Any, plan: Any, resamples: int) -> None:
+    """Intervals and comparisons anew, unless those stored rest on the same cells and were made by the same code."""
+    from benchmark.source import ROOT, source_hash
+    from results.fold_values import done_cells
+    from results.rows import basis_of, rows_of
     from results.statistics import derive
 
-    with NOTES.status("intervals and comparisons"):
-        store.write_statistics(plan.name, derive(store, plan.document, resamples))
+    files = [ROOT / "results" / "derivations" / f"{name}.py" for name in plan.document["derived"]]
+    source = source_hash(ROOT / "results" / "statistics.py", *files)
+    basis = basis_of(done_cells(store, rows_of(plan.document)))
+    stored = store.statistics(plan.name)
+    if stored is None or (stored["basis"], stored.get("source")) != (basis, source):
+        with NOTES.status("intervals and comparisons"):
+            store.write_statistics(plan.name, derive(store, plan.document, resamples) | {"source": source})
 
 
-def _execute(work: list[Any], store: str, jobs: int) -> list[tuple[str, str]]:
+def _execute(store: Any, work: list[Any], config: Any, jobs: int) -> dict[str, str]:
+    """Compute stage by stage, with a bar of progress: the cells that failed, and why."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -78,9 +104,10 @@ def _execute(work: list[Any], store: str, jobs: int) -> list[tuple[str, str]]:
         TimeRemainingColumn,
     )
 
-    from benchmark.executors import run_local
+    from benchmark.executors import Job, Limits, run_job
+    from benchmark.stages import count, stages
 
-    failures = []
+    failures = {}
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
@@ -88,24 +115,31 @@ def _execute(work: list[Any], store: str, jobs: int) -> list[tuple[str, str]]:
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
+    limits = Limits(config.limits.minutes, config.limits.gib)
+    settings = {"scheduler": config.scheduler, "slurm": config.slurm}
     with Progress(*columns, console=NOTES) as bar:
-        task = bar.add_task("", total=len(work))
-        for outcome in run_local(work, Path(store), jobs):
-            bar.update(task, advance=1, description=f"{outcome.cell.landmark} {outcome.cell.method}")
-            if outcome.status == "failed":
-                failures.append((outcome.cell.name, outcome.reason or ""))
+        total = len(work) + count(store, work)
+        task = bar.add_task("", total=total)
+        for number, stage in enumerate(stages(store, work)):
+            if number == 1:  # the trials of the best three are known now
+                bar.update(task, total=total + len(stage))
+            for outcome in (
+                run_job(Job(stage, Path(config.store), jobs, limits), config.executor.value, settings) if stage else ()
+            ):
+                bar.update(task, advance=1, description=f"{outcome.cell.landmark} {outcome.cell.method}")
+                if outcome.status == "failed":
+                    failures[outcome.cell.name] = outcome.reason or ""
     return failures
 
 
-def _estimate(cells: list[Any], records: list[Any], work: list[Any], jobs: int) -> str:
+def _estimate(store: Any, cells: list[Any], work: list[Any], jobs: int) -> str:
     """From the cells of the same rows that are stored already; silent where there are none for some row."""
-    if not work:
-        return ""
     seconds: dict[tuple[str, ...], list[float]] = {}
-    for planned, record in zip(cells, records, strict=True):
+    for planned in cells:
+        record = None if store.faults(planned) else store.record(planned)
         if record:
             seconds.setdefault(planned.cell.group, []).append(record["provenance"]["seconds"]["total"])
-    if any(p.cell.group not in seconds for p in work):
+    if not work or any(p.cell.group not in seconds for p in work):
         return ""
     total = sum(sum(seconds[p.cell.group]) / len(seconds[p.cell.group]) for p in work) / jobs
     return f", about {max(1, round(total / 60))} min" if total > 90 else f", about {max(1, round(total))} s"

@@ -1,0 +1,54 @@
+"""This machine: ``jobs`` loky processes, each with a process of its own that computes, on one thread."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from benchmark.executors.attempt import TRIES, apart, attempt, compute
+from benchmark.executors.work import Job, Outcome, Work
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def execute(job: Job, settings: dict[str, Any]) -> Iterator[Outcome]:
+    """Yield each cell's outcome as it finishes; results do not depend on ``jobs``. One job without limits runs in this process."""
+    wait = settings.get("wait", False)
+    if job.jobs == 1 and not job.limits:
+        for work in job.work:
+            yield attempt(work, job.store_root, compute, wait)
+        return
+    left = {work.planned.cell: work for work in job.work}
+    lost = 0
+    while left:
+        try:
+            for outcome in _pool(list(left.values()), job, wait):
+                del left[outcome.cell]
+                lost = 0
+                yield outcome
+        except TerminatedWorkerError:
+            # somebody ended a process that waits for its cell's: loky gives up the pool, the cells that are left get another
+            lost += 1
+            if lost == TRIES:
+                raise
+
+
+def _pool(work: list[Work], job: Job, wait: bool) -> Iterator[Outcome]:
+    start_from(ROOT)
+    with parallel_config(backend="loky", inner_max_num_threads=1):
+        pool = Parallel(n_jobs=job.jobs, return_as="generator_unordered", pre_dispatch=job.jobs, batch_size=1)
+        with closing(pool(delayed(attempt)(w, job.store_root, apart(job.limits), wait) for w in work)) as outcomes:
+            yield from outcomes
+
+
+def start_from(root: Path) -> None:
+    """Processes started from here on find the packages of this clone."""
+    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if str(root) not in known:
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, known)])

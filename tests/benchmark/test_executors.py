@@ -1,0 +1,190 @@
+"""Cells computed apart: a process that dies or goes over a limit takes one cell with it, and two runs never compute the same."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from benchmark.executors import BUSY, Job, Limits, Outcome, Work, attempt, run_job
+from benchmark.executors.attempt import compute_apart
+from benchmark.executors.child import Child, Died, Exceeded
+from benchmark.place import Place
+from results.cell import Cell, PlannedCell
+from results.locks import cell_lock
+from results.store import Store
+from tests.stores import record_of
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def child():
+    one = Child()
+    yield one
+    one.kill()
+
+
+def double(x):
+    return 2 * x
+
+
+def fail(message):
+    raise ValueError(message)
+
+
+def die(how):
+    os.kill(os.getpid(), how) if how else os._exit(3)
+
+
+def take(mebibytes):
+    block = bytearray(mebibytes * 2**20)
+    block[::4096] = b"x" * len(block[::4096])
+    time.sleep(60)
+
+
+def test_a_child_answers_again_and_again(child):
+    assert [child.call(double, x) for x in (1, 2)] == [2, 4]
+    with pytest.raises(ValueError, match="not this"):
+        child.call(fail, "not this")
+    assert child.call(double, 3) == 6
+
+
+@pytest.mark.parametrize(
+    ("how", "words"), [(signal.SIGKILL, "SIGKILL: the system may be short of memory"), (0, "status 3")]
+)
+def test_a_child_that_dies_says_how(child, how, words):
+    with pytest.raises(Died, match=words):
+        child.call(die, how)
+    assert not child.alive
+
+
+@pytest.mark.parametrize(
+    ("limits", "function", "args", "words"),
+    [
+        (Limits(minutes=0.005), time.sleep, (60,), "stopped after 0.005 minutes, the limit"),
+        (Limits(gib=0.3), take, (500,), "GiB of memory, the limit is 0.3"),
+    ],
+)
+def test_a_child_over_its_limit_is_ended(child, limits, function, args, words):
+    child.call(double, 1)
+    with pytest.raises(Exceeded, match=words):
+        child.call(function, *args, limits=limits)
+    assert not child.alive
+
+
+def test_a_child_ends_with_the_process_that_started_it():
+    code = "import time; from benchmark.executors.child import Child; c = Child(); print(c.pid, flush=True); c.call(time.sleep, 60)"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    pid = int(process.stdout.readline())
+    assert psutil.pid_exists(pid)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie"
+
+
+def work(fold=0):
+    cell = Cell("d", "icu_24h", "strict", "m", "default", "off", "none", fold, 0)
+    return Work(PlannedCell(cell, {}, {"cell": cell.name}, "M"), Place(Path("nowhere"), Path("nowhere")))
+
+
+def done(work, root):
+    """What a cell's computing comes to, written down: one line a call in ``<root>/calls``."""
+    with (root / "calls").open("a") as file:
+        file.write(f"{work.planned.cell.fold}\n")
+    record = record_of(work.planned, "done", [], None)
+    Store(root).write(work.planned, record, {})
+    return Outcome.of(work.planned, record)
+
+
+def done_unless_stored(work, root):
+    record = Store(root).record(work.planned)
+    time.sleep(0.01)
+    return done(work, root) if record is None else Outcome.of(work.planned, record)
+
+
+def dies_first(work, root):
+    if not (root / "died").exists():
+        (root / "died").touch()
+        die(signal.SIGKILL)
+    return done(work, root)
+
+
+def dies(work, root):
+    die(signal.SIGSEGV)
+
+
+def sleeps(work, root):
+    time.sleep(60)
+
+
+def calls(root):
+    return sorted(map(int, (root / "calls").read_text().split())) if (root / "calls").exists() else []
+
+
+def test_a_cell_whose_process_dies_is_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(attempt, "compute", dies_first)
+    outcome = compute_apart(work(), tmp_path, Limits())
+    assert (outcome.status, calls(tmp_path)) == ("done", [0])
+
+
+@pytest.mark.parametrize(
+    ("how", "limits", "words"),
+    [
+        (dies, Limits(), "ended by SIGSEGV (tried 2 times)"),
+        (sleeps, Limits(minutes=0.005), "stopped after 0.005 minutes"),
+    ],
+)
+def test_a_cell_that_cannot_be_computed_is_recorded_and_the_next_one_is(tmp_path, monkeypatch, how, limits, words):
+    monkeypatch.setattr(attempt, "compute", how)
+    outcome = compute_apart(work(0), tmp_path, limits)
+    assert outcome.status == "failed"
+    record = Store(tmp_path).record(work(0).planned)
+    assert words in record["reason"]
+    assert record["provenance"]["seconds"]["total"] > 0
+    monkeypatch.setattr(attempt, "compute", done)
+    assert compute_apart(work(1), tmp_path, Limits()).status == "done"
+
+
+def test_a_cell_that_another_run_has_in_hand_is_busy_and_awaited(tmp_path):
+    cells = [work(0), work(1)]
+    with cell_lock(tmp_path, cells[0].planned):
+        assert attempt.attempt(cells[0], tmp_path, done_unless_stored).status == BUSY
+        assert attempt.attempt(cells[1], tmp_path, done_unless_stored).status == "done"
+        waiting = threading.Thread(target=attempt.attempt, args=(cells[0], tmp_path, done_unless_stored, True))
+        waiting.start()
+        time.sleep(0.2)
+        assert calls(tmp_path) == [1]
+        done(cells[0], tmp_path)
+    waiting.join()
+    assert calls(tmp_path) == [0, 1]
+
+
+def test_two_runs_on_one_store_compute_no_cell_twice(tmp_path, monkeypatch):
+    from benchmark.executors import local
+
+    monkeypatch.setattr(local, "compute", done_unless_stored)
+    cells = [work(fold) for fold in range(30)]
+    seen = {}
+
+    def runner(name, order):
+        seen[name] = [o.status for o in run_job(Job(order, tmp_path, 1, Limits()), "local", {})]
+
+    threads = [
+        threading.Thread(target=runner, args=("a", cells)),
+        threading.Thread(target=runner, args=("b", cells[::-1])),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert calls(tmp_path) == list(range(30))
+    assert seen == {"a": ["done"] * 30, "b": ["done"] * 30}
