@@ -63,8 +63,9 @@ def run_cell(
         parts = as_stored(_predict(work, cohort, place, rows, tuple(scored), seconds))
         frames["predictions"] = _frame(cohort, scored, parts)
         record["metrics"] = _score(cohort, scored, parts)
-        score = selection_score(cohort.outcomes[rows["valid"]], parts.base["valid"])
-        record["selection"] = None if np.isnan(score) else score
+        if parts.fitted is not None:
+            score = selection_score(cohort.outcomes[rows["valid"]], parts.base["valid"])
+            record["selection"] = None if np.isnan(score) else score
         record["rectifier"] = _rectifier_record(planned, cohort, rows["test"], parts, place)
         for name in planned.config.get("probes", []):
             record["probes"][name], extra = measure(name, parts.fitted)

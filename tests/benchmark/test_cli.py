@@ -23,7 +23,7 @@ def cells(folder):
     return {
         p.relative_to(folder): p.read_bytes()
         for p in sorted(folder.rglob("*"))
-        if p.is_file() and "plans" not in p.parts
+        if p.is_file() and not {"plans", "locks"} & set(p.parts)
     }
 
 
