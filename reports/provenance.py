@@ -34,7 +34,8 @@ def provenance(store: Store, plan: dict[str, Any]) -> Provenance:
     )  # fmt: skip
     counts = Counter(states)
     found = [r.get("provenance") or {} for r in records if r]
-    return Provenance({s: counts[s] for s in STATES}, lost, _facts(found), _flat(plan.get("settings") or {}))
+    facts = _facts(found) | _cohorts(plan)
+    return Provenance({s: counts[s] for s in STATES}, lost, facts, _flat(plan.get("settings") or {}))
 
 
 def _facts(found: list[dict[str, Any]]) -> dict[str, str]:
@@ -44,6 +45,7 @@ def _facts(found: list[dict[str, Any]]) -> dict[str, str]:
     for group in ("versions", "hardware"):
         names = dict.fromkeys(name for p in found for name in p.get(group) or {})
         facts |= {name: _tally(str(p[group][name]) for p in found if name in (p.get(group) or {})) for name in names}
+    facts["threads a process"] = _tally(str(p["threads"]) for p in found if p.get("threads"))
     seconds = [p["seconds"]["total"] for p in found if (p.get("seconds") or {}).get("total") is not None]
     facts["computing time"] = f"{sum(seconds) / 3600:.2f} h in {len(seconds)} cells" if seconds else ""
     memory = [p["peak_memory_mib"] for p in found if p.get("peak_memory_mib")]
@@ -51,6 +53,16 @@ def _facts(found: list[dict[str, Any]]) -> dict[str, str]:
     finished = sorted(p["finished"] for p in found if p.get("finished"))
     facts["cells finished"] = f"{finished[0]} to {finished[-1]}" if finished else ""
     return {name: text for name, text in facts.items() if text}
+
+
+def _cohorts(plan: dict[str, Any]) -> dict[str, str]:
+    """By landmark: the fingerprint of the cohort, the hash of its split, and the flow of inclusions with counts."""
+    facts = {}
+    for landmark, cohort in plan["landmarks"].items():
+        flow = ", ".join(f"{step['step']} {step['n']:,}" for step in cohort.get("flow", []))
+        hashes = f"fingerprint {cohort['fingerprint'][:12]}, split {cohort['split'][:12]}"
+        facts[f"cohort at {landmark}"] = hashes + (f"; {flow}" if flow else "")
+    return facts
 
 
 def _tally(values: Any) -> str:

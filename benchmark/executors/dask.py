@@ -6,6 +6,9 @@ lost takes its cell with it, which the scheduler gives to another.
 
 from __future__ import annotations
 
+import logging
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -52,11 +55,11 @@ def _client(scheduler: str | None, jobs: int) -> Iterator[Client]:
     start_from(ROOT)
     if scheduler is None:
         own = {"distributed.worker.daemon": False, "distributed.scheduler.allowed-failures": TRIES - 1}
-        with (
-            dask.config.set(own),
-            LocalCluster(n_workers=jobs, threads_per_worker=1, dashboard_address=None) as cluster,
-            Client(cluster) as client,
-        ):
+        with dask.config.set(own), _deaf_to_interrupts():
+            cluster = LocalCluster(
+                n_workers=jobs, threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR
+            )
+        with cluster, Client(cluster) as client:
             yield client
         return
     try:
@@ -66,6 +69,19 @@ def _client(scheduler: str | None, jobs: int) -> Iterator[Client]:
     with client:
         _check_workers(client, scheduler)
         yield client
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes started inside leave Ctrl-C to the one that starts them, which ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _check_workers(client: Client, scheduler: str) -> None:

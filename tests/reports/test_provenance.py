@@ -40,4 +40,7 @@ def test_records_that_say_little(tmp_path):
         record = store.record(planned)
         record["provenance"] = None
         store.write(planned, record, {"predictions": store.predictions(planned)})
-    assert provenance(store, plan).facts == {}
+    hashes = "fingerprint ffffffff, split ssssssss"
+    assert provenance(store, plan).facts == {"cohort at icu_24h": hashes, "cohort at discharge": hashes}
+    plan["landmarks"]["icu_24h"]["flow"] = [{"step": "stays", "n": 1200}, {"step": "adults", "n": 1000}]
+    assert provenance(store, plan).facts["cohort at icu_24h"] == f"{hashes}; stays 1,200, adults 1,000"
