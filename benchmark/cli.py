@@ -25,6 +25,7 @@ VERBS = {
     "cards": "a data card for each cohort and a model card for each method",
     "check": "hold a method to the contract: the conformance suite",
     "new": "write the file of a new method, and its test",
+    "audit": "hold predictions against the post-processing step declared of them",
     "data": "list, fetch, build, verify or describe cohorts",
 }
 

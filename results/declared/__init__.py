@@ -1,0 +1,1 @@
+"""Are predictions after a post-processing step what the declared step can have made of those before it?"""
