@@ -37,6 +37,8 @@ class Sizes:
 
 
 Folds = dict[int, FoldValues]
+Memo = dict[tuple[str, str, str, bytes], tuple[dict[str, np.ndarray], int]]
+"""Scores under resamples, each computed once however many tables ask: (key, stage, task, test rows) -> metrics and rows."""
 
 
 def done_cells(store: Store, rows: Sequence[Row]) -> dict[str, PlannedCell]:
@@ -51,6 +53,7 @@ def fold_values(
     landmark: str,
     facts: dict[str, Any],
     resamples: int,
+    memo: Memo | None = None,
 ) -> tuple[dict[tuple[int, str], Folds], Sizes]:
     """Values of ``rows`` at one landmark, by (row's place in ``rows``, task), and the sizes of the parts.
 
@@ -58,12 +61,14 @@ def fold_values(
         done: as ``done_cells`` gives it, of these rows at least.
         facts: the landmark's entry of the plan.
         resamples: bootstrap resamples of each fold's patients; the same for every row.
+        memo: what was scored before, of this store and with as many resamples; what is scored now is added.
     """
     by_fold: dict[int, dict[str, PlannedCell]] = {}
     for key, planned in done.items():
         if planned.cell.landmark == landmark:
             by_fold.setdefault(planned.cell.fold, {})[key] = planned
     values: dict[tuple[int, str], Folds] = {}
+    scored: Memo = {} if memo is None else memo
     tests, trains = [], []
     for fold, cells in sorted(by_fold.items()):
         frames = {key: store.predictions(planned) for key, planned in cells.items()}
@@ -71,17 +76,17 @@ def fold_values(
         test = stays[stays["split"] == "test"].sort_values("row")
         tests.append(len(test))
         trains.append(facts["n"] - len(stays))
+        tested = test["row"].to_numpy().tobytes()
         weights = resample_weights(test["row"].to_numpy(), test["patient"].to_numpy(), fold, resamples)
         frames = {key: frame[frame["split"] == "test"].dropna(subset=["label"]) for key, frame in frames.items()}
         for task in facts["tasks"]:
             parts = {key: frame[frame["task"] == task] for key, frame in frames.items()}
             total = len(pd.unique(pd.concat([part["row"] for part in parts.values()]))) if parts else 0
-            scored: dict[tuple[str, str], tuple[dict[str, np.ndarray], int]] = {}
             for i, row in enumerate(rows):
                 found = []
                 for planned in row.cells:
                     if planned.key in parts:
-                        at = (planned.key, row.stage)
+                        at = (planned.key, row.stage, task, tested)
                         if at not in scored:
                             scored[at] = _scored(parts[planned.key], row.stage, test["row"].to_numpy(), weights)
                         found.append(scored[at])

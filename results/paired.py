@@ -12,7 +12,7 @@ from statsmodels.stats.multitest import multipletests
 
 from results.bootstrap import METRICS, interval, mean_of_defined
 from results.comparison import corrected_t
-from results.fold_values import Folds, Sizes, done_cells, fold_values
+from results.fold_values import Folds, Memo, Sizes, done_cells, fold_values
 from results.rows import Row
 from results.store import Store
 
@@ -29,7 +29,9 @@ class Pair:
     base: Row | None
 
 
-def compare(store: Store, plan: dict[str, Any], pairs: Sequence[Pair], resamples: int) -> list[dict[str, Any]]:
+def compare(
+    store: Store, plan: dict[str, Any], pairs: Sequence[Pair], resamples: int, memo: Memo | None = None
+) -> list[dict[str, Any]]:
     """A record for each pair x landmark x task x metric (auc, auprc, brier), as JSON values.
 
     ``name, landmark, task, metric``; ``method, variant, title`` of the row and ``base_method, base_variant, base_title`` (None where the
@@ -43,7 +45,7 @@ def compare(store: Store, plan: dict[str, Any], pairs: Sequence[Pair], resamples
     place = {id(r): i for i, r in enumerate(rows)}
     found: list[dict[str, Any]] = []
     for landmark, facts in plan["landmarks"].items():
-        values, sizes = fold_values(store, rows, done, landmark, facts, resamples)
+        values, sizes = fold_values(store, rows, done, landmark, facts, resamples, memo)
         for pair in pairs:
             if not _planned_at(pair, landmark):
                 continue

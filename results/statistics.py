@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from results.bootstrap import METRICS, interval, mean_of_defined
-from results.fold_values import Folds, Sizes, done_cells, fold_values
+from results.fold_values import Folds, Memo, Sizes, done_cells, fold_values
 from results.paired import LEVEL, adjust, difference
 from results.rows import Row, basis_of, reference_row, rows_of
 from results.store import Store
@@ -43,10 +43,11 @@ def derive(store: Store, plan: dict[str, Any], resamples: int | None = None) -> 
     rows = rows_of(plan)
     reference = reference_row(plan, rows)
     done = done_cells(store, rows)
+    memo: Memo = {}
     intervals: list[dict[str, Any]] = []
     comparisons: list[dict[str, Any]] = []
     for landmark, facts in plan["landmarks"].items():
-        values, sizes = fold_values(store, rows, done, landmark, facts, resamples)
+        values, sizes = fold_values(store, rows, done, landmark, facts, resamples, memo)
         here = [(i, row) for i, row in enumerate(rows) if any(p.cell.landmark == landmark for p in row.cells)]
         for task in facts["tasks"]:
             where = {"landmark": landmark, "task": task}
@@ -60,7 +61,7 @@ def derive(store: Store, plan: dict[str, Any], resamples: int | None = None) -> 
                         comparisons += [_comparison(own, row, other, sizes, where, metric) for metric in METRICS]
     size = adjust(comparisons, "win", "loss")
     further = {
-        name: import_module(f"results.derivations.{name}").derive(store, plan, resamples)
+        name: import_module(f"results.derivations.{name}").derive(store, plan, resamples, memo)
         for name in plan.get("derived", [])
     }
     return further | {

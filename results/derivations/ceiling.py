@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from results.fold_values import Memo
 from results.paired import Pair, compare
 from results.rows import rows_of
 from results.store import Store
@@ -11,7 +12,7 @@ from results.store import Store
 NAME = "to the ceiling"
 
 
-def derive(store: Store, plan: dict[str, Any], resamples: int) -> list[dict[str, Any]]:
+def derive(store: Store, plan: dict[str, Any], resamples: int, memo: Memo | None = None) -> list[dict[str, Any]]:
     """The records of ``results.paired.compare`` for each method against its ceiling (negative below it); none where no ceiling is offered.
 
     A method that reads the series is held against the ceiling with series, where there is one.
@@ -21,4 +22,4 @@ def derive(store: Store, plan: dict[str, Any], resamples: int) -> list[dict[str,
     if "ceiling" not in tops:
         return []
     top = {False: tops["ceiling"], True: tops.get("ceiling_series", tops["ceiling"])}
-    return compare(store, plan, [Pair(NAME, row, top[row.series]) for row in rows if not row.known], resamples)
+    return compare(store, plan, [Pair(NAME, row, top[row.series]) for row in rows if not row.known], resamples, memo)

@@ -40,6 +40,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from results.calibration import Bins, reliability, reliability_bins
 from results.decision import net_benefit, treat_all
+from results.fold_values import Memo
 from results.rows import Row, rows_of
 from results.store import Store
 
@@ -60,7 +61,7 @@ class CellCurves:
     bins: Bins
 
 
-def derive(store: Store, plan: dict[str, Any], resamples: int) -> dict[str, Any]:
+def derive(store: Store, plan: dict[str, Any], resamples: int, memo: Memo | None = None) -> dict[str, Any]:
     """The value of this module's docstring; ``resamples`` is not used."""
     curves = []
     for row in rows_of(plan):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from results.fold_values import Memo
 from results.store import Store
 from results.subgroups import UNKNOWN, subgroups
 
@@ -13,7 +14,7 @@ GAPS = ("auc", "in_the_large", "flagged", "tpr", "fpr")
 NOT_GROUPS = ("landmark", "row", "site")
 
 
-def derive(store: Store, plan: dict[str, Any], resamples: int) -> dict[str, Any]:
+def derive(store: Store, plan: dict[str, Any], resamples: int, memo: Memo | None = None) -> dict[str, Any]:
     """As ``results.subgroups.subgroups``, an attribute a group of the cohort, with ``gap_<metric>`` for each of GAPS.
 
     A stay whose group is not recorded is in the group ``unknown``; a cohort without groups has neither groups nor values.

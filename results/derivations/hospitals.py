@@ -6,11 +6,12 @@ from typing import Any
 
 import pandas as pd
 
+from results.fold_values import Memo
 from results.store import Store
 from results.subgroups import subgroups
 
 
-def derive(store: Store, plan: dict[str, Any], resamples: int) -> dict[str, Any]:
+def derive(store: Store, plan: dict[str, Any], resamples: int, memo: Memo | None = None) -> dict[str, Any]:
     """As ``results.subgroups.subgroups``, of the attribute ``site`` and the AUC alone, and ``tested``: landmark -> by fold the number of
     hospitals and of stays in its test part.
 

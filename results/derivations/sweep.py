@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from results.changes import changes
+from results.fold_values import Memo
 from results.paired import Pair, compare
 from results.store import Store
 
 
-def derive(store: Store, plan: dict[str, Any], resamples: int) -> list[dict[str, Any]]:
+def derive(store: Store, plan: dict[str, Any], resamples: int, memo: Memo | None = None) -> list[dict[str, Any]]:
     """The records of ``results.paired.compare`` for each changed row against its method's defaults; ``name`` is the row's variant."""
-    return compare(store, plan, [Pair(c.row.variant, c.row, c.base) for c in changes(plan)], resamples)
+    return compare(store, plan, [Pair(c.row.variant, c.row, c.base) for c in changes(plan)], resamples, memo)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from results.fold_values import Memo
 from results.paired import Pair, compare
 from results.rows import Row, rows_of
 from results.store import Store
@@ -23,10 +24,12 @@ WORTH = {
 """Name -> the row with the pattern and the row without; ``as an input``: a network that is given it, and the same without."""
 
 
-def derive(store: Store, plan: dict[str, Any], resamples: int) -> list[dict[str, Any]]:
+def derive(store: Store, plan: dict[str, Any], resamples: int, memo: Memo | None = None) -> list[dict[str, Any]]:
     """The records of ``results.paired.compare`` for each of WORTH; "not in this plan" where a row is not offered or not asked for."""
     first: dict[str, Row] = {}
     for row in rows_of(plan):
         if row.cells:
             first.setdefault(row.method, row)
-    return compare(store, plan, [Pair(name, first.get(a), first.get(b)) for name, (a, b) in WORTH.items()], resamples)
+    return compare(
+        store, plan, [Pair(name, first.get(a), first.get(b)) for name, (a, b) in WORTH.items()], resamples, memo
+    )

@@ -137,3 +137,20 @@ def test_the_worth_of_the_pattern_names_what_is_not_offered(tmp_path):
     assert (found["evidence"]["method"], found["evidence"]["base_method"]) == ("ceiling", "evidence0_cause1")
     assert found["evidence"]["difference"] is not None
     assert {n for n, r in found.items() if r["reason"] == "not in this plan"} == set(worth.WORTH) - {"evidence"}
+
+
+def test_a_cell_is_scored_once_however_many_derivations_ask(tmp_path, monkeypatch):
+    from results import fold_values, statistics
+
+    store, plan = fabricate(tmp_path, rows=LADDER_ROWS, n=60, folds=2)
+    alone = {
+        name: module.derive(store, plan, 5) for name, module in (("steps", steps), ("sweep", sweep), ("worth", worth))
+    }
+    calls = []
+    real = fold_values.weighted_metrics
+    monkeypatch.setattr(fold_values, "weighted_metrics", lambda *args: calls.append(0) or real(*args))
+    found = statistics.derive(store, plan | {"derived": list(alone)}, 5)
+    assert {name: found[name] for name in alone} == alone
+    stages = {"on": 2, "off": 1}
+    tasks = {landmark: len(facts["tasks"]) for landmark, facts in plan["landmarks"].items()}
+    assert len(calls) == sum(tasks[p.cell.landmark] * stages[p.cell.rectifier] for p in planned_cells(plan))
