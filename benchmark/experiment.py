@@ -20,9 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 from benchmark import provenance
 from benchmark.config import Calibration, RectifierKind, RunConfig
 from benchmark.errors import UsageError, unknown
-from benchmark.probes import probe_file
 from benchmark.run_cell import ORACLE, Place
-from benchmark.source import source_hash
+from benchmark.source import cell_sources, source_hash
 from benchmark.splits import stored_split
 from datasets import registry as dataset_registry
 from datasets.cohort import Cohort
@@ -34,7 +33,6 @@ from results.cell import Cell, PlannedCell
 
 TRUE_SERIES = "true_series"
 """The input mode of a method of series that reads them; its other modes do not."""
-RUN_CELL = Path(__file__).resolve().parent / "run_cell.py"
 KNOWN_TITLES = {
     "ceiling": "Ceiling (Bayes-optimal)",
     "ceiling_series": "Ceiling (with series)",
@@ -318,15 +316,14 @@ def _cells(
         "rectifier": {"kind": row.config["rectifier"], "calibration": config.calibration.value},
         "device": config.device,
     }
-    sources = (RUN_CELL, method_registry.source_file(cls)) if fitted else (RUN_CELL,)
     if fitted and config.probes:
         settings["probes"] = list(config.probes)
-        sources += tuple(probe_file(name) for name in config.probes)
     cohort_part = cohort.fingerprint
     if row.kind == "known":
         values = known.arrays[ORACLE] if row.method == ORACLE else known.predictions[row.method]
         cohort_part += ":" + hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
-    shared = {"config": _digest(settings), "cohort": cohort_part, "split": split, "source": source_hash(*sources)}
+    source = source_hash(*cell_sources(settings))
+    shared = {"config": _digest(settings), "cohort": cohort_part, "split": split, "source": source}
     planned = []
     for fold in range(config.folds):
         for seed in range(config.seeds if fitted else 1):

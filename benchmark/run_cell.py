@@ -13,6 +13,7 @@ import pandas as pd
 
 from benchmark import provenance
 from benchmark.probes import Fitted, measure
+from benchmark.source import cell_sources, source_files
 from benchmark.splits import load_split
 from datasets.cohort import Cohort, Modality, pattern_names
 from datasets.storage import Known, load_cohort, load_known
@@ -57,6 +58,7 @@ def run_cell(planned: PlannedCell, place: Place) -> tuple[dict[str, Any], dict[s
         "key": planned.key,
         "key_parts": planned.key_parts,
         "config": planned.config,
+        "sources": source_files(*cell_sources(planned.config)),
         "status": "done",
         "reason": None,
         "traceback": None,

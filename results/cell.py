@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 STATUSES = ("done", "failed", "skipped")
+FINISHED = ("done", "skipped")
+"""What no run computes again."""
 BOUNDED = {"auc", "auprc", "brier", "ece", "ece_debiased", "brier_recalibrated"}
 
 
