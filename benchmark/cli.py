@@ -21,6 +21,8 @@ VERBS = {
     "list": "what there is: methods, datasets or experiments",
     "run": "compute what an experiment still lacks",
     "status": "cells done, failed, skipped and to do, by method",
+    "why": "which part of a cell's key changed since its stored result",
+    "store": "merge results computed elsewhere, export what may leave a credentialed site",
     "report": "tables and figures from the store, as CSV, LaTeX and HTML",
     "cards": "a data card for each cohort and a model card for each method",
     "check": "hold a method to the contract: the conformance suite",

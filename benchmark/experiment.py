@@ -19,9 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 from benchmark import provenance
 from benchmark.config import WHERE, Calibration, RectifierKind, RunConfig
 from benchmark.errors import UsageError, unknown
-from benchmark.probes import probe_file
 from benchmark.run_cell import ORACLE, Place
-from benchmark.source import source_hash
+from benchmark.source import cell_sources, source_hash
 from benchmark.splits import stored_split
 from benchmark.tuning import Budget, candidates, rules
 from datasets import registry as dataset_registry
@@ -34,7 +33,6 @@ from results.cell import Cell, PlannedCell, digest
 
 TRUE_SERIES = "true_series"
 """The input mode of a method of series that reads them; its other modes do not."""
-RUN_CELL = Path(__file__).resolve().parent / "run_cell.py"
 KNOWN_TITLES = {
     "ceiling": "Ceiling (Bayes-optimal)",
     "ceiling_series": "Ceiling (with series)",
@@ -323,25 +321,23 @@ def _cells(
         "rectifier": {"kind": row.config["rectifier"], "calibration": config.calibration.value},
         "device": config.device,
     }
-    sources = (RUN_CELL, method_registry.source_file(cls)) if fitted else (RUN_CELL,)
-    parts = {}
     if fitted and config.probes:
         settings["probes"] = list(config.probes)
-        parts["probes"] = source_hash(*(probe_file(name) for name in config.probes))
     if row.tuning:
         settings["tuning"] = row.tuning
     cohort_part = cohort.fingerprint
     if row.kind == "known":
         values = known.arrays[ORACLE] if row.method == ORACLE else known.predictions[row.method]
         cohort_part += ":" + hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
-    parts |= {"config": digest(settings), "cohort": cohort_part, "split": split, "source": source_hash(*sources)}
+    source = source_hash(*cell_sources(settings))
+    shared = {"config": digest(settings), "cohort": cohort_part, "split": split, "source": source}
     tuning = budget_of(config).name if row.tuning else Budget().name
     planned = []
     for fold in range(config.folds):
         for seed in range(config.seeds if fitted else 1):
             cell = Cell(dataset.info.name, landmark, config.protocol.value, row.method, row.variant, row.rectifier,
                         tuning, fold, seed)  # fmt: skip
-            planned.append(PlannedCell(cell, settings, {"cell": cell.name, **parts}, row.title))
+            planned.append(PlannedCell(cell, settings, {"cell": cell.name, **shared}, row.title))
     return planned
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmark import provenance
+from benchmark.source import cell_sources, source_files
 from results.cell import PlannedCell
 
 
@@ -17,6 +18,7 @@ def begun(planned: PlannedCell) -> dict[str, Any]:
         "key": planned.key,
         "key_parts": planned.key_parts,
         "config": planned.config,
+        "sources": source_files(*cell_sources(planned.config)),
         "status": "done",
         "reason": None,
         "traceback": None,

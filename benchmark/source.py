@@ -11,9 +11,11 @@ import hashlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("datasets", "results", "methods", "benchmark", "reports")
+RUN_CELL = ROOT / "benchmark" / "run_cell.py"
 
 
 @cache
@@ -45,6 +47,25 @@ def source_hash(*paths: Path) -> str:
     for path in closure(*paths):
         digest.update(_name(path).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def source_files(*paths: Path) -> dict[str, str]:
+    """What ``source_hash`` hashes, file by file: name -> the first 12 digits of its SHA-256."""
+    return {_name(path).as_posix(): _digest(path) for path in closure(*paths)}
+
+
+def cell_sources(config: dict[str, Any]) -> tuple[Path, ...]:
+    """The files that a cell of this configuration (``PlannedCell.config``) starts from: what runs it, its method and its probes."""
+    from benchmark.probes import probe_file
+    from methods.registry import source_file
+
+    method = (source_file(config["method"]["class"]),) if config["method"]["fitted"] else ()
+    return (RUN_CELL, *method, *(probe_file(name) for name in config.get("probes", [])))
+
+
+@cache
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def _is_ours(path: Path) -> bool:

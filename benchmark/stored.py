@@ -48,6 +48,30 @@ def chosen_plans(store: Store, experiment: str, config: RunConfig, overrides: li
     return [newest[key] for key in sorted(newest)]
 
 
+def newest_plans(store: Store, experiment: str | None = None) -> list[list[dict[str, Any]]]:
+    """By experiment (or of one) the newest plan of each dataset, protocol and arm, arms in the order of the experiment's file.
+
+    Raises:
+        UsageError: there is none.
+    """
+    newest: dict[str, dict[tuple[str, str, int], dict[str, Any]]] = {}
+    for plan in store.every_plan():
+        if experiment in (None, plan["experiment"]):
+            arm = plan.get("arm")
+            names = [other["name"] for other in arm.get("of", [arm])] if arm else []
+            order = names.index(arm["name"]) if arm else -1
+            newest.setdefault(plan["experiment"], {}).setdefault((plan["dataset"], plan["protocol"], order), plan)
+    if not newest:
+        raise UsageError(f"nothing stored in {store.root}: python -m benchmark run {experiment or 'EXPERIMENT'}")
+    return [[plans[key] for key in sorted(plans)] for _, plans in sorted(newest.items())]
+
+
+def store_of(overrides: list[str]) -> Store:
+    """The store that ``store=DIR`` names, or the default one, for a verb that speaks of no experiment."""
+    places = [text.partition("=")[2] for text in overrides if text.partition("=")[0] == "store"]
+    return Store(places[-1] if places else RunConfig.store)
+
+
 def _agrees(key: str, plan: dict[str, Any], config: RunConfig) -> bool:
     if key in CHOOSING:
         return CHOOSING[key](plan, config)

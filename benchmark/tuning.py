@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.source import cell_sources, source_hash
 from methods.base import Method
 from results.cell import TRIAL, PlannedCell, digest
 from results.store import Store
@@ -154,10 +155,8 @@ def _trial(planned: PlannedCell, change: dict[str, Any], seed: int) -> PlannedCe
     cell = replace(
         planned.cell, rectifier="off", tuning=f"{TRIAL}-{digest(settings['method']['config'])[:12]}", seed=seed
     )
-    parts = {k: v for k, v in planned.key_parts.items() if k != "probes"} | {
-        "cell": cell.name,
-        "config": digest(settings),
-    }
+    source = source_hash(*cell_sources(settings))
+    parts = {**planned.key_parts, "cell": cell.name, "config": digest(settings), "source": source}
     return PlannedCell(cell, settings, parts, planned.title)
 
 

@@ -1,19 +1,16 @@
-"""The store: one folder a cell, written to a temporary name and renamed, so that a cell exists whole or not at all.
+"""The store: one folder a cell with the checksums of its files, put in place whole or not at all.
 
 Layout below the store's root::
 
     <dataset>/<landmark>/<protocol>/<method>/<variant>/rectifier-…/tuning-…/fold-…/seed-…/<key>/
-        cell.json, predictions.parquet, <probe>.parquet
+        cell.json, predictions.parquet, <probe>.parquet, SHA256SUMS
     plans/<plan>.json, plans/<plan>.statistics.json, plans/<plan>.groups.parquet
 """
 
 from __future__ import annotations
 
+import io
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +18,12 @@ import numpy as np
 import pandas as pd
 
 from results.cell import Cell, PlannedCell, check_record
+from results.files import BrokenCell, StoreError, write_whole
+from results.folders import RECORD, checked, faults, put
+
+__all__ = ["PREDICTION_COLUMNS", "BrokenCell", "Store", "StoreError", "parse_frame", "planned_cells"]
 
 PREDICTION_COLUMNS = ("split", "row", "patient", "task", "label", "probability_base", "probability", "pattern")
-
-
-class StoreError(RuntimeError):
-    """The store cannot be read or written; the message says which file and what to do."""
 
 
 class Store:
@@ -42,88 +39,95 @@ class Store:
         return self.root / planned.cell.name / planned.key[:16]
 
     def record(self, planned: PlannedCell) -> dict[str, Any] | None:
-        """The stored record (``cell.json``) of this cell under this key, or None."""
-        path = self.folder(planned) / "cell.json"
+        """The stored record (``cell.json``) of this cell under this key, or None.
+
+        Raises:
+            BrokenCell: it is not what was written.
+        """
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            return json.loads(checked(self.folder(planned), RECORD))
         except FileNotFoundError:
             return None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise StoreError(f"{path} is broken ({error}): remove its folder and run again") from None
 
-    def faults(self, planned: PlannedCell) -> list[str]:
-        return []
+    def records(self, name: str) -> list[dict[str, Any]]:
+        """The records of every whole cell of this name, whatever its key, the one that finished last first."""
+        found = []
+        for path in (self.root / name).glob(f"[!.]*/{RECORD}"):
+            if not faults(path.parent):
+                found.append(json.loads(path.read_bytes()))
+        return sorted(found, key=lambda record: record["provenance"]["finished"], reverse=True)
 
     def predictions(self, planned: PlannedCell) -> pd.DataFrame:
         """The stored predictions of a cell that is done, with the columns PREDICTION_COLUMNS."""
         return self.frame(planned, "predictions")
 
     def frame(self, planned: PlannedCell, name: str) -> pd.DataFrame:
-        """A frame of a cell that is done: ``predictions``, or what the probe ``name`` stored."""
-        return _read_parquet(self.folder(planned) / f"{name}.parquet")
+        """A frame of a cell that is done: ``predictions``, or what the probe ``name`` stored.
+
+        Raises:
+            BrokenCell: it is not what was written.
+            StoreError: the cell has no such frame.
+        """
+        path = self.folder(planned) / f"{name}.parquet"
+        try:
+            return parse_frame(checked(path.parent, path.name))
+        except FileNotFoundError:
+            raise StoreError(f"{path} is not stored: run again") from None
+
+    def faults(self, planned: PlannedCell) -> list[str]:
+        """Names of the files of this cell that are missing, extra or unlike their checksum; none where it is whole or not stored."""
+        return faults(self.folder(planned))
 
     def write(self, planned: PlannedCell, record: dict[str, Any], frames: dict[str, pd.DataFrame]) -> Path:
-        """Store a cell's record and its frames (``predictions`` and those of probes), whole or not at all; replaces a failed one of
-        the same key."""
+        """Store a cell's record and its frames (``predictions`` and those of probes), whole or not at all.
+
+        A failed or broken cell of the same key is replaced; one that is finished, by another runner meanwhile, is kept.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
         check_record(record)
-        target = self.folder(planned)
-        scratch = None
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
-            for name, frame in frames.items():
-                write = _write_predictions if name == "predictions" else _write_frame
-                write(scratch / f"{name}.parquet", frame)
-            text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
-            _write_synced(scratch / "cell.json", text + "\n")
-            if target.exists():
-                shutil.rmtree(target)
-            os.replace(scratch, target)
-        except OSError as error:
-            raise _cannot_write(target, error) from None
-        finally:
-            if scratch is not None:
-                shutil.rmtree(scratch, ignore_errors=True)
-        return target
+        files = {f"{name}.parquet": _as_stored(name, frame) for name, frame in frames.items()}
+        return put(self.folder(planned), files | {RECORD: _json(record)})
 
     # plans
 
     def write_plan(self, name: str, plan: dict[str, Any]) -> Path:
-        """Store what a run intends, so that a report knows what is missing."""
-        return self._write_json(self.root / "plans" / f"{name}.json", plan)
+        """Store what a run intends, so that a report knows what is missing; from then on it is the newest, whatever the clock says."""
+        sequence = 1 + max((p.get("sequence", 0) for p in self.every_plan()), default=0)
+        return write_whole(self.root / "plans" / f"{name}.json", _json({**plan, "sequence": sequence}))
 
     def write_statistics(self, name: str, statistics: dict[str, Any]) -> Path:
         """Store what is slow to derive from predictions (bootstrap intervals), beside its plan."""
-        return self._write_json(self.root / "plans" / f"{name}.statistics.json", statistics)
+        return write_whole(self.root / "plans" / f"{name}.statistics.json", _json(statistics))
 
     def write_groups(self, name: str, groups: pd.DataFrame) -> Path:
         """Store beside a plan which stay belongs to which group: ``landmark``, ``row`` and a column a group."""
-        path = self.root / "plans" / f"{name}.groups.parquet"
-        return _replace(path, lambda scratch: _write_frame(scratch, groups))
+        return write_whole(self.root / "plans" / f"{name}.groups.parquet", _parquet(groups))
 
     def groups(self, name: str) -> pd.DataFrame | None:
         """The groups stored beside a plan, or None."""
         path = self.root / "plans" / f"{name}.groups.parquet"
-        return _read_parquet(path) if path.exists() else None
+        try:
+            return parse_frame(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path} cannot be read ({error}): remove it and run again") from None
+
+    def every_plan(self) -> list[dict[str, Any]]:
+        """All plans, the newest first, each with its ``name``."""
+        paths = (p for p in (self.root / "plans").glob("[!.]*.json") if not p.name.endswith(".statistics.json"))
+        plans = [plan for path in paths if (plan := _read_json(path)) is not None]
+        return sorted(plans, key=lambda p: (p.get("sequence", 0), p["written"]), reverse=True)
 
     def plans(self, experiment: str) -> list[dict[str, Any]]:
-        """All plans of an experiment, the newest first, each with its ``name``."""
-        found = []
-        for path in (self.root / "plans").glob("*.json"):
-            if not path.name.endswith(".statistics.json"):
-                plan = json.loads(path.read_text(encoding="utf-8"))
-                if plan["experiment"] == experiment:
-                    found.append(plan)
-        return sorted(found, key=lambda p: p["written"], reverse=True)
+        """All plans of an experiment, the newest first."""
+        return [plan for plan in self.every_plan() if plan["experiment"] == experiment]
 
     def statistics(self, name: str) -> dict[str, Any] | None:
         """The derived statistics stored beside a plan, or None."""
-        path = self.root / "plans" / f"{name}.statistics.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-    def _write_json(self, path: Path, value: dict[str, Any]) -> Path:
-        text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        return _replace(path, lambda scratch: _write_synced(scratch, text))
+        return _read_json(self.root / "plans" / f"{name}.statistics.json")
 
 
 def planned_cells(plan: dict[str, Any]) -> list[PlannedCell]:
@@ -131,46 +135,36 @@ def planned_cells(plan: dict[str, Any]) -> list[PlannedCell]:
     return [PlannedCell(Cell(**c["cell"]), c["config"], c["key_parts"], c["title"]) for c in plan["cells"]]
 
 
-def _write_synced(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+def parse_frame(content: bytes) -> pd.DataFrame:
+    """A stored frame from the bytes of its file."""
+    return pd.read_parquet(io.BytesIO(content))
 
 
-def _replace(path: Path, write: Callable[[Path], None]) -> Path:
-    """``path``, written under another name and renamed."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(scratch)
-        os.replace(scratch, path)
-    except OSError as error:
-        raise _cannot_write(path, error) from None
-    finally:
-        scratch.unlink(missing_ok=True)
-    return path
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path} is broken ({error}): remove it and run again") from None
 
 
-def _cannot_write(path: Path, error: OSError) -> StoreError:
-    return StoreError(f"cannot write {path}: {error.strerror or error}; free space or choose another store=DIR")
+def _json(value: dict[str, Any]) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read ({error}): remove its folder and run again") from None
+def _parquet(frame: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False, compression="zstd")
+    return buffer.getvalue()
 
 
-def _write_frame(path: Path, frame: pd.DataFrame) -> None:
-    frame.to_parquet(path, index=False, compression="zstd")
-
-
-def _write_predictions(path: Path, frame: pd.DataFrame) -> None:
-    frame = frame.loc[:, list(PREDICTION_COLUMNS)]
-    for column in ("label", "probability_base", "probability"):
-        frame = frame.assign(**{column: frame[column].astype(np.float32)})
-    for column in ("split", "task", "pattern"):
-        frame = frame.assign(**{column: frame[column].astype("category")})
-    frame.to_parquet(path, index=False, compression="zstd")
+def _as_stored(name: str, frame: pd.DataFrame) -> bytes:
+    """A cell's frame as a file; predictions in float32 and dictionaries."""
+    if name == "predictions":
+        frame = frame.loc[:, list(PREDICTION_COLUMNS)]
+        for column in ("label", "probability_base", "probability"):
+            frame = frame.assign(**{column: frame[column].astype(np.float32)})
+        for column in ("split", "task", "pattern"):
+            frame = frame.assign(**{column: frame[column].astype("category")})
+    return _parquet(frame)

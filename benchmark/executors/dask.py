@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UsageError
 from benchmark.executors.attempt import TRIES, apart, attempt, give_up
-from benchmark.executors.local import ROOT, start_from
+from benchmark.executors.local import start_from
 from benchmark.executors.work import Job, Outcome
-from benchmark.source import source_hash
+from benchmark.source import ROOT, RUN_CELL, source_hash
 
 if TYPE_CHECKING:
     from distributed import Client
 
-RUN_CELL = ROOT / "benchmark" / "run_cell.py"
 REACH = "15s"
 """How long to look for a scheduler."""
 

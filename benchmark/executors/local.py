@@ -13,8 +13,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from benchmark.executors.attempt import TRIES, apart, attempt, compute
 from benchmark.executors.work import Job, Outcome, Work
-
-ROOT = Path(__file__).resolve().parents[2]
+from benchmark.source import ROOT
 
 
 def execute(job: Job, settings: dict[str, Any]) -> Iterator[Outcome]:

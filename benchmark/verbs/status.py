@@ -1,38 +1,74 @@
-"""``status``: how far the newest matching plans are."""
+"""``status``: how far the newest matching plans are, and whether what is stored is what was written."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections import Counter
+from typing import Any
 
-from benchmark.show import show
+from benchmark.show import NOTES, show
 from benchmark.verbs.common import JSON, config_of
+
+STATES = ("done", "failed", "skipped", "to do", "broken")
 
 
 def arguments(parser: ArgumentParser) -> None:
     """The verb's own arguments."""
     parser.add_argument("experiment", nargs="?", default="=")
     parser.add_argument("--json", action="store_true", help=JSON)
+    parser.add_argument(
+        "--verify", action="store_true", help="hash every file of the plans' cells; list those that are broken"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value")
 
 
 def run(options: Namespace) -> int:
-    """How far the newest matching plans are, by method."""
+    """How far the newest matching plans are, by method; with ``--verify`` the broken cells alone. Exit 1 where any is failed or broken."""
     from benchmark.stored import chosen_plans
-    from results.store import Store, planned_cells
+    from results.store import Store
 
     config = config_of(options, "status")
     store = Store(config.store)
-    rows = []
-    for plan in chosen_plans(store, options.experiment, config, options.overrides):
-        counts: dict[str, Counter] = {}
-        for planned in planned_cells(plan):
-            status = (store.record(planned) or {"status": "to do"})["status"]
-            counts.setdefault(planned.title, Counter())[status] += 1
-        for title, count in counts.items():
-            known = {s: count[s] for s in ("done", "failed", "skipped", "to do")}
-            where = {"dataset": plan["dataset"], "protocol": plan["protocol"]}
-            where |= {"arm": plan["arm"]["name"]} if plan.get("arm") else {}
-            rows.append({**where, "method": title, **known})
+    plans = chosen_plans(store, options.experiment, config, options.overrides)
+    if options.verify:
+        return _verify(store, plans, options)
+    rows = [row for plan in plans for row in _counts(store, plan)]
     show(rows, tuple(rows[0]) if rows else (), options.json)
-    return 1 if any(row["failed"] for row in rows) else 0
+    return 1 if any(row["failed"] or row["broken"] for row in rows) else 0
+
+
+def _counts(store: Any, plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row a method: its cells by state, from their records alone."""
+    from results.store import BrokenCell, planned_cells
+
+    counts: dict[str, Counter] = {}
+    for planned in planned_cells(plan):
+        try:
+            status = (store.record(planned) or {"status": "to do"})["status"]
+        except BrokenCell:
+            status = "broken"
+        counts.setdefault(planned.title, Counter())[status] += 1
+    where = {"dataset": plan["dataset"], "protocol": plan["protocol"]}
+    where |= {"arm": plan["arm"]["name"]} if plan.get("arm") else {}
+    return [{**where, "method": title, **{s: count[s] for s in STATES}} for title, count in counts.items()]
+
+
+def _verify(store: Any, plans: list[dict[str, Any]], options: Namespace) -> int:
+    """A row a file that is missing, extra or unlike its checksum."""
+    from results.store import planned_cells
+
+    cells = {store.folder(p): p for plan in plans for p in planned_cells(plan)}
+    stored = [folder for folder in cells if folder.is_dir()]
+    faults = {folder: found for folder in stored if (found := store.faults(cells[folder]))}
+    rows = [
+        {"cell": cells[folder].cell.name, "file": name, "folder": str(folder)}
+        for folder, names in faults.items()
+        for name in names
+    ]
+    if rows or options.json:
+        show(rows, ("cell", "file"), options.json)
+    NOTES.print(f"{len(stored)} of {len(cells)} cells are stored, {len(faults)} of them broken")
+    if rows:
+        again = " ".join(["python -m benchmark run", options.experiment, *options.overrides])
+        NOTES.print(f"the next run computes them again: {again}")
+    return 1 if rows else 0

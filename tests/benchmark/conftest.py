@@ -22,7 +22,9 @@ def cli(built, tmp_path, capsys):
         capsys.readouterr()
         places = [f"store={tmp_path / 'cells'}", f"out={tmp_path / 'out'}", f"built={built}"]
         places = [p for p in places if not any(a.startswith(p.split("=")[0] + "=") for a in argv)]
-        status = main([*argv, *(places if argv[0] in ("run", "report", "status", "data") else [])])
+        if argv[0] == "store":
+            places = [p for p in places if p.startswith("store=")]
+        status = main([*argv, *(places if argv[0] in ("run", "report", "status", "data", "why", "store") else [])])
         out, err = capsys.readouterr()
         return status, out, err
 

@@ -40,7 +40,7 @@ def test_run_then_status_then_report(cli, tmp_path):
     assert status == 0, err
     assert "20 cells, 0 done before, 20 to do" in err
     before = cells(tmp_path / "cells")
-    assert len(before) == 40
+    assert len(before) == 60
 
     status, _, err = cli("run", "table1", *SMALL, *CHEAP)
     assert (status, "20 done before, 0 to do" in err) == (0, True)
@@ -64,6 +64,17 @@ def test_run_then_status_then_report(cli, tmp_path):
     assert {"logistic", "s_only", "ceiling", "ceiling_series", "oracle_features"} <= set(tidy["method"])
     assert (tmp_path / "out" / "table1.tex").read_text().startswith("\\documentclass")
     assert (tmp_path / "out" / "table1_published.csv").exists()
+
+    path = next(tmp_path.rglob("fold-1/**/predictions.parquet"))
+    flipped = bytearray(before[path.relative_to(tmp_path / "cells")])
+    flipped[len(flipped) // 2] ^= 1
+    path.write_bytes(flipped)
+    assert cli("status", "table1", "--verify")[0] == 1
+    status, _, err = cli("run", "table1", *SMALL, *CHEAP)
+    assert (status, "19 done before, 1 to do" in err) == (0, True)
+    assert "1 stored cells do not match their checksums" in err
+    assert path.read_bytes() == before[path.relative_to(tmp_path / "cells")]
+    assert cli("status", "table1", "--verify")[0] == 0
 
 
 def test_a_cell_alone_equals_the_cell_inside_a_run(cli, tmp_path):
@@ -124,7 +135,7 @@ def test_a_killed_run_continues_where_it_was(cli, tmp_path, built):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     finished = {p: b for p, b in cells(store).items() if ".writing-" not in str(p)}
-    assert 8 <= len(finished) < 2 * 32, "the run was not killed in its middle"
+    assert 12 <= len(finished) < 3 * 32, "the run was not killed in its middle"
 
     status, _, err = cli("run", "table1", "-j", "2", *chosen)
     assert status == 0, err

@@ -93,7 +93,10 @@ def test_a_child_ends_with_the_process_that_started_it():
 
 def work(fold=0):
     cell = Cell("d", "icu_24h", "strict", "m", "default", "off", "none", fold, 0)
-    return Work(PlannedCell(cell, {}, {"cell": cell.name}, "M"), Place(Path("nowhere"), Path("nowhere")))
+    return Work(
+        PlannedCell(cell, {"method": {"class": "m", "fitted": False}}, {"cell": cell.name}, "M"),
+        Place(Path("nowhere"), Path("nowhere")),
+    )
 
 
 def done(work, root):

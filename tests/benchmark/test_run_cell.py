@@ -1,6 +1,7 @@
 """One cell, with methods made to misbehave: what the harness lets through and what it does not."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def place(tmp_path, cohort):
 
 
 def use(monkeypatch, cls, uses_series=False):
-    info = registry.Info("made", "Made", "none", 2026, "made", "nothing", uses_series=uses_series)
+    info = registry.Info("made", "Made", "none", 2026, "made", "nothing", uses_series=uses_series, file=Path(__file__))
     monkeypatch.setattr(module.registry, "load", lambda name: cls)
     monkeypatch.setattr(module.registry, "info", lambda name: info)
 

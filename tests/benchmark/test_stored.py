@@ -25,14 +25,15 @@ def plan(name, written, dataset="embedded-mimic", protocol="strict", n=1000, hyp
 @pytest.fixture
 def store(tmp_path):
     store = Store(tmp_path)
-    for p in (
+    plans = (
         plan("old", "2026-01-01"),
         plan("new", "2026-01-03", n=2000),
         plan("paper", "2026-01-02", protocol="paper"),
         plan("demo", "2026-01-02", dataset="eicu-demo", n=None),
         plan("wide", "2025-12-01", hyper={"hidden": 256}),
         plan("mcar", "2025-12-02", dataset="embedded-mimic") | {"settings": {"dataset": {"kappa": 0.0}, "hyper": {}}},
-    ):
+    )
+    for p in sorted(plans, key=lambda p: p["written"]):
         store.write_plan(p["name"], p)
     return store
 

@@ -70,12 +70,12 @@ def test_every_grid_names_fields_and_values_that_the_method_takes(method):
 def planned(draws=True, changes=({"size": 1}, {"size": 2}, {"size": 3}, {"size": 4}), fold=0):
     cell = Cell("d", "icu_24h", "strict", "m", "default", "on", "grid", fold, 3)
     settings = {
-        "method": {"class": "m", "fitted": True, "config": {"size": 2}},
+        "method": {"class": "logistic", "fitted": True, "config": {"size": 2}},
         "rectifier": {"kind": "on", "calibration": "valid"},
         "device": "cpu",
         "tuning": tuning.rules(list(changes), draws),
     }
-    parts = {"cell": cell.name, "config": "c", "cohort": "f", "split": "s", "source": "x", "probes": "p"}
+    parts = {"cell": cell.name, "config": "c", "cohort": "f", "split": "s", "source": "x"}
     return PlannedCell(cell, settings, parts, "M")
 
 
@@ -133,7 +133,8 @@ def test_trials_are_shared_by_seeds_and_rectifiers_and_draw_alike():
     assert len({t.key for t in first_trials(cell)}) == 4
     assert len({t.cell.draw_seed() for t in first_trials(cell)}) == 1
     assert first_trials(cell)[0].cell.draw_seed() != cell.cell.draw_seed()
-    assert "probes" not in first_trials(cell)[0].key_parts
+    probing = dataclasses.replace(cell, config={**cell.config, "probes": ["drop"]})
+    assert [t.key for t in first_trials(probing)] == [t.key for t in first_trials(cell)]
 
 
 @pytest.fixture

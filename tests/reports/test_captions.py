@@ -2,7 +2,7 @@ import pytest
 
 from reports.captions import caption
 from results.statistics import derive
-from tests.stores import ROWS, fabricate
+from tests.stores import ROWS, fabricate, rewrite
 
 
 def test_caption_says_what_a_reader_must_know(fabricated):
@@ -30,7 +30,7 @@ def test_uncommitted_changes_show(tmp_path, where):
         planned = planned_cells(plan)[0]
         record = store.record(planned)
         record["provenance"] |= {"clean": False, "commit": "fedcba9876543210"}
-        store.write(planned, record, {"predictions": store.predictions(planned)})
+        rewrite(store, planned, record, {"predictions": store.predictions(planned)})
         assert "(cells also from fedcba9876)" in caption(store, plan, None)
     assert "with uncommitted changes" in caption(store, plan, None)
 

@@ -12,7 +12,7 @@ from reports.sections import section_of
 from reports.sections.embedding import fisher, short, wilson
 from reports.tables import plain
 from results.store import planned_cells
-from tests.stores import LANDMARKS, ROWS, fabricate
+from tests.stores import LANDMARKS, ROWS, fabricate, rewrite
 
 TASKS = LANDMARKS
 PATTERNS = ("S", "S+I", "S+T", "S+I+T", "S+I+T+R")
@@ -70,7 +70,7 @@ def store_of(tmp_path, experiment, probe, landmarks=LANDMARKS):
             record["probes"] = {experiment: probe(planned.cell, rng)}
             record["provenance"]["hardware"] = {"cpu": "a processor of the run", "cores": 4}
             given[planned.cell] = record["probes"][experiment]
-            store.write(planned, record, {"predictions": store.predictions(planned)})
+            rewrite(store, planned, record, {"predictions": store.predictions(planned)})
     return store, plan, given
 
 

@@ -1,6 +1,6 @@
 from reports.provenance import provenance
 from results.store import planned_cells
-from tests.stores import ROWS, fabricate
+from tests.stores import ROWS, fabricate, rewrite
 
 
 def test_counts_and_what_is_lost(fabricated):
@@ -18,7 +18,7 @@ def test_facts_name_what_differs(tmp_path):
     record = store.record(planned)
     record["provenance"]["versions"]["numpy"] = "1.0"
     record["provenance"]["clean"] = False
-    store.write(planned, record, {"predictions": store.predictions(planned)})
+    rewrite(store, planned, record, {"predictions": store.predictions(planned)})
     plan["settings"] = {
         "dataset": {"name": "d", "root": "/somewhere", "seed": None},
         "methods": ["all"],
@@ -39,7 +39,7 @@ def test_records_that_say_little(tmp_path):
     for planned in planned_cells(plan):
         record = store.record(planned)
         record["provenance"] = None
-        store.write(planned, record, {"predictions": store.predictions(planned)})
+        rewrite(store, planned, record, {"predictions": store.predictions(planned)})
     hashes = "fingerprint ffffffff, split ssssssss"
     assert provenance(store, plan).facts == {"cohort at icu_24h": hashes, "cohort at discharge": hashes}
     plan["landmarks"]["icu_24h"]["flow"] = [{"step": "stays", "n": 1200}, {"step": "adults", "n": 1000}]

@@ -16,7 +16,7 @@ from reports.tidy import COLUMNS
 from results.derivations import groups, hospitals, patterns
 from results.statistics import derive
 from results.store import planned_cells
-from tests.stores import ROWS, fabricate
+from tests.stores import ROWS, fabricate, rewrite
 
 MANY = [f"structured+p{i}" for i in range(14)]
 """Patterns of three stays each."""
@@ -33,7 +33,7 @@ def store_of(root, name, experiment, **options):
         record = store.record(planned)
         if record and record["status"] == "done":
             frame = store.predictions(planned)
-            store.write(planned, record, {"predictions": frame.assign(pattern=pattern_of(frame["row"].to_numpy()))})
+            rewrite(store, planned, record, {"predictions": frame.assign(pattern=pattern_of(frame["row"].to_numpy()))})
     row = np.arange(240)
     frame = pd.DataFrame(
         {"row": row, "sex": np.where(row % 5 == 0, None, np.where(row % 2, "male", "female")), "site": row % 6}

@@ -9,7 +9,7 @@ from statsmodels.stats.multitest import multipletests
 
 from results.statistics import derive
 from results.store import planned_cells
-from tests.stores import ROWS, fabricate
+from tests.stores import ROWS, fabricate, rewrite
 
 COPY = ("copy", "default", "off", "a copy", "method", 0.6)
 
@@ -123,8 +123,11 @@ def test_every_pair_of_rows_meets_the_same_resamples(tmp_path):
     cells = {(p.cell.method, p.cell.landmark, p.cell.fold): p for p in planned_cells(plan)}
     for (method, landmark, fold), planned in cells.items():
         if method == "copy":
-            store.write(
-                planned, store.record(planned), {"predictions": store.predictions(cells["crl_mmnar", landmark, fold])}
+            rewrite(
+                store,
+                planned,
+                store.record(planned),
+                {"predictions": store.predictions(cells["crl_mmnar", landmark, fold])},
             )
     statistics = derive(store, plan, resamples=100)
     for c in statistics["comparisons"]:
@@ -152,7 +155,7 @@ def test_predictions_that_are_nan_are_absent_rows(tmp_path):
         if planned.cell.method == "apache_iva":
             frame = store.predictions(planned)
             frame.loc[frame["row"] % 2 == 1, ["probability", "probability_base"]] = np.nan
-            store.write(planned, store.record(planned), {"predictions": frame})
+            rewrite(store, planned, store.record(planned), {"predictions": frame})
     found = entry(derive(store, plan, 20)["comparisons"], method="apache_iva", task="icu_90d", metric="auc")
     assert found["reason"] == "not the same stays: predictions on 60 of 120 test rows"
 

@@ -1,14 +1,17 @@
 import errno
+import multiprocessing
 import os
+import socket
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from results import store as module
+from results import files, folders
 from results.cell import Cell, PlannedCell
-from results.store import PREDICTION_COLUMNS, Store, StoreError, planned_cells
+from results.store import PREDICTION_COLUMNS, BrokenCell, Store, StoreError, planned_cells
 
 PLANNED = PlannedCell(
     Cell("d", "icu_24h", "strict", "mt", "default", "off", "none", 0, 0), {"hidden": 8}, {"config": "abc"}, "MT"
@@ -56,44 +59,54 @@ def test_another_key_is_another_cell(tmp_path):
 def test_a_failed_cell_is_replaced(tmp_path):
     store = Store(tmp_path)
     store.write(PLANNED, {"status": "failed", "reason": "out of memory", "metrics": []}, {})
-    with pytest.raises(StoreError, match=r"predictions.parquet cannot be read"):
+    with pytest.raises(StoreError, match=r"predictions.parquet is not stored"):
         store.predictions(PLANNED)
     store.write(PLANNED, RECORD, {"predictions": predictions()})
     assert store.record(PLANNED)["status"] == "done"
-    assert len(everything(tmp_path)) == 2
+    assert [Path(name).name for name in everything(tmp_path)] == ["SHA256SUMS", "cell.json", "predictions.parquet"]
 
 
-def fails_at(name):
-    """Stands for a crash or a full disk while a part of a cell is written."""
+ERRORS = {
+    "crash": RuntimeError("killed"),
+    "full": OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+    "read-only": OSError(errno.EROFS, os.strerror(errno.EROFS)),
+}
+
+
+def fails_at(name, call=1, original=None):
+    """Stands for a crash, a full disk or a read-only one: the ``call``-th call fails, those before it do what they did."""
+    calls = []
 
     def failing(*args, **kwargs):
-        raise {"crash": RuntimeError("killed"), "full": OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))}[name]
+        calls.append(args)
+        if len(calls) < call:
+            return original(*args, **kwargs)
+        raise ERRORS[name]
 
     return failing
 
 
-@pytest.mark.parametrize("step", ["_write_predictions", "_write_synced"])
-@pytest.mark.parametrize("before", [False, True], ids=["new", "stored before"])
-def test_a_crash_leaves_nothing_half_written(tmp_path, monkeypatch, step, before):
+@pytest.mark.parametrize("file", [1, 2, 3], ids=["predictions", "record", "checksums"])
+@pytest.mark.parametrize("before", [None, "failed", "done"])
+def test_a_crash_leaves_nothing_half_written(tmp_path, monkeypatch, file, before):
     store = Store(tmp_path)
     if before:
-        store.write(PLANNED, RECORD, {"predictions": predictions(0.9)})
-    files = everything(tmp_path)
-    monkeypatch.setattr(module, step, fails_at("crash"))
+        frames = {"predictions": predictions(0.9)} if before == "done" else {}
+        store.write(PLANNED, RECORD | {"status": before}, frames)
+    stored = everything(tmp_path)
+    monkeypatch.setattr(folders, "write_synced", fails_at("crash", file, files.write_synced))
     with pytest.raises(RuntimeError, match="killed"):
         store.write(PLANNED, RECORD, {"predictions": predictions()})
     monkeypatch.undo()
-    assert everything(tmp_path) == files
-    if before:
-        assert store.predictions(PLANNED)["probability"][0] == np.float32(0.9)
-    else:
-        assert store.record(PLANNED) is None
+    assert everything(tmp_path) == stored
+    assert (store.record(PLANNED) or {}).get("status") == before
+    assert store.faults(PLANNED) == []
 
 
-@pytest.mark.parametrize("step", ["_write_predictions", "_write_synced"])
-def test_a_full_disk_is_one_line(tmp_path, monkeypatch, step):
+@pytest.mark.parametrize("file", [1, 2, 3], ids=["predictions", "record", "checksums"])
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch, file):
     store = Store(tmp_path)
-    monkeypatch.setattr(module, step, fails_at("full"))
+    monkeypatch.setattr(folders, "write_synced", fails_at("full", file, files.write_synced))
     with pytest.raises(
         StoreError, match=r"cannot write .*No space left on device; free space or choose another store=DIR"
     ) as error:
@@ -105,7 +118,7 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch, step):
 def test_a_full_disk_leaves_the_old_plan(tmp_path, monkeypatch):
     store = Store(tmp_path)
     store.write_plan("p", {"name": "p", "experiment": "smoke", "written": "1"})
-    monkeypatch.setattr(module.os, "replace", fails_at("full"))
+    monkeypatch.setattr(os, "replace", fails_at("full"))
     with pytest.raises(StoreError, match="No space left"):
         store.write_plan("p", {"name": "p", "experiment": "smoke", "written": "2"})
     monkeypatch.undo()
@@ -129,30 +142,228 @@ def test_predictions_without_a_column_are_refused(tmp_path):
     assert everything(tmp_path) == []
 
 
-def test_broken_files_say_what_to_do(tmp_path):
+def test_a_read_only_store_is_one_line_and_is_read(tmp_path, monkeypatch):
     store = Store(tmp_path)
+    store.write(PLANNED, RECORD, {"predictions": predictions()})
+    opened = Path.open
+
+    def refusing(path, mode="r", *args, **kwargs):
+        return opened(path, mode, *args, **kwargs) if mode in ("r", "rb") else fails_at("read-only")()
+
+    for of, name in ((os, "mkdir"), (os, "rename"), (os, "replace"), (os, "unlink"), (os, "rmdir")):
+        monkeypatch.setattr(of, name, fails_at("read-only"))
+    monkeypatch.setattr(Path, "open", refusing)
+    for write in (
+        lambda: store.write(PLANNED, RECORD, {"predictions": predictions()}),
+        lambda: store.write_plan("p", {"name": "p"}),
+    ):
+        with pytest.raises(StoreError, match=r"cannot write .*: Read-only file system; choose another store=DIR$"):
+            write()
+    assert store.record(PLANNED) == RECORD
+    assert len(store.predictions(PLANNED)) == 3
+
+
+def test_every_file_and_both_folders_are_synced_before_and_after_the_rename(tmp_path, monkeypatch):
+    store, steps = Store(tmp_path), []
+    rename = os.rename
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: steps.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+    )
+    monkeypatch.setattr(os, "rename", lambda *paths: (steps.append("rename"), rename(*paths)))
     folder = store.write(PLANNED, RECORD, {"predictions": predictions()})
-    (folder / "cell.json").write_text('{"status": "do')
-    (folder / "predictions.parquet").write_bytes(b"PAR1 and then nothing")
-    with pytest.raises(StoreError, match=r"cell.json is broken .*: remove its folder and run again"):
-        store.record(PLANNED)
-    with pytest.raises(StoreError, match=r"predictions.parquet cannot be read .*: remove its folder and run again"):
-        store.predictions(PLANNED)
+    at = steps.index("rename", steps.index("SHA256SUMS"))
+    assert set(steps[:3]) == {"predictions.parquet", "cell.json", "SHA256SUMS"}
+    assert steps[3].startswith(".writing-")
+    assert at >= 4
+    assert steps[-1] == folder.parent.name
+    steps.clear()
+    store.write_plan("p", {"name": "p"})
+    assert steps == [f".p.json.{os.getpid()}", "plans"]
 
 
-def test_plans_newest_first_and_statistics_beside_them(tmp_path):
+def test_sha256sum_agrees(tmp_path):
+    folder = Store(tmp_path).write(PLANNED, RECORD, {"predictions": predictions(), "probe": pd.DataFrame({"x": [1]})})
+    said = subprocess.run(
+        ["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=folder, capture_output=True, text=True
+    )
+    assert said.returncode == 0
+    assert said.stdout.splitlines() == ["cell.json: OK", "predictions.parquet: OK", "probe.parquet: OK"]
+
+
+def flipped(path, at=40):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+BREAK = {
+    "flipped record": (lambda f: flipped(f / "cell.json", 12), ["cell.json"], "record"),
+    "flipped predictions": (lambda f: flipped(f / "predictions.parquet"), ["predictions.parquet"], "predictions"),
+    "flipped checksum": (lambda f: flipped(f / "SHA256SUMS", 64), ["SHA256SUMS"], "record"),
+    "another checksum": (
+        lambda f: (f / "SHA256SUMS").write_text((f / "SHA256SUMS").read_text().replace((f / "SHA256SUMS").read_text()[:8], "0" * 8)),
+        ["cell.json"], "record",
+    ),
+    "cut off": (lambda f: os.truncate(f / "predictions.parquet", 100), ["predictions.parquet"], "predictions"),
+    "empty": (lambda f: os.truncate(f / "cell.json", 0), ["cell.json"], "record"),
+    "no record": (lambda f: (f / "cell.json").unlink(), ["cell.json"], "record"),
+    "no predictions": (lambda f: (f / "predictions.parquet").unlink(), ["predictions.parquet"], "predictions"),
+    "no checksums": (lambda f: (f / "SHA256SUMS").unlink(), ["SHA256SUMS"], "record"),
+    "nothing": (lambda f: [p.unlink() for p in f.iterdir()], ["SHA256SUMS"], "record"),
+    "one more": (lambda f: (f / "more.parquet").write_text("x"), ["more.parquet"], "more"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", BREAK)
+def test_a_broken_cell_is_found_refused_and_replaced(tmp_path, how):
+    spoil, found, part = BREAK[how]
+    store = Store(tmp_path)
+    folder = store.write(PLANNED, RECORD, {"predictions": predictions(0.9)})
+    assert store.faults(PLANNED) == []
+    spoil(folder)
+    assert store.faults(PLANNED) == found
+    with pytest.raises(
+        BrokenCell,
+        match=r"(does not match its checksum|is missing|is no list of checksums): run again, which computes it anew$",
+    ):
+        store.record(PLANNED) if part == "record" else store.frame(PLANNED, part)
+    store.write(PLANNED, RECORD, {"predictions": predictions(0.1)})
+    assert store.faults(PLANNED) == []
+    assert store.predictions(PLANNED)["probability"][0] == np.float32(0.1)
+    assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_cell_that_is_not_there_has_no_faults(tmp_path):
+    assert Store(tmp_path).faults(PLANNED) == []
+    with pytest.raises(StoreError, match="is not stored: run again"):
+        Store(tmp_path).predictions(PLANNED)
+
+
+@pytest.mark.parametrize("status", ["done", "skipped"])
+def test_what_another_runner_finished_meanwhile_is_kept(tmp_path, status):
+    store = Store(tmp_path)
+    store.write(PLANNED, RECORD | {"status": status}, {"predictions": predictions(0.9)})
+    store.write(PLANNED, {"status": "failed", "reason": "out of memory", "metrics": []}, {})
+    assert store.record(PLANNED)["status"] == status
+    store.write(PLANNED, RECORD, {"predictions": predictions(0.1)})
+    assert store.predictions(PLANNED)["probability"][0] == np.float32(0.9)
+
+
+def test_a_cell_finished_between_the_look_and_the_rename_is_put_back(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    folder = store.write(PLANNED, RECORD, {"predictions": predictions(0.9)})
+    look = folders.finished
+    seen = []
+
+    def blind_once(path):
+        seen.append(path)
+        return False if len(seen) == 1 else look(path)
+
+    monkeypatch.setattr(folders, "finished", blind_once)
+    store.write(PLANNED, {"status": "failed", "reason": "out of memory", "metrics": []}, {})
+    assert len(seen) == 2
+    assert store.record(PLANNED)["status"] == "done"
+    assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+
+
+def dead_process():
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def test_the_scratch_folders_of_killed_writers_are_removed_by_the_next_write_of_the_key(tmp_path):
+    store = Store(tmp_path)
+    folder = store.folder(PLANNED)
+    here, gone = socket.gethostname(), dead_process()
+    dead, alive, elsewhere, old, other_key = (
+        folder.parent / name for name in (
+            f".writing-{folder.name}-{here}-{gone}-abc", f".writing-{folder.name}-{here}-{os.getppid()}-abc",
+            f".writing-{folder.name}-another-host-{gone}-abc", f".writing-{folder.name}-another-host-{gone}-old",
+            f".writing-0123456789abcdef-{here}-{gone}-abc",
+        )
+    )  # fmt: skip
+    for path in (dead, alive, elsewhere, old, other_key):
+        path.mkdir(parents=True)
+        (path / "cell.json").write_text("{")
+    os.utime(old, (0, 0))
+    store.write(PLANNED, RECORD, {"predictions": predictions()})
+    assert set(folder.parent.iterdir()) == {folder, alive, elsewhere, other_key}
+
+
+def write_often(root, status, value):
+    for _ in range(25):
+        Store(root).write(PLANNED, RECORD | {"status": status}, {"predictions": predictions(value)})
+
+
+@pytest.mark.parametrize("statuses", [("failed", "failed"), ("failed", "done"), ("done", "done")])
+def test_writers_of_one_key_do_not_disturb_each_other(tmp_path, statuses):
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=write_often, args=(tmp_path, s, 0.1 + i / 10)) for i, s in enumerate(statuses)]
+    for writer in writers:
+        writer.start()
+    seen = set()
+    while any(writer.is_alive() for writer in writers):
+        seen.add((Store(tmp_path).record(PLANNED) or {}).get("status"))
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    assert Store(tmp_path).record(PLANNED)["status"] == statuses[1]
+    assert seen <= {None, *statuses}
+    assert Store(tmp_path).faults(PLANNED) == []
+    assert len(list(Store(tmp_path).folder(PLANNED).parent.iterdir())) == 1
+
+
+def test_records_of_a_name_are_the_whole_ones_last_finished_first(tmp_path):
+    store = Store(tmp_path)
+    for config, finished in (("a", "2026-01-01"), ("b", "2026-01-03"), ("c", "2026-01-02")):
+        planned = PlannedCell(PLANNED.cell, PLANNED.config, {"config": config}, "MT")
+        folder = store.write(
+            planned, RECORD | {"key": config, "provenance": {"finished": finished}}, {"p": predictions()}
+        )
+    assert [r["key"] for r in store.records(PLANNED.cell.name)] == ["b", "c", "a"]
+    flipped(folder / "p.parquet")
+    assert [r["key"] for r in store.records(PLANNED.cell.name)] == ["b", "a"]
+
+
+def test_plans_written_last_first_whatever_the_clock_says_and_statistics_beside_them(tmp_path):
     store = Store(tmp_path)
     for name, written, experiment in (
         ("a", "2026-01-01", "smoke"),
         ("b", "2026-01-03", "smoke"),
         ("c", "2026-01-02", "table1"),
+        ("d", "2025-01-01", "smoke"),
     ):
         store.write_plan(name, {"name": name, "experiment": experiment, "written": written})
     store.write_statistics("a", {"intervals": []})
-    assert [p["name"] for p in store.plans("smoke")] == ["b", "a"]
+    assert [p["name"] for p in store.plans("smoke")] == ["d", "b", "a"]
+    assert [p["sequence"] for p in store.every_plan()] == [4, 3, 2, 1]
+    store.write_plan("a", {"name": "a", "experiment": "smoke", "written": "2024-01-01"})
+    assert [p["name"] for p in store.plans("smoke")] == ["a", "d", "b"]
     assert store.plans("table2") == []
     assert store.statistics("a") == {"intervals": []}
     assert store.statistics("b") is None
+
+
+def test_plans_of_before_the_sequence_come_last_by_their_date(tmp_path):
+    store = Store(tmp_path)
+    (tmp_path / "plans").mkdir()
+    for name, written in (("old", "2030-01-01"), ("older", "2029-01-01")):
+        text = f'{{"name": "{name}", "experiment": "smoke", "written": "{written}"}}'
+        (tmp_path / "plans" / f"{name}.json").write_text(text)
+    store.write_plan("new", {"name": "new", "experiment": "smoke", "written": "2026-01-01"})
+    assert [p["name"] for p in store.plans("smoke")] == ["new", "old", "older"]
+
+
+@pytest.mark.parametrize("name", ["p.json", "p.statistics.json", "p.groups.parquet"])
+def test_a_broken_file_beside_the_cells_is_one_line(tmp_path, name):
+    store = Store(tmp_path)
+    (tmp_path / "plans").mkdir()
+    (tmp_path / "plans" / name).write_text('{"name": "p", "exper')
+    with pytest.raises(StoreError, match=f"{name} (is broken|cannot be read) .*: remove it and run again"):
+        {"p.json": store.every_plan, "p.statistics.json": lambda: store.statistics("p")}.get(
+            name, lambda: store.groups("p")
+        )()
 
 
 def test_planned_cells_come_back(tmp_path):

@@ -9,7 +9,7 @@ from results.metrics import expected_calibration_error
 from results.statistics import derive
 from results.store import planned_cells
 from results.subgroups import METRICS, Part, alarm_threshold, group_metrics, score_group, too_few
-from tests.stores import ROWS, fabricate
+from tests.stores import ROWS, fabricate, rewrite
 
 COPY = ("copy", "default", "off", "a copy", "method", 0.6)
 RARE = 8
@@ -36,7 +36,7 @@ def give_patterns(store, plan):
         if record and record["status"] == "done":
             frame = store.predictions(planned)
             frame = frame[frame["row"] % 8 < 4] if planned.cell.method == "ceiling" else frame
-            store.write(planned, record, {"predictions": frame.assign(pattern=pattern_of(frame["row"].to_numpy()))})
+            rewrite(store, planned, record, {"predictions": frame.assign(pattern=pattern_of(frame["row"].to_numpy()))})
 
 
 def give_groups(store, plan, n=200):
@@ -224,7 +224,7 @@ def test_a_resample_is_the_same_for_all_rows_and_groups(tmp_path):
     for (method, landmark, fold), planned in cells.items():
         if method == "copy":
             frame = store.predictions(cells["crl_mmnar", landmark, fold])
-            store.write(planned, store.record(planned), {"predictions": frame})
+            rewrite(store, planned, store.record(planned), {"predictions": frame})
     sex = pd.DataFrame({"row": np.arange(200), "sex": np.where(np.arange(200) % 2, "male", "female"), "twin": "one"})
     store.write_groups(plan["name"], pd.concat([sex.assign(landmark=lm) for lm in plan["landmarks"]]))
     found = groups.derive(store, plan, 60)

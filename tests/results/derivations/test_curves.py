@@ -8,7 +8,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from results.derivations.curves import RATES, THRESHOLDS, derive, precision_at, tpr_at
 from results.statistics import derive as derive_all
 from results.store import planned_cells
-from tests.stores import ROWS, fabricate
+from tests.stores import ROWS, fabricate, rewrite
 
 
 def entry(value, method, task, variant="default"):
@@ -117,7 +117,7 @@ def test_folds_are_not_pooled_into_one_ranking(tmp_path):
     for planned in planned_cells(plan):
         frame = store.predictions(planned)
         p = 0.1 + 0.3 * frame["label"] + 0.45 * ((planned.cell.fold + planned.cell.seed) % 2)
-        store.write(planned, store.record(planned), {"predictions": frame.assign(probability=p)})
+        rewrite(store, planned, store.record(planned), {"predictions": frame.assign(probability=p)})
     found = entry(derive(store, plan, 0), "cm_ae", "icu_90d")
     assert set(found["tpr"]) == {1.0}
     assert set(found["precision"]) == {1.0}
@@ -158,7 +158,7 @@ def test_rows_without_a_label_or_a_prediction_are_left_out(tmp_path):
         frame = store.predictions(planned)
         frame.loc[frame["row"] % 4 == 0, "probability"] = np.nan
         frame.loc[frame["row"] % 4 == 1, "label"] = np.nan
-        store.write(planned, store.record(planned), {"predictions": frame})
+        rewrite(store, planned, store.record(planned), {"predictions": frame})
     assert entry(derive(store, plan, 0), "cm_ae", "icu_90d")["n"] == 50
 
 

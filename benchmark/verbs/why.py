@@ -1,0 +1,84 @@
+"""``why``: which part of a cell's key changed since its stored result."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from benchmark.show import NOTES
+from benchmark.verbs.common import JSON
+
+if TYPE_CHECKING:
+    from benchmark.why import Answer, Change
+
+DIGITS = 16
+"""Of a key or hash that is printed; ``--json`` has all."""
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument(
+        "cell", help="its name as printed, a part of it that no other cell has, or a path into the store"
+    )
+    parser.add_argument("--json", action="store_true", help=JSON)
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+
+
+def run(options: Namespace) -> int:
+    """Which part of a cell's key changed since its stored result: config, cohort, split, source, or nothing."""
+    from benchmark.errors import UsageError
+    from benchmark.experiment import make_plan
+    from benchmark.replan import stored_config
+    from benchmark.stored import store_of
+    from benchmark.why import explain, find
+
+    if "=" in options.cell:
+        raise UsageError("why needs a cell: its name as printed, or its folder in the store")
+    store = store_of(options.overrides)
+    plan, cell = find(store, options.cell)
+    config = stored_config(plan, options.overrides)
+    answer = explain(store, plan, cell, make_plan(config, say=lambda text: NOTES.print(text)))
+    if options.json:
+        print(json.dumps(asdict(answer), indent=1))
+    else:
+        print("\n".join(lines(answer)))
+    return 0
+
+
+def lines(answer: Answer) -> list[str]:
+    """An answer as text."""
+    stored = answer.stored or {}
+    said = [answer.cell, f"plan: {answer.plan}"]
+    if "finished" in stored:
+        commit = f", commit {stored['commit'][:10]}" if stored["commit"] else ""
+        said.append(f"stored: {stored['status']}, {stored['finished']}{commit}, key {stored['key'][:DIGITS]}")
+    said.append(f"now: key {answer.key[:DIGITS]}")
+    if answer.verdict == "stands":
+        why = f" ({stored['status']}: {stored['reason']})" if stored["status"] != "done" else ""
+        return [*said, f"nothing: the stored result stands{why}"]
+    if answer.verdict == "failed":
+        return [*said, f"failed: {stored['reason']}; the next run computes it again"]
+    if answer.verdict == "not stored":
+        return [*said, "nothing is stored under this name: the next run computes it"]
+    if answer.verdict == "broken":
+        files = ", ".join(answer.faults)
+        said.append(f"broken: {files} of key {stored['key'][:DIGITS]} not as written; the next run computes it again")
+    for part, changes in answer.changed.items():
+        said += [f"changed: {part}", *(f"  {_line(change)}" for change in changes)]
+    return said
+
+
+def _line(change: Change) -> str:
+    if change.old is None and change.new is None:
+        return change.what
+    return f"{change.what}: {_value(change.old)} -> {_value(change.new)}"
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "-"
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    hexadecimal = len(text) >= 64 and not set(text) - set("0123456789abcdef:")
+    return ":".join(piece[:DIGITS] for piece in text.split(":")) if hexadecimal else text
