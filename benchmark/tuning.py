@@ -146,10 +146,9 @@ def rules(changes: list[dict[str, Any]], draws: bool) -> dict[str, Any]:
 def _trial(planned: PlannedCell, change: dict[str, Any], seed: int) -> PlannedCell:
     """The cell that tries ``change`` for a tuned cell: unrectified, scored on the validation part alone."""
     method = planned.config["method"]
-    settings = {
+    settings = {k: v for k, v in planned.config.items() if k not in ("tuning", "probes")} | {
         "method": {**method, "config": method["config"] | change},
         "rectifier": {**planned.config["rectifier"], "kind": "off"},
-        "device": planned.config["device"],
         "scored": "valid",
     }
     cell = replace(
