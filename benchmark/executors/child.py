@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -88,7 +89,7 @@ class Child:
 
 def _serve(connection: Connection, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asked is interrupted as well, and ends this process
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    end_with(parent)
     while True:
         try:
             function, args = connection.recv()
@@ -101,11 +102,16 @@ def _serve(connection: Connection, parent: int) -> None:
         connection.send(answer)
 
 
-def _end_with(parent: int) -> None:
-    """A process that was killed cannot end its children: they see to it themselves."""
-    while os.getppid() == parent:
-        time.sleep(PAUSE)
-    os._exit(1)
+@cache
+def end_with(parent: int) -> None:
+    """This process ends soon after its parent, of this number: one that was killed cannot end its children, they see to it themselves."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PAUSE)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _how(exit_code: int | None) -> str:

@@ -12,6 +12,7 @@ from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from benchmark.executors.attempt import TRIES, apart, attempt, compute
+from benchmark.executors.child import end_with
 from benchmark.executors.work import Job, Outcome, Work
 from benchmark.source import ROOT
 
@@ -42,8 +43,13 @@ def _pool(work: list[Work], job: Job, wait: bool) -> Iterator[Outcome]:
     start_from(ROOT)
     with parallel_config(backend="loky", inner_max_num_threads=1):
         pool = Parallel(n_jobs=job.jobs, return_as="generator_unordered", pre_dispatch=job.jobs, batch_size=1)
-        with closing(pool(delayed(attempt)(w, job.store_root, apart(job.limits), wait) for w in work)) as outcomes:
+        with closing(pool(delayed(_in_worker)(w, job.of([]), wait, os.getpid()) for w in work)) as outcomes:
             yield from outcomes
+
+
+def _in_worker(work: Work, job: Job, wait: bool, parent: int) -> Outcome:
+    end_with(parent)
+    return attempt(work, job.store_root, apart(job.limits), wait)
 
 
 def start_from(root: Path) -> None:

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 
 from results.cell import Cell
@@ -125,15 +125,19 @@ def test_a_failing_cell_is_recorded_shown_and_exit_1(cli, tmp_path, monkeypatch)
 
 
 def test_a_killed_run_continues_where_it_was(cli, tmp_path, built):
-    """SIGKILL in the middle: what was finished keeps its bytes, the rest follows, and the report is that of an unbroken run."""
+    """SIGKILL in the middle: its other processes end, what was finished keeps its bytes, the rest follows, and the report is that of an
+    unbroken run."""
     chosen = (*SMALL, "method=s_only,zero_fill", "method.max_epochs=12", "seeds=2")
     store = tmp_path / "cells"
     argv = [sys.executable, "-m", "benchmark", "run", "table1", "-j", "2", *chosen, f"store={store}", f"built={built}"]
     process = subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True)
     while len([p for p in store.rglob("cell.json") if ".writing-" not in str(p)]) < 4 and process.poll() is None:
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
+    others = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGKILL)
     process.wait()
+    assert len(others) >= 4
+    assert psutil.wait_procs(others, timeout=20)[1] == []
     finished = {p: b for p, b in cells(store).items() if ".writing-" not in str(p)}
     assert 12 <= len(finished) < 3 * 32, "the run was not killed in its middle"
 
