@@ -1,4 +1,4 @@
-# Two commands from a fresh clone: `make table1` and `make test`.
+# From a fresh clone: `make table1`, `make test`, and `make gate`, which tells whether any method's metrics got worse.
 PYTHON ?= python3
 VENV   ?= .venv
 RUN    := $(VENV)/bin/python
@@ -13,6 +13,8 @@ PROTOCOL ?= strict
 JOBS     ?= 2
 STORE    ?= results/cells
 OUT      ?= reports/build
+GATE     ?= results/gate-cells
+LOCKED   ?= results/locked/gate.csv
 
 # n= is a dial of the embedded cohorts only
 SIZE = $(if $(filter embedded-%,$(DATASET)),n=$(N))
@@ -20,7 +22,7 @@ SIZE = $(if $(filter embedded-%,$(DATASET)),n=$(N))
 # public implementations that some tests and `make bench` compare with, in an environment of their own
 PEERS := .venv-peers
 
-.PHONY: install table1 test slow lint bench peers clean
+.PHONY: install table1 gate lock test slow lint bench peers clean
 install: $(STAMP)
 $(STAMP): requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +32,16 @@ $(STAMP): requirements.lock
 table1: install
 	$(RUN) -m benchmark run table1 -j $(JOBS) dataset=$(DATASET) $(SIZE) seeds=$(SEEDS) schedule=$(SCHEDULE) protocol=$(PROTOCOL) store=$(STORE)
 	$(RUN) -m benchmark report table1 dataset=$(DATASET) protocol=$(PROTOCOL) store=$(STORE) out=$(OUT)
+
+# a failed cell (status 1) is for compare to name
+gate: install
+	$(RUN) -m benchmark run gate -j $(JOBS) seeds=$(SEEDS) store=$(GATE) || [ $$? -eq 1 ]
+	$(RUN) -m benchmark compare $(LOCKED) $(GATE) --gate
+
+# all methods, half an hour of one core, or some: make lock METHOD=late_fusion; then look at what git diff says of $(LOCKED)
+lock: install
+	$(RUN) -m benchmark run gate -j $(JOBS) seeds=20 $(if $(METHOD),method=$(METHOD)) store=$(GATE)
+	$(RUN) -m benchmark lock $(GATE) $(LOCKED) $(if $(METHOD),--keep)
 
 test: install
 	$(RUN) -m pytest -n 2
@@ -51,4 +63,4 @@ $(PEERS)/.installed: requirements-peers.lock
 	touch $@
 
 clean:
-	rm -rf datasets/built results/cells reports/build
+	rm -rf datasets/built results/cells $(GATE) reports/build

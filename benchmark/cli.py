@@ -24,6 +24,8 @@ VERBS = {
     "why": "which part of a cell's key changed since its stored result",
     "store": "merge results computed elsewhere, export what may leave a credentialed site",
     "report": "tables and figures from the store, as CSV, LaTeX and HTML",
+    "compare": "metrics of a store or locked file against another's; --gate exits 3 where one got worse",
+    "lock": "write a store's metrics over 20 seeds as the file that the gate compares with",
     "cards": "a data card for each cohort and a model card for each method",
     "check": "hold a method to the contract: the conformance suite",
     "new": "write the file of a new method, and its test",
@@ -33,7 +35,8 @@ VERBS = {
 
 
 def main(argv: list[str]) -> int:
-    """Exit status: 0 all well, 1 a cell or a check failed, 2 wrong usage or unusable input, 130 interrupted."""
+    """Exit status: 0 all well, 1 a cell or a check failed, 2 wrong usage or unusable input, 3 the gate is broken (a metric got worse or
+    is missing), 130 interrupted."""
     debug = "--debug" in argv
     argv = [a for a in argv if a != "--debug"]
     try:

@@ -313,6 +313,9 @@ def _refused(error: Exception, overrides: list[str]) -> UsageError:
         key = text.partition("=")[0]
         if (key in PLACES and f"dataset.{key}" not in known) or (key.startswith("dataset.") and key not in known):
             return unknown("override", key, known)
+    if lines[0].startswith("In 'experiment/"):
+        experiment = lines[0].split("'")[1].removeprefix("experiment/")
+        return UsageError(f"{experiment} sets dials that {dataset_of(overrides)} does not have: pass another dataset=")
     values = [line for line in lines if "Invalid value" in line or "could not be converted" in line]
     detail = values[0] if values else lines[0]
     return UsageError(f"{' '.join(overrides)}: {detail}")
