@@ -35,7 +35,7 @@ table1: install
 
 # a failed cell (status 1) is for compare to name
 gate: install
-	$(RUN) -m benchmark run gate -j $(JOBS) seeds=$(SEEDS) store=$(GATE) || [ $$? -eq 1 ]
+	$(RUN) -m benchmark run gate -j $(JOBS) store=$(GATE) || [ $$? -eq 1 ]
 	$(RUN) -m benchmark compare $(LOCKED) $(GATE) --gate
 
 # all methods, half an hour of one core, or some: make lock METHOD=late_fusion; then look at what git diff says of $(LOCKED)
