@@ -58,6 +58,13 @@ class Tuning(Enum):
     none = "none"
 
 
+class Outcomes(Enum):
+    """``shuffled``: whole rows of outcomes permuted among the stays before the split is drawn, so that every AUC should be 0.5."""
+
+    true = "true"
+    shuffled = "shuffled"
+
+
 class SplitKind(Enum):
     """Who is tested together: ``folds`` at random, stratified; ``sites`` whole hospitals, so that no method has seen the tested ones."""
 
@@ -123,6 +130,7 @@ class RunConfig:
     landmark: Optional[str] = None  # noqa: UP045
     n: Optional[int] = None  # noqa: UP045
     split: SplitKind = SplitKind.folds
+    outcomes: Outcomes = Outcomes.true
     folds: int = 5
     seeds: int = 1
     protocol: Protocol = Protocol.strict
@@ -223,7 +231,7 @@ def _translate(text: str) -> list[str]:
         return [f"dataset.{key}={value!r}"]
     if root not in fields:
         raise unknown("override", key, fields | set(PLACES))
-    if key in ("store", "out", "built", "device", "landmark", "arm"):
+    if key in ("store", "out", "built", "device", "landmark", "arm", "outcomes"):
         return [f"{key}={value!r}"]
     return [text]
 
@@ -255,7 +263,7 @@ def _check(config: RunConfig) -> None:
 
 
 def _refused(error: Exception, overrides: list[str]) -> UsageError:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in f"{error}\n{error.__cause__ or ''}".splitlines() if line.strip()]
     known = [f"dataset.{name}" for name in _dataset_fields(overrides)]
     for text in overrides:
         key = text.partition("=")[0]

@@ -13,6 +13,7 @@ import pandas as pd
 
 from benchmark import provenance
 from benchmark.probes import Fitted, measure
+from benchmark.shuffled import shuffle_outcomes
 from benchmark.splits import load_split
 from datasets.cohort import Cohort, Modality, pattern_names
 from datasets.storage import Known, load_cohort, load_known
@@ -67,11 +68,13 @@ def run_cell(planned: PlannedCell, place: Place) -> tuple[dict[str, Any], dict[s
     frames: dict[str, pd.DataFrame] = {}
     try:
         cohort = load_cohort(place.landmark_folder / "cohort")
+        if planned.config.get("outcomes") == "shuffled":
+            cohort = shuffle_outcomes(cohort)
         split = load_split(place.split_file)
         train, valid, test = split.rows(planned.cell.fold)
         parts = as_stored(_predict(planned, cohort, place, {"train": train, "valid": valid, "test": test}, seconds))
-        frames["predictions"] = _frame(cohort, {"valid": valid, "test": test}, parts)
-        record["metrics"] = _score(cohort, {"valid": valid, "test": test}, parts)
+        frames["predictions"] = predictions_frame(cohort, {"valid": valid, "test": test}, parts)
+        record["metrics"] = score_parts(cohort, {"valid": valid, "test": test}, parts)
         record["rectifier"] = _rectifier_record(planned, cohort, test, parts, place)
         for name in planned.config.get("probes", []):
             record["probes"][name], extra = measure(name, parts.fitted)
@@ -212,7 +215,8 @@ def out_of_fold(planned: PlannedCell, cohort: Cohort, train: np.ndarray, valid: 
     return probability
 
 
-def _score(cohort: Cohort, rows: dict[str, np.ndarray], parts: Parts) -> list[dict[str, Any]]:
+def score_parts(cohort: Cohort, rows: dict[str, np.ndarray], parts: Parts) -> list[dict[str, Any]]:
+    """The metrics of a record: every task of the ``valid`` and ``test`` rows, before and after the rectifier."""
     scored = []
     for stage, probability in (("base", parts.base), ("final", parts.final)):
         if stage == "final" and parts.rectifier is None:
@@ -233,7 +237,8 @@ def _given(label: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.n
     return label[given], probability[given]
 
 
-def _frame(cohort: Cohort, rows: dict[str, np.ndarray], parts: Parts) -> pd.DataFrame:
+def predictions_frame(cohort: Cohort, rows: dict[str, np.ndarray], parts: Parts) -> pd.DataFrame:
+    """The predictions of the ``valid`` and ``test`` rows as the store keeps them."""
     names = np.array(pattern_names(cohort.observed, cohort.modality_names))
     frames = [
         pd.DataFrame(
@@ -261,6 +266,8 @@ def _rectifier_record(
     if parts.rectifier is None:
         return None
     truth = load_known(place.landmark_folder / "known").arrays.get("truth_probability")
+    if planned.config.get("outcomes") == "shuffled":
+        truth = None
     names = np.array(pattern_names(cohort.observed[test], cohort.modality_names))
     rows = []
     for row in parts.rectifier["rows"]:

@@ -19,6 +19,7 @@ from reports.records import Records
 from reports.section import Section
 from reports.sections import section_of
 from reports.shares import SHARES, shares
+from reports.shuffled import marked
 from reports.tables import Table, bold_places, table
 from reports.tidy import COLUMNS, PRINTED, tidy
 
@@ -103,7 +104,9 @@ def assemble(store_root: Path, plans: Sequence[dict[str, Any]]) -> Report:
         of_ceiling = shares(frame, plan)
         heading = caption(store, plan, statistics)
         cohort = title_of(plan, plans)
-        tables.append(table(frame, plan, PRINTED, heading, bold_places(plan, frame, statistics), f"Every task{cohort}"))
+        main = table(frame, plan, PRINTED, heading, bold_places(plan, frame, statistics), f"Every task{cohort}")
+        titles = dict(zip(zip(frame["method"], frame["variant"], strict=True), frame["title"], strict=True))
+        tables.append(marked(main, plan, statistics, titles))
         if len(of_ceiling):
             title = f"Share of the ceiling{cohort}"
             tables.append(table(of_ceiling, plan, tuple(SHARES), share_caption(store, plan), frozenset(), title))

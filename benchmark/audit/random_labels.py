@@ -1,0 +1,97 @@
+"""The sampler of A1 alone, on outcomes that are independent of every input: what it does to the AUC of test rows, epoch by epoch.
+
+As in the measurement on the released code: no early stopping, batches of 32, the learning rate that its schedule
+reaches (1.6e-5) and the nominal one (2e-4). Here with the suite's method, at the landmark of whole stays, outcomes drawn by the preset's
+prevalences. A test row is ``seen`` where its position is below n_train, so that the sampler reaches it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from benchmark.audit import sampler
+from benchmark.audit.unit import Ground, provenance_of
+from benchmark.run_cell import build_method
+from benchmark.splits import draw_split
+from datasets.cohort import Cohort
+from datasets.storage import load_cohort
+from results.cell import PlannedCell
+from results.store import Store
+
+PREVALENCE = {"readmission_30d": 0.20}
+OTHERWISE = 0.10
+RATES = (1.6e-5, 2e-4)
+EPOCHS = (10, 25, 55)
+PARTS = ("test", "test_seen", "test_unseen")
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Called after each epoch: scores the test rows in EPOCHS, as the network is then."""
+
+    method: Any
+    test: Cohort
+    outcomes: np.ndarray
+    seen: np.ndarray
+    metrics: list[dict[str, Any]]
+
+    def __call__(self, epoch: dict[str, float]) -> None:
+        """The metrics of this epoch, added to ``metrics``."""
+        if int(epoch["epoch"]) in EPOCHS:
+            probability = self.method.predict_proba(self.test)
+            for part, rows in zip(PARTS, (np.ones_like(self.seen), self.seen, ~self.seen), strict=True):
+                self.metrics.extend(
+                    _scored(part, int(epoch["epoch"]), self.test.tasks, self.outcomes[rows], probability[rows])
+                )
+
+
+def compute(planned: PlannedCell, ground: Ground, store: Store) -> dict[str, Any]:
+    """The record of one fit, stored; its metrics have stage ``epoch-N`` and split of PARTS."""
+    started = time.perf_counter()
+    cohort = replace(random_outcomes(load_cohort(ground.whole / "cohort"), planned.cell.seed), series=None)
+    train, valid, test = draw_split(cohort, planned.config["folds"]).rows(0)
+    method = build_method(planned)
+    given = sampler.reached_rows(train)
+    sampler.draw_like_released(method, cohort.take(train))
+    metrics: list[dict[str, Any]] = []
+    seen = np.isin(test, given)
+    method.on_epoch = Watched(method, cohort.take(test).without_outcomes(), cohort.outcomes[test], seen, metrics)
+    method.fit(cohort.take(given), cohort.take(valid))
+    facts = {
+        "epochs": len(getattr(method, "history", ())),
+        "n_train": len(train),
+        "n_test": len(test),
+        "test_rows_given": int(seen.sum()),
+    }
+    record = {
+        "cell": asdict(planned.cell), "title": planned.title, "key": planned.key, "key_parts": planned.key_parts, "config": planned.config,
+        "status": "done", "reason": None, "traceback": None, "metrics": metrics, "rectifier": None, "audit": facts,
+        "provenance": provenance_of(started),
+    }  # fmt: skip
+    store.write(planned, record, {})
+    return record
+
+
+def random_outcomes(cohort: Cohort, seed: int) -> Cohort:
+    """The stays with outcomes drawn independently of everything, all defined."""
+    rng = np.random.default_rng([50_000, seed])
+    share = np.array([PREVALENCE.get(task, OTHERWISE) for task in cohort.tasks])
+    outcomes = (rng.random(cohort.outcomes.shape) < share).astype(np.float32)
+    return replace(cohort, outcomes=outcomes, fingerprint=f"{cohort.fingerprint} random outcomes {seed}")
+
+
+def _scored(
+    part: str, epoch: int, tasks: tuple[str, ...], label: np.ndarray, probability: np.ndarray
+) -> list[dict[str, Any]]:
+    found = []
+    for t, task in enumerate(tasks):
+        counts = {"n": len(label), "positives": int(label[:, t].sum())}
+        for metric, of in (("auc", roc_auc_score), ("auprc", average_precision_score)):
+            found.append({"split": part, "stage": f"epoch-{epoch}", "task": task, "metric": metric,
+                          "value": float(of(label[:, t], probability[:, t])), "reason": None, **counts})  # fmt: skip
+    return found
