@@ -29,7 +29,7 @@ VERBS = {
     "cards": "a data card for each cohort and a model card for each method",
     "check": "hold a method to the contract: the conformance suite",
     "new": "write the file of a new method, and its test",
-    "audit": "hold predictions against the post-processing step declared of them",
+    "audit": "what each step of the released evaluation is worth; hold predictions against a declared step",
     "data": "list, fetch, build, verify or describe cohorts",
 }
 

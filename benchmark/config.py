@@ -68,6 +68,13 @@ class Executor(Enum):
     slurm = "slurm"
 
 
+class Outcomes(Enum):
+    """``shuffled``: whole rows of outcomes permuted among the stays before the split is drawn, so that every AUC should be 0.5."""
+
+    true = "true"
+    shuffled = "shuffled"
+
+
 class SplitKind(Enum):
     """Who is tested together: ``folds`` at random, stratified; ``sites`` whole hospitals, so that no method has seen the tested ones."""
 
@@ -141,6 +148,7 @@ class RunConfig:
     landmark: Optional[str] = None  # noqa: UP045
     n: Optional[int] = None  # noqa: UP045
     split: SplitKind = SplitKind.folds
+    outcomes: Outcomes = Outcomes.true
     folds: int = 5
     seeds: int = 1
     protocol: Protocol = Protocol.strict
@@ -250,7 +258,7 @@ def _translate(text: str) -> list[str]:
         return [f"dataset.{key}={value!r}"]
     if root not in fields:
         raise unknown("override", key, fields | set(PLACES))
-    if key in ("store", "out", "built", "device", "landmark", "arm", "scheduler"):
+    if key in ("store", "out", "built", "device", "landmark", "arm", "scheduler", "outcomes"):
         return [f"{key}={value!r}"]
     if key.startswith("slurm."):
         return [f"+{text}"]
@@ -307,7 +315,7 @@ def _check_tuning(config: RunConfig) -> None:
 
 
 def _refused(error: Exception, overrides: list[str]) -> UsageError:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in f"{error}\n{error.__cause__ or ''}".splitlines() if line.strip()]
     known = [f"dataset.{name}" for name in _dataset_fields(overrides)]
     for text in overrides:
         key = text.partition("=")[0]

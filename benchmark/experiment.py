@@ -17,9 +17,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark import provenance
-from benchmark.config import WHERE, Calibration, RectifierKind, RunConfig
+from benchmark.config import WHERE, Calibration, Outcomes, RectifierKind, RunConfig
 from benchmark.errors import UsageError, unknown
 from benchmark.run_cell import ORACLE, Place
+from benchmark.shuffled import shuffle_outcomes
 from benchmark.source import cell_sources, source_hash
 from benchmark.splits import stored_split
 from benchmark.tuning import Budget, candidates, rules
@@ -100,6 +101,8 @@ def make_plan(config: RunConfig, say: Callable[[str], None] | None = None) -> Pl
     rows: dict[tuple[str, str, str], Row] = {}
     for landmark in landmarks:
         cohort, known = dataset.cohort(landmark), dataset.known(landmark)
+        if config.outcomes is Outcomes.shuffled:
+            cohort = shuffle_outcomes(cohort)
         folder = dataset.folder / landmark
         split, split_file = stored_split(cohort, folder / "splits", config.folds, config.split.value)
         places[dataset.info.name, landmark] = Place(folder, split_file)
@@ -293,7 +296,7 @@ def known_rows(config: RunConfig, cohort: Cohort, known: Known) -> list[Row]:
     By name also the 2 x 2 worth of the pattern: ``known=ceiling,evidence1_cause0,evidence0_cause1,evidence0_cause0``. What this
     cohort does not offer is left out (captions say so); a name that no cohort offers is an error.
     """
-    if config.known == ["none"]:
+    if config.known == ["none"] or config.outcomes is Outcomes.shuffled:
         return []
     offered = {*known.predictions, *({ORACLE} if ORACLE in known.arrays else ())}
     wanted = [name for name in KNOWN_BY_DEFAULT if name in offered] if config.known == ["all"] else config.known
@@ -321,6 +324,8 @@ def _cells(
         "rectifier": {"kind": row.config["rectifier"], "calibration": config.calibration.value},
         "device": config.device,
     }
+    if config.outcomes is Outcomes.shuffled:
+        settings["outcomes"] = config.outcomes.value
     if fitted and config.probes:
         settings["probes"] = list(config.probes)
     if row.tuning:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import time
+import traceback
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark import provenance
 from benchmark.source import cell_sources, source_files
+from methods.base import Unsuited
 from results.cell import PlannedCell
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Frames = dict[str, "pd.DataFrame"]
+Fill = Callable[[dict[str, Any], dict[str, float]], Frames]
+"""Completes a record, given it and a place for seconds by part: the frames by name."""
 
 
 def begun(planned: PlannedCell) -> dict[str, Any]:
@@ -31,13 +42,13 @@ def begun(planned: PlannedCell) -> dict[str, Any]:
     }
 
 
-def failed(planned: PlannedCell, reason: str, traceback: str | None = None) -> dict[str, Any]:
+def failed(planned: PlannedCell, reason: str, trace: str | None = None) -> dict[str, Any]:
     """The record of a cell that failed, without its provenance."""
-    return begun(planned) | {"status": "failed", "reason": reason, "traceback": traceback}
+    return begun(planned) | {"status": "failed", "reason": reason, "traceback": trace}
 
 
-def ended(record: dict[str, Any], seconds: dict[str, float], cohort: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The record with its provenance: commit, versions, hardware, threads, ``seconds`` by part, peak memory, times, and the cohort."""
+def ended(record: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
+    """The record with its provenance: commit, versions, hardware, threads, ``seconds`` by part, peak memory and times."""
     commit, clean = provenance.commit()
     return record | {
         "provenance": {
@@ -50,6 +61,20 @@ def ended(record: dict[str, Any], seconds: dict[str, float], cohort: dict[str, A
             "seconds": {k: round(v, 4) for k, v in seconds.items()},
             "peak_memory_mib": provenance.peak_memory_mib(),
             "finished": provenance.now(),
-            "cohort": cohort,
         }
     }
+
+
+def recorded(planned: PlannedCell, fill: Fill) -> tuple[dict[str, Any], Frames]:
+    """The record that ``fill`` completes and the frames that it gives; ``failed`` or ``skipped``, without frames, where it raises."""
+    provenance.reset_peak_memory()
+    started = time.perf_counter()
+    record, seconds, frames = begun(planned), {}, {}
+    try:
+        frames = fill(record, seconds)
+    except Unsuited as reason:
+        record |= {"status": "skipped", "reason": str(reason)}
+    except Exception as error:
+        line = f"{type(error).__name__}: {error}".splitlines()[0]
+        record = failed(planned, line, traceback.format_exc())
+    return ended(record, {**seconds, "total": time.perf_counter() - started}), frames

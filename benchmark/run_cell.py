@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-import traceback
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from benchmark import provenance
 from benchmark.place import Place
 from benchmark.probes import Fitted, measure
-from benchmark.record import begun, ended, failed
+from benchmark.record import Frames, recorded
+from benchmark.shuffled import shuffle_outcomes
 from benchmark.splits import load_split
 from datasets.cohort import Cohort, Modality, pattern_names
 from datasets.storage import Known, load_cohort, load_flow, load_known
@@ -39,30 +38,28 @@ class Parts:
     fitted: Fitted | None = None
 
 
-def run_cell(
-    planned: PlannedCell, place: Place, chosen: dict[str, Any] | None = None
-) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+def run_cell(planned: PlannedCell, place: Place, chosen: dict[str, Any] | None = None) -> tuple[dict[str, Any], Frames]:
     """The record of a cell and its frames by name: ``predictions`` and those of its probes, none where it failed or was skipped; never
     raises for a method's fault.
 
     ``chosen``: what a tuning chose, as ``benchmark.tuning.choose`` gives it; its hyper-parameters take the place of the planned ones. A
     trial of a tuning (``scored: valid`` in its configuration) predicts the validation part alone: nobody looks at the test part.
     """
-    provenance.reset_peak_memory()
-    started = time.perf_counter()
-    seconds: dict[str, float] = {}
-    record, frames, about = begun(planned), {}, None
-    try:
+
+    def fill(record: dict[str, Any], seconds: dict[str, float]) -> Frames:
         work = _with(planned, chosen)
         record["tuning"] = chosen
         cohort = load_cohort(place.landmark_folder / "cohort")
-        about = {"n": len(cohort), "fingerprint": cohort.fingerprint, "flow": load_flow(place.landmark_folder)}
+        if planned.config.get("outcomes") == "shuffled":
+            cohort = shuffle_outcomes(cohort)
+        flow = load_flow(place.landmark_folder)
+        record["provenance"]["cohort"] = {"n": len(cohort), "fingerprint": cohort.fingerprint, "flow": flow}
         split = load_split(place.split_file)
         rows = dict(zip(("train", "valid", "test"), split.rows(planned.cell.fold), strict=True))
         scored = {part: rows[part] for part in ("valid", "test") if planned.config.get("scored", part) == part}
         parts = as_stored(_predict(work, cohort, place, rows, tuple(scored), seconds))
-        frames["predictions"] = _frame(cohort, scored, parts)
-        record["metrics"] = _score(cohort, scored, parts)
+        frames = {"predictions": predictions_frame(cohort, scored, parts)}
+        record["metrics"] = score_parts(cohort, scored, parts)
         if parts.fitted is not None:
             score = selection_score(cohort.outcomes[rows["valid"]], parts.base["valid"])
             record["selection"] = None if np.isnan(score) else score
@@ -70,12 +67,9 @@ def run_cell(
         for name in planned.config.get("probes", []):
             record["probes"][name], extra = measure(name, parts.fitted)
             frames |= {} if extra is None else {name: extra}
-    except Unsuited as reason:
-        record |= {"status": "skipped", "reason": str(reason)}
-    except Exception as error:
-        line = f"{type(error).__name__}: {error}".splitlines()[0]
-        record, frames = failed(planned, line, traceback.format_exc()), {}
-    return ended(record, {**seconds, "total": time.perf_counter() - started}, about), frames
+        return frames
+
+    return recorded(planned, fill)
 
 
 def _with(planned: PlannedCell, chosen: dict[str, Any] | None) -> PlannedCell:
@@ -209,7 +203,8 @@ def out_of_fold(planned: PlannedCell, cohort: Cohort, train: np.ndarray, valid: 
     return probability
 
 
-def _score(cohort: Cohort, rows: dict[str, np.ndarray], parts: Parts) -> list[dict[str, Any]]:
+def score_parts(cohort: Cohort, rows: dict[str, np.ndarray], parts: Parts) -> list[dict[str, Any]]:
+    """The metrics of a record: every task of the ``valid`` and ``test`` rows, before and after the rectifier."""
     scored = []
     for stage, probability in (("base", parts.base), ("final", parts.final)):
         if stage == "final" and parts.rectifier is None:
@@ -229,7 +224,8 @@ def _given(label: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.n
     return label[given], probability[given]
 
 
-def _frame(cohort: Cohort, rows: dict[str, np.ndarray], parts: Parts) -> pd.DataFrame:
+def predictions_frame(cohort: Cohort, rows: dict[str, np.ndarray], parts: Parts) -> pd.DataFrame:
+    """The predictions of the ``valid`` and ``test`` rows as the store keeps them."""
     names = np.array(pattern_names(cohort.observed, cohort.modality_names))
     frames = [
         pd.DataFrame(
@@ -257,6 +253,8 @@ def _rectifier_record(
     if parts.rectifier is None:
         return None
     truth = load_known(place.landmark_folder / "known").arrays.get("truth_probability")
+    if planned.config.get("outcomes") == "shuffled":
+        truth = None
     names = np.array(pattern_names(cohort.observed[test], cohort.modality_names))
     rows = []
     for row in parts.rectifier["rows"]:

@@ -59,7 +59,8 @@ def cell_sources(config: dict[str, Any]) -> tuple[Path, ...]:
     from benchmark.probes import probe_file
     from methods.registry import source_file
 
-    method = (source_file(config["method"]["class"]),) if config["method"]["fitted"] else ()
+    method = config.get("method", {"fitted": False})
+    method = (source_file(method["class"]),) if method["fitted"] else ()
     return (RUN_CELL, *method, *(probe_file(name) for name in config.get("probes", [])))
 
 

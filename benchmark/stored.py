@@ -18,8 +18,9 @@ CHOOSING = {
     "rectifier": lambda plan, config: plan["rectifier"] == config.rectifier.value,
     "landmark": lambda plan, config: plan["settings"]["landmark"] == config.landmark,
     "split": lambda plan, config: plan["settings"].get("split") == config.split.value,
-    "tuning": lambda plan, config: plan["settings"]["tuning"] == config.tuning.value,
-    "budget": lambda plan, config: plan["settings"]["budget"] == config.budget,
+    "tuning": lambda plan, config: plan["settings"].get("tuning", "none") == config.tuning.value,
+    "budget": lambda plan, config: plan["settings"].get("budget") == config.budget,
+    "outcomes": lambda plan, config: plan["settings"].get("outcomes", "true") == config.outcomes.value,
     "arm": lambda plan, config: plan["settings"].get("arm") in config.arm.split(","),
     "method": lambda plan, config: plan["settings"]["methods"] == config.methods,
 }
@@ -36,6 +37,7 @@ def chosen_plans(store: Store, experiment: str, config: RunConfig, overrides: li
     for key in sorted(keys):
         if key not in CHOOSING and key.split(".")[0] not in ("method", "dataset"):
             raise UsageError(f"{key}= does not choose among stored plans; these do: {', '.join(CHOOSING)}")
+    keys |= {"outcomes"}  # a plan with shuffled outcomes is never taken for one with the true ones
     newest: dict[tuple[str, str, int], dict[str, Any]] = {}
     order = {arm["name"]: i for i, arm in enumerate(config.arms)}
     for plan in store.plans(experiment):

@@ -115,6 +115,8 @@ class TorchMethod(Method):
     Config = TrainingConfig
     on_epoch: Callable[[dict[str, float]], None] | None = None
     """Called with the newest entry of ``history``; it may raise to stop a run."""
+    epoch_order: Callable[[int, torch.Generator], Tensor] | None = None
+    """The positions among the n training stays that an epoch goes through; None: each once, at random (only the audit sets another)."""
     history: list[dict[str, float]]
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
@@ -232,13 +234,13 @@ class TorchMethod(Method):
         weights = torch.tensor(self.task_weights(self.tasks), device=device)
         optimiser = torch.optim.AdamW(self.module.parameters(), lr=c.lr, weight_decay=c.weight_decay, fused=True)
         precision, scaler = _mixed_precision(device)
-        order = torch.Generator().manual_seed(self.seed)
+        generator = torch.Generator().manual_seed(self.seed)
         best, best_score, since = None, -np.inf, 0
         self._remember(data)
         for epoch in range(1, c.max_epochs + 1):
             self.module.train()
             sums: dict[str, Tensor] = {}
-            for rows in torch.randperm(len(train), generator=order).to(device).split(c.batch_size):
+            for rows in self._order(len(train), generator).to(device).split(c.batch_size):
                 losses = self._step(data.take(rows), weights, optimiser, precision, scaler)
                 for name, value in losses.items():
                     sums[name] = sums.get(name, 0.0) + value * len(rows)
@@ -261,6 +263,9 @@ class TorchMethod(Method):
                     break
         if best is not None:
             self.module.load_state_dict(best)
+
+    def _order(self, n: int, generator: torch.Generator) -> Tensor:
+        return torch.randperm(n, generator=generator) if self.epoch_order is None else self.epoch_order(n, generator)
 
     def _remember(self, data: Batch) -> None:
         self.module.eval()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from reports.records import Records
 from reports.section import Section
 from reports.sections import section_of
 from reports.shares import SHARES, shares
+from reports.shuffled import marked
 from reports.tables import Table, bold_places, table
 from reports.tidy import COLUMNS, PRINTED, tidy
 from reports.tuned import tuned
@@ -48,7 +49,7 @@ class Report:
     measured: tuple[Table, ...]
     beside_published: tuple[Table, ...]
     section: Section
-    tuned: pd.DataFrame
+    tuned: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -106,7 +107,9 @@ def assemble(store_root: Path, plans: Sequence[dict[str, Any]]) -> Report:
         of_ceiling = shares(frame, plan)
         heading = caption(store, plan, statistics)
         cohort = title_of(plan, plans)
-        tables.append(table(frame, plan, PRINTED, heading, bold_places(plan, frame, statistics), f"Every task{cohort}"))
+        main = table(frame, plan, PRINTED, heading, bold_places(plan, frame, statistics), f"Every task{cohort}")
+        titles = dict(zip(zip(frame["method"], frame["variant"], strict=True), frame["title"], strict=True))
+        tables.append(marked(main, plan, statistics, titles))
         if len(of_ceiling):
             title = f"Share of the ceiling{cohort}"
             tables.append(table(of_ceiling, plan, tuple(SHARES), share_caption(store, plan), frozenset(), title))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from reports.shuffled import SAID, is_shuffled
 from reports.tables import BOLD_RULE, task_title
 from results.rows import basis_of, reference_row, rows_of
 from results.store import Store
@@ -23,6 +24,7 @@ def caption(store: Store, plan: dict[str, Any], statistics: dict[str, Any] | Non
     return " ".join([
         f"{plan['dataset']}: {plan['description'].rstrip('.')}{_arm(plan)}.",
         *(_landmark(name, facts) for name, facts in plan["landmarks"].items()),
+        *([SAID] if is_shuffled(plan) else []),
         *_how(plan),
         _tests(store, plan, statistics),
         f"C{_source(store, plan)[1:]}",
@@ -36,6 +38,7 @@ def short_caption(store: Store, plans: Sequence[dict[str, Any]], what: str) -> s
     """
     plan = plans[0]
     landmarks = [_landmark(name, facts) for name, facts in plan["landmarks"].items()] if len(plans) == 1 else []
+    landmarks += [SAID] if is_shuffled(plan) else []
     sources = dict.fromkeys(_source(store, p) for p in plans)
     start = f"{what} {plan['dataset']}: {plan['description'].rstrip('.')}."
     return " ".join([start, *landmarks, *_how(plan), f"C{' '.join(sources)[1:]}"])
@@ -59,7 +62,8 @@ def setting(store: Store, plan: dict[str, Any], *landmarks: str) -> str:
         f"{plan['dataset']}: {plan['description'].rstrip('.')}{_arm(plan)}.",
         *(_landmark(name, facts) for name, facts in plan["landmarks"].items() if not landmarks or name in landmarks),
         f"{_count(plan['folds'], 'fold')}, {_count(plan['seeds'], 'seed')}; "
-        f"{PROTOCOLS.get(plan['protocol'], plan['protocol'])}{_split(plan)}; schedule: {plan['schedule']}; {_source(store, plan)}",
+        f"{PROTOCOLS.get(plan['protocol'], plan['protocol'])}{_split(plan)}{_shuffled(plan)}; schedule: {plan['schedule']}; "
+        f"{_source(store, plan)}",
     ])  # fmt: skip
 
 
@@ -116,6 +120,10 @@ def _arm(plan: dict[str, Any]) -> str:
 def _split(plan: dict[str, Any]) -> str:
     whole = plan.get("settings", {}).get("split") == "sites"
     return "; whole hospitals are tested, none of which is in training or validation" if whole else ""
+
+
+def _shuffled(plan: dict[str, Any]) -> str:
+    return "; outcomes shuffled, the truth is an AUC of 0.5" if is_shuffled(plan) else ""
 
 
 def _rectifier(plan: dict[str, Any]) -> str:

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from benchmark.executors.work import BUSY, Job, Limits, Outcome, Work
 
-__all__ = ["BUSY", "Job", "Limits", "Outcome", "Work", "run_job"]
+__all__ = ["BUSY", "Job", "Limits", "Outcome", "Work", "job_of", "run_job"]
+
+
+def job_of(work: list[Work], config: Any, jobs: int) -> tuple[Job, str, dict[str, Any]]:
+    """The arguments of ``run_job`` for the cells of a run of this configuration."""
+    limits = Limits(config.limits.minutes, config.limits.gib)
+    settings = {"scheduler": config.scheduler, "slurm": config.slurm}
+    return Job(work, Path(config.store), jobs, limits), config.executor.value, settings
 
 
 def run_job(job: Job, executor: str, settings: dict[str, Any]) -> Iterator[Outcome]:

@@ -43,7 +43,10 @@ def compute(work: Work, store_root: Path) -> Outcome:
     record = None if store.faults(work.planned) else store.record(work.planned)
     if record is None or record["status"] not in FINISHED:
         with one_thread():
-            record, frames = run_cell(work.planned, work.place, work.chosen)
+            if work.how is None:
+                record, frames = run_cell(work.planned, work.place, work.chosen)
+            else:
+                record, frames = work.how(work, store)
         store.write(work.planned, record, frames)
     return Outcome.of(work.planned, record)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from benchmark.place import Place
 from results.cell import Cell, PlannedCell
+
+if TYPE_CHECKING:
+    from benchmark.record import Frames
+    from results.store import Store
 
 BUSY = "busy"
 """Status of a cell that another run is computing."""
@@ -16,11 +19,15 @@ BUSY = "busy"
 
 @dataclass(frozen=True)
 class Work:
-    """A cell to compute: where its inputs lie, and the hyper-parameters that a tuning chose for it."""
+    """A cell to compute: where its inputs lie, the hyper-parameters that a tuning chose for it, and ``how`` where not as a run's cell.
+
+    ``how`` takes the work and the store, and gives the record and the frames to be stored.
+    """
 
     planned: PlannedCell
-    place: Place
+    place: Any
     chosen: dict[str, Any] | None = None
+    how: Callable[[Work, Store], tuple[dict[str, Any], Frames]] | None = None
 
 
 @dataclass(frozen=True)
@@ -47,13 +54,6 @@ class Outcome:
     def of(cls, planned: PlannedCell, record: dict[str, Any]) -> Outcome:
         """What the record of a cell says became of it."""
         return cls(planned.cell, record["status"], record["reason"], record["provenance"]["seconds"]["total"])
-
-
-class Attempt(Protocol):
-    """What an executor calls for each cell, wherever it does so; ``wait`` for a cell that another run has in hand."""
-
-    def __call__(self, work: Work, wait: bool) -> Outcome:
-        """What became of the cell."""
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,185 @@
-"""``audit``: what a leak is worth, and what predictions show of one."""
+"""``audit``: what each step of the released evaluation is worth where the truth is known, and what predictions show of one."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
 
-from benchmark import audit_predictions
+from benchmark.audit_predictions import add_arguments
+from benchmark.audit_predictions import run as audit_predictions
 from benchmark.errors import UsageError
+from benchmark.show import NOTES
 from benchmark.verbs.common import JSON
+
+DEFAULTS = ("n=3000", "seeds=5", "method.max_epochs=20", "method.patience=5")
+QUICK = ("n=300", "seeds=1", "folds=3", "bootstrap=200", "dataset.draws=32", "method.max_epochs=4")
+DRAWS = 10
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "audit.md"
 
 
 def arguments(parser: ArgumentParser) -> None:
     """The verb's own arguments."""
+    parser.add_argument(
+        "method", nargs="?", default="crl_mmnar", help="whose training and predictions (default crl_mmnar)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a small cohort, one fold, the steps that need no further fit but A1"
+    )
+    parser.add_argument("-j", "--jobs", type=int, default=1, metavar="N", help="processes, one thread each (default 1)")
+    parser.add_argument(
+        "--test-folds", type=int, metavar="K", help="test the first K folds of the split only (default all)"
+    )
+    parser.add_argument(
+        "--later-share", type=float, metavar="SHARE", help="of A3: survivors who come back uncounted (0.3)"
+    )
+    parser.add_argument(
+        "--mention", type=float, metavar="SD", help="of A3: how far a later note is moved by its event (2.0)"
+    )
+    parser.add_argument(
+        "--docs", action="store_true", help="compute nothing: report and docs/audit.md from the newest audits stored"
+    )
     parser.add_argument("--json", action="store_true", help=JSON)
-    audit_predictions.add_arguments(parser)
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    add_arguments(parser)
 
 
 def run(options: Namespace) -> int:
-    """Audit a predictions file."""
-    if not options.predictions:
-        raise UsageError("audit needs --predictions FILE")
-    return audit_predictions.run(options)
+    """The audit of a method's evaluation, or of a predictions file."""
+    if options.predictions is not None:
+        return audit_predictions(options)
+    if "=" in options.method:
+        options.overrides.insert(0, options.method)
+        options.method = "crl_mmnar"
+    if options.jobs < 1:
+        raise UsageError(f"-j {options.jobs} is too small: 1 or more processes")
+    config = _config(options)
+    from results.store import Store
+
+    store = Store(config.store)
+    plans, failures = _stored(store) if options.docs else _compute(options, config, store)
+    _report(store, plans, config.out, options.json)
+    if options.docs:
+        from benchmark.audit.plan import step_facts
+        from reports.audit_document import rewrite
+
+        NOTES.print(f"wrote {rewrite(store, plans, DOCUMENT, step_facts())}")
+    for name, reason in failures:
+        NOTES.print(f"failed: {name}: {reason}", style="red")
+    return 1 if failures else 0
+
+
+def _report(store: Any, plans: list[dict[str, Any]], out: str, as_json: bool) -> None:
+    from reports.audit import audit_report
+    from reports.build import write_report
+    from reports.files import text_of
+
+    report = audit_report(store, plans)
+    if as_json:
+        print(report.numbers.to_json(orient="records", indent=1))
+        return
+    for path in write_report(report, Path(out)):
+        NOTES.print(f"wrote {path}")
+    print(text_of(report.measured))
+
+
+def _stored(store: Any) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """The newest stored plans, their intervals brought up to date; nothing fails."""
+    from reports.audit import newest_plans
+
+    plans = newest_plans(store)
+    if not any(plan["experiment"] == "audit" for plan in plans):
+        raise UsageError(f"no audit is stored in {store.root}: python -m benchmark audit")
+    _derive(store, plans)
+    return plans, []
+
+
+def _derive(store: Any, plans: list[dict[str, Any]]) -> None:
+    """Intervals of the plans that have cells of their own, where they are missing or rest on other cells than are done now."""
+    from results.fold_values import done_cells
+    from results.rows import basis_of, rows_of
+    from results.statistics import derive
+
+    for plan in (p for p in plans if p["experiment"] == "audit"):
+        stored = store.statistics(plan["name"])
+        if stored is None or stored["basis"] != basis_of(done_cells(store, rows_of(plan))):
+            with NOTES.status("intervals"):
+                store.write_statistics(plan["name"], derive(store, plan))
+
+
+def _config(options: Namespace) -> Any:
+    from benchmark.config import load_config
+
+    if any(text.split("=")[0] in ("method", "protocol", "outcomes", "rectifier") for text in options.overrides):
+        raise UsageError("audit METHOD is strict, with the rectifier, on true and on shuffled outcomes: method=, protocol=, outcomes= and "
+                         "rectifier= are not its overrides")  # fmt: skip
+    given = {text.split("=")[0] for text in options.overrides}
+    dataset = next((text.split("=")[1] for text in options.overrides if text.startswith("dataset=")), "embedded-")
+    kept = [text for text in (*DEFAULTS, *(QUICK if options.quick else ())) if text.split("=")[0] not in given]
+    if not dataset.startswith("embedded-"):
+        kept = [text for text in kept if not text.startswith(("n=", "dataset."))]
+    kept = list({text.split("=")[0]: text for text in kept}.values())
+    kept = [text for text in kept if not text.startswith("method.") or _has(options.method, text[7:].split("=")[0])]
+    return load_config("table1", [f"method={options.method}", *kept, *options.overrides])
+
+
+def _has(method: str, field: str) -> bool:
+    """Whether a method has this hyper-parameter; one without ``lr`` is not trained by epochs."""
+    from methods import registry
+
+    return hasattr(registry.load(method.partition(":")[0]).Config(), field)
+
+
+def _compute(options: Namespace, config: Any, store: Any) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """What is missing, computed: the plans, and the failures as (name, reason)."""
+    from benchmark.audit.cohorts import Dials
+    from benchmark.audit.plan import audit_plan
+    from benchmark.audit.simulations import noise_plan, sampler_plan
+    from benchmark.audit.unit import measure
+    from benchmark.executors import Work
+    from benchmark.stages import finished
+
+    dials = {k: v for k, v in (("later_share", options.later_share), ("mention", options.mention)) if v is not None}
+    folds = options.test_folds or (1 if options.quick else config.folds)
+    audits = [audit_plan(config, outcomes, folds, options.quick, Dials(**dials)) for outcomes in ("true", "shuffled")]
+    document, simulations = noise_plan(1 if options.quick else DRAWS)
+    documents, waves = [*(a.document for a in audits), document], [simulations]
+    samplers: list[Any] = []
+    if not options.quick and _has(options.method, "lr"):
+        document, samplers = sampler_plan(config)
+        documents.append(document)
+    for seed in range(config.seeds):
+        for kind in ("fits", "rows"):
+            units = [(u, a.grounds[u.cell.landmark]) for a in audits for u in getattr(a, kind) if u.cell.seed == seed]
+            waves.append([Work(unit, ground, how=measure) for unit, ground in units])
+        waves.append([work for work in samplers if work.planned.cell.seed == seed])
+    for document in documents:
+        store.write_plan(document["name"], document)
+    todo = [
+        list({work.planned.key: work for work in wave if not finished(store, work.planned)}.values()) for wave in waves
+    ]
+    NOTES.print(
+        f"audit of {audits[0].document['title']} on {config.dataset['name']}: {sum(map(len, waves))} units, {sum(map(len, todo))} to do"
+    )
+    failures = _execute(todo, store, config, options.jobs)
+    _derive(store, documents)
+    return documents, failures
+
+
+def _execute(waves: list[list[Any]], store: Any, config: Any, jobs: int) -> list[tuple[str, str]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from benchmark.executors import job_of, run_job
+
+    failures = []
+    with Progress(
+        BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"), console=NOTES
+    ) as bar:
+        task = bar.add_task("", total=sum(map(len, waves)))
+        for wave in waves:
+            for outcome in run_job(*job_of(wave, config, jobs)) if wave else ():
+                cell = outcome.cell
+                bar.update(task, advance=1, description=f"{cell.landmark} {cell.variant} seed {cell.seed}")
+                if outcome.status == "failed":
+                    failures.append((cell.name, outcome.reason or ""))
+    return failures

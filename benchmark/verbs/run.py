@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 from typing import Any
 
 from benchmark.errors import UsageError, unknown
@@ -104,7 +103,7 @@ def _execute(store: Any, work: list[Any], config: Any, jobs: int) -> dict[str, s
         TimeRemainingColumn,
     )
 
-    from benchmark.executors import Job, Limits, run_job
+    from benchmark.executors import job_of, run_job
     from benchmark.stages import count, stages
 
     failures = {}
@@ -115,17 +114,13 @@ def _execute(store: Any, work: list[Any], config: Any, jobs: int) -> dict[str, s
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
-    limits = Limits(config.limits.minutes, config.limits.gib)
-    settings = {"scheduler": config.scheduler, "slurm": config.slurm}
     with Progress(*columns, console=NOTES) as bar:
         total = len(work) + count(store, work)
         task = bar.add_task("", total=total)
         for number, stage in enumerate(stages(store, work)):
             if number == 1:  # the trials of the best three are known now
                 bar.update(task, total=total + len(stage))
-            for outcome in (
-                run_job(Job(stage, Path(config.store), jobs, limits), config.executor.value, settings) if stage else ()
-            ):
+            for outcome in run_job(*job_of(stage, config, jobs)) if stage else ():
                 bar.update(task, advance=1, description=f"{outcome.cell.landmark} {outcome.cell.method}")
                 if outcome.status == "failed":
                     failures[outcome.cell.name] = outcome.reason or ""

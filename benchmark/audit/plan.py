@@ -1,0 +1,191 @@
+"""The audit's units with their keys, and the documents that the store keeps of what was asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark import provenance
+from benchmark.audit.cohorts import Dials
+from benchmark.audit.steps import FITTED, STEPS, Row, rows
+from benchmark.audit.unit import PREFIX, Ground, drawn_cohort, unit_name
+from benchmark.config import RunConfig
+from benchmark.errors import UsageError
+from benchmark.experiment import KNOWN_TITLES, method_rows, prepare_dataset
+from benchmark.experiment import Row as MethodRow
+from benchmark.source import source_hash
+from benchmark.splits import stored_split
+from datasets.describe import describe_cohort
+from methods import registry
+from results.cell import Cell, PlannedCell
+
+UNIT = Path(__file__).resolve().parent / "unit.py"
+WHOLE = "stay"
+
+
+@dataclass(frozen=True)
+class AuditPlan:
+    """One audit: its document, the cells of its fits and of its rows, and where each landmark's cells find their inputs."""
+
+    document: dict[str, Any]
+    fits: list[PlannedCell]
+    rows: list[PlannedCell]
+    grounds: dict[str, Ground]
+
+
+@dataclass(frozen=True)
+class Site:
+    """What the cells of one landmark share: dataset, landmark, settings and the parts of their keys."""
+
+    dataset: str
+    landmark: str
+    settings: dict[str, Any]
+    shared: dict[str, str]
+
+    def cell(self, method: str, variant: str, how: dict[str, Any], title: str, fold: int, seed: int) -> PlannedCell:
+        """A cell whose configuration is the settings and ``how``."""
+        cell = Cell(self.dataset, self.landmark, "strict", method, variant, "on", "none", fold, seed)
+        config = self.settings | how
+        return PlannedCell(cell, config, {"cell": cell.name, "config": digest(config), **self.shared}, title)
+
+
+def audit_plan(config: RunConfig, outcomes: str, folds: int, quick: bool, dials: Dials) -> AuditPlan:
+    """The audit of the configuration's one method at the strict landmarks of its dataset.
+
+    ``outcomes``: ``true`` or ``shuffled``; ``folds``: how many of the split's folds are tested.
+
+    Raises:
+        UsageError: several methods, or more folds than there are.
+    """
+    methods = method_rows(config)
+    if len(methods) != 1:
+        raise UsageError(f"audit takes one method, not {', '.join(m.method for m in methods)}")
+    if not 1 <= folds <= config.folds:
+        raise UsageError(f"--test-folds {folds} is not between 1 and folds={config.folds}")
+    (method,) = methods
+    dataset, printed = prepare_dataset(config), rows(quick)
+    ceiling = "ceiling_series" if method.series else "ceiling"
+    hyper = {k: v for k, v in method.config.items() if k != "rectifier"}
+    settings = {
+        "method": {"class": method.method, "fitted": True, "config": hyper},
+        "device": config.device,
+        "outcomes": outcomes,
+        "folds": config.folds,
+        "dials": asdict(dials),
+    }
+    fits: dict[str, PlannedCell] = {}
+    cells: list[PlannedCell] = []
+    described, grounds, ceilings = {}, {}, False
+    for landmark in dataset.info.landmarks["strict"]:
+        folder = dataset.folder / landmark
+        grounds[landmark] = Ground(folder, dataset.folder / WHOLE)
+        cohort = drawn_cohort(folder, outcomes)
+        split, _ = stored_split(cohort, folder / "splits", config.folds)
+        source = source_hash(UNIT, registry.source_file(method.method))
+        shared = {"cohort": cohort.fingerprint, "split": split.hash, "source": source}
+        site = Site(dataset.info.name, landmark, settings, shared)
+        described[landmark] = {k: v for k, v in describe_cohort(cohort).items() if k != "patterns"} | {
+            "fingerprint": cohort.fingerprint,
+            "split": split.hash,
+            "notes": [],
+            "flow": dataset.manifest["landmarks"][landmark]["flow"],
+        }
+        for fold, seed in itertools.product(range(folds), range(config.seeds)):
+            for row in (row for row in printed if row.speaks_of(cohort.tasks)):
+                fit, own = cells_of(site, method, row, cohort.tasks, fold, seed)
+                fits.setdefault(fit.key, fit)
+                cells.append(own)
+        if outcomes == "true" and ceiling in dataset.known(landmark).predictions:
+            how, ceilings = {"kind": "known", "steps": []}, True
+            cells += [site.cell(ceiling, "default", how, KNOWN_TITLES[ceiling], fold, 0) for fold in range(folds)]
+    listings = [listed(method.method, variant_of(row), row.title, "method") for row in printed]
+    listings += [listed(ceiling, "default", KNOWN_TITLES[ceiling], "known")] if ceilings else []
+    facts = {
+        "dataset": dataset.info.name,
+        "description": dataset.info.description,
+        "protocol": "strict",
+        "schedule": config.schedule.name,
+        "folds": folds,
+        "seeds": config.seeds,
+        "n": dataset.manifest["parameters"].get("n"),
+        "reference": method.method,
+        "bootstrap": config.bootstrap,
+        "landmarks": described,
+        "title": method.title,
+        "blocks": {variant_of(row): row.block for row in printed},
+        "settings": {
+            "method": method.method,
+            "hyper": hyper,
+            "dials": asdict(dials),
+            "outcomes": outcomes,
+            "folds_of_the_split": config.folds,
+            "quick": quick,
+            "n": config.n,
+        },
+    }
+    return AuditPlan(document_of("audit", cells, listings, facts), list(fits.values()), cells, grounds)
+
+
+def cells_of(
+    site: Site, method: MethodRow, row: Row, tasks: tuple[str, ...], fold: int, seed: int
+) -> tuple[PlannedCell, PlannedCell]:
+    """The cell of the fit that a row rests on, which several rows may share, and the row's own."""
+    steps = row.at(tasks)
+    how = {"kind": "fit", "steps": sorted(steps & FITTED)}
+    fit = site.cell(method.method, unit_name(steps), how, method.title, fold, seed)
+    how = {"kind": "row", "steps": sorted(steps), "fit": {"cell": asdict(fit.cell), "key_parts": fit.key_parts}}
+    return fit, site.cell(method.method, variant_of(row), how, row.title, fold, seed)
+
+
+def variant_of(row: Row) -> str:
+    """The variant of a row's cells, unlike that of any of the suite's own."""
+    return f"{PREFIX}{row.name}"
+
+
+def document_of(
+    experiment: str, cells: Iterable[PlannedCell], printed: list[dict[str, Any]], facts: dict[str, Any]
+) -> dict[str, Any]:
+    """A plan's document for the store; ``printed`` as ``listed`` gives them."""
+    commit, clean = provenance.commit()
+    marks = [
+        experiment,
+        facts["dataset"],
+        digest(facts["settings"] | {"folds": facts["folds"], "seeds": facts["seeds"]})[:10],
+    ]
+    return {
+        "name": "-".join(marks), "experiment": experiment, "written": provenance.now(), "commit": commit, "clean": clean,
+        "tuning": "none", "rectifier": "on", "calibration": "valid", "derived": [], "arm": None, **facts, "rows": printed,
+        "cells": [{"cell": asdict(p.cell), "config": p.config, "key_parts": p.key_parts, "title": p.title} for p in cells],
+    }  # fmt: skip
+
+
+def step_facts() -> list[dict[str, str]]:
+    """The registry of steps, as a document shows it."""
+    return [
+        {"id": s.id, "title": s.title, "where": s.where, "released": s.released, "here": s.here, "stage": s.stage}
+        for s in STEPS.values()
+    ]
+
+
+def listed(method: str, variant: str, title: str, kind: str) -> dict[str, Any]:
+    """A row as a plan's document lists it."""
+    return {
+        "method": method,
+        "variant": variant,
+        "rectifier": "on",
+        "title": title,
+        "kind": kind,
+        "cut": "",
+        "change": {},
+        "series": False,
+    }
+
+
+def digest(value: object) -> str:
+    """SHA-256 of a value as JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

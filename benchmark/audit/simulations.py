@@ -1,0 +1,76 @@
+"""The two measurements made on the released code itself, repeated: the rectifier on noise, and the sampler on random outcomes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmark.audit import noise, random_labels
+from benchmark.audit.plan import WHOLE, digest, document_of, listed
+from benchmark.audit.unit import PREFIX, Ground
+from benchmark.config import RunConfig
+from benchmark.executors.work import Work
+from benchmark.experiment import method_rows, prepare_dataset
+from benchmark.source import source_hash
+from datasets.cohort import Cohort
+from methods import registry
+from results.cell import Cell, PlannedCell
+
+HERE = Path(__file__).resolve().parent
+NOTHING: dict[str, Any] = {"protocol": "strict", "schedule": "none", "bootstrap": 0, "landmarks": {}, "reference": None}
+LONG = {"max_epochs": max(random_labels.EPOCHS), "patience": max(random_labels.EPOCHS), "batch_size": 32}
+
+
+def noise_plan(draws: int) -> tuple[dict[str, Any], list[Work]]:
+    """The document and the tasks of the rectifier on noise, ``draws`` times."""
+    cells, rows = [], []
+    for simulation in noise.SIMULATIONS:
+        variant = f"{PREFIX}{simulation.base}-icu{simulation.icu:g}"
+        title = f"{simulation.base}, ICU prevalence {simulation.icu:.2f}"
+        rows.append(listed("released_rectifier", variant, title, "method"))
+        for draw in range(draws):
+            cell = Cell("simulated", "test", "strict", "released_rectifier", variant, "on", "none", 0, draw)
+            config = {"simulation": asdict(simulation)}
+            parts = {"cell": cell.name, "config": digest(config), "source": source_hash(HERE / "noise.py")}
+            cells.append(PlannedCell(cell, config, parts, title))
+    facts = {
+        "dataset": "simulated", "description": "drawn predictions and outcomes", "folds": 1, "seeds": draws,
+        "n": sum(noise.PATTERNS.values()), "settings": {"patterns": noise.PATTERNS, "informed": list(noise.INFORMED)},
+        "simulations": {f"{PREFIX}{s.base}-icu{s.icu:g}": asdict(s) for s in noise.SIMULATIONS},
+    }  # fmt: skip
+    return document_of("audit_noise", cells, rows, NOTHING | facts), [
+        Work(cell, None, how=noise.measure) for cell in cells
+    ]
+
+
+def sampler_plan(config: RunConfig) -> tuple[dict[str, Any], list[Work]]:
+    """The document and the tasks of the sampler on random outcomes, with the configuration's method and cohort, at two learning rates."""
+    row = method_rows(config)[0]
+    dataset = prepare_dataset(config)
+    ground = Ground(dataset.folder / WHOLE, dataset.folder / WHOLE)
+    cohort: Cohort = dataset.cohort(WHOLE)
+    fields = {k: v for k, v in row.config.items() if k != "rectifier"}
+    cells, rows = [], []
+    for rate in random_labels.RATES:
+        own = fields | {k: v for k, v in (LONG | {"lr": rate}).items() if k in fields}
+        variant, title = f"{PREFIX}sampler-lr{rate:g}", f"learning rate {rate:g}"
+        rows.append(listed(row.method, variant, title, "method"))
+        for seed in range(config.seeds):
+            cell = Cell(dataset.info.name, WHOLE, "strict", row.method, variant, "on", "none", 0, seed)
+            how = {
+                "method": {"class": row.method, "fitted": True, "config": own},
+                "device": config.device,
+                "folds": config.folds,
+            }
+            source = source_hash(HERE / "random_labels.py", registry.source_file(row.method))
+            parts = {"cell": cell.name, "config": digest(how), "cohort": cohort.fingerprint, "source": source}
+            cells.append(PlannedCell(cell, how, parts, title))
+    facts = {
+        "dataset": dataset.info.name, "description": dataset.info.description, "folds": 1, "seeds": config.seeds,
+        "n": len(cohort), "settings": {"method": row.method, "hyper": fields | LONG, "n": config.n}, "title": row.title,
+        "tasks": list(cohort.tasks), "epochs": list(random_labels.EPOCHS),
+    }  # fmt: skip
+    return document_of("audit_sampler", cells, rows, NOTHING | facts), [
+        Work(cell, ground, how=random_labels.measure) for cell in cells
+    ]

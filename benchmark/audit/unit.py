@@ -1,0 +1,163 @@
+"""What is computed and stored once: a fit under some data and training steps, and a row that corrects a fit's predictions.
+
+Both are cells of the store. A fit's cell has the predictions before any rectifier; a row's cell has them before and after the
+correction of its evaluation steps. All cells of a fold and seed share the draw seed of the suite's own cell, so that rows differ by
+their steps alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmark.audit import cohorts, sampler
+from benchmark.audit.cohorts import Dials
+from benchmark.audit.correction import Part, corrected
+from benchmark.audit.steps import FITTED
+from benchmark.executors.work import Work
+from benchmark.record import Frames, recorded
+from benchmark.run_cell import Parts, as_stored, build_method, checked, predictions_frame, score_parts
+from benchmark.shuffled import shuffle_outcomes
+from benchmark.splits import VALID_SHARE, Split, stored_split
+from datasets.cohort import Cohort
+from datasets.storage import load_cohort, load_known
+from methods import registry
+from results.cell import Cell, PlannedCell
+from results.store import Store
+
+PREFIX = "audit-"
+Drawn = tuple[Cohort, Split]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where a unit finds its inputs: the landmark's folder of a built dataset, and that of its whole stays."""
+
+    landmark: Path
+    whole: Path
+
+
+def measure(work: Work, store: Store) -> tuple[dict[str, Any], Frames]:
+    """The record of a unit and its predictions; ``work.place`` is its ground."""
+    planned, ground = work.planned, work.place
+
+    def fill(record: dict[str, Any], seconds: dict[str, float]) -> Frames:
+        of_kind = {"fit": _fit, "row": _row, "known": _known}[planned.config["kind"]]
+        drawn = prepared(planned, ground)
+        parts, record["audit"] = of_kind(planned, drawn, ground, store)
+        parts = as_stored(parts)
+        at = _rows(drawn, planned)
+        record["metrics"] = score_parts(drawn[0], at, parts)
+        return {"predictions": predictions_frame(drawn[0], at, parts)}
+
+    return recorded(planned, fill)
+
+
+def prepared(planned: PlannedCell, ground: Ground) -> Drawn:
+    """The cohort after the data steps of a unit, and its split: that of the cohort as it was, to which joined stays are added."""
+    steps, dials = frozenset(planned.config["steps"]), Dials(**planned.config["dials"])
+    cohort = drawn_cohort(ground.landmark, planned.config["outcomes"])
+    split, _ = stored_split(cohort, ground.landmark / "splits", planned.config["folds"])
+    if planned.config["kind"] != "fit" or not registry.info(planned.config["method"]["class"]).uses_series:
+        cohort = replace(cohort, series=None)
+    whole = load_cohort(ground.whole / "cohort")
+    if "A8" in steps:
+        cohort = cohorts.index_deaths_as_negatives(cohort, whole)
+        split = extended(split, len(cohort) - len(split.fold), dials.seed)
+    if "A9a" in steps:
+        cohort = cohorts.whole_stay(cohort, whole)
+    if "A9b" in steps:
+        cohort = cohorts.flag_as_input(cohort, whole)
+    if steps & {"A3a", "A3b"}:
+        cohort = cohorts.future(cohort, whole, dials, "A3a" in steps, "A3b" in steps)
+    if "A10" in steps:
+        cohort = cohorts.scaled_on_all_rows(cohort)
+    return cohort, split
+
+
+def drawn_cohort(landmark: Path, outcomes: str) -> Cohort:
+    """The built cohort of a landmark's folder, its outcomes shuffled where ``outcomes`` says so."""
+    cohort = load_cohort(landmark / "cohort")
+    return shuffle_outcomes(cohort) if outcomes == "shuffled" else cohort
+
+
+def extended(split: Split, more: int, seed: int) -> Split:
+    """The split with ``more`` stays behind the others: dealt evenly to the folds, and to the validation parts with their usual share."""
+    rng = np.random.default_rng(seed)
+    folds = len(split.valid)
+    fold = rng.permutation(more) % folds
+    valid = (rng.random((folds, more)) < VALID_SHARE) & (fold != np.arange(folds)[:, None])
+    return Split(
+        np.concatenate([split.fold, fold.astype(split.fold.dtype)]), np.concatenate([split.valid, valid], axis=1)
+    )
+
+
+def unit_name(steps: frozenset[str]) -> str:
+    """The variant of the fit under these steps."""
+    return f"{PREFIX}fit-{'-'.join(sorted(steps & FITTED)) or 'strict'}"
+
+
+def _rows(drawn: Drawn, planned: PlannedCell) -> dict[str, np.ndarray]:
+    _, valid, test = drawn[1].rows(planned.cell.fold)
+    return {"valid": valid, "test": test}
+
+
+def _fit(planned: PlannedCell, drawn: Drawn, ground: Ground, store: Store) -> tuple[Parts, dict[str, Any]]:
+    cohort, split = drawn
+    train, valid, test = split.rows(planned.cell.fold)
+    method = build_method(planned, base_seed(planned.cell))
+    given = train
+    if "A1" in planned.config["steps"]:
+        given = sampler.reached_rows(train)
+        sampler.draw_like_released(method, cohort.take(train))
+    method.fit(cohort.take(given), cohort.take(valid))
+    base = {
+        part: checked(method.predict_proba(cohort.take(rows).without_outcomes()), len(rows), cohort.tasks)
+        for part, rows in (("valid", valid), ("test", test))
+    }
+    facts = {
+        "n_train": len(given),
+        "n_test": len(test),
+        "test_rows_given": int(np.isin(test, given).sum()),
+        "training_rows_left_out": int((~np.isin(train, given)).sum()),
+    }
+    if hasattr(method, "history"):
+        facts["epochs"] = len(method.history)
+    return Parts(base, base, None), facts
+
+
+def _row(planned: PlannedCell, drawn: Drawn, ground: Ground, store: Store) -> tuple[Parts, dict[str, Any]]:
+    fit = PlannedCell(Cell(**planned.config["fit"]["cell"]), {}, planned.config["fit"]["key_parts"], "")
+    record = store.record(fit)
+    if record is None or record["status"] != "done":
+        raise RuntimeError(f"its fit is {(record or {}).get('status', 'missing')}: {(record or {}).get('reason')}")
+    tasks, parts = drawn[0].tasks, _parts(store.predictions(fit), drawn[0].tasks)
+    after = corrected(parts["valid"], parts["test"], tasks, base_seed(planned.cell), frozenset(planned.config["steps"]))
+    base = {name: part.probability for name, part in parts.items()}
+    return Parts(base, {**base, "test": after}, {}), record["audit"]
+
+
+def _known(planned: PlannedCell, drawn: Drawn, ground: Ground, store: Store) -> tuple[Parts, dict[str, Any]]:
+    known = load_known(ground.landmark / "known").predictions[planned.cell.method]
+    given = {part: np.asarray(known[rows], dtype=np.float64) for part, rows in _rows(drawn, planned).items()}
+    return Parts(given, given, None), {"n_test": len(given["test"])}
+
+
+def _parts(frame: pd.DataFrame, tasks: tuple[str, ...]) -> dict[str, Part]:
+    parts = {}
+    for split, own in frame.groupby("split", observed=True):
+        by_task = [own[own["task"] == task] for task in tasks]
+        columns = [
+            np.stack([f[name].to_numpy(np.float64) for f in by_task], axis=1) for name in ("probability_base", "label")
+        ]
+        parts[str(split)] = Part(*columns, by_task[0]["pattern"].astype(str).to_numpy())
+    return parts
+
+
+def base_seed(cell: Cell) -> int:
+    """The draw seed of the suite's own cell of this method, fold and seed."""
+    return replace(cell, variant="default").draw_seed()
