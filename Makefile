@@ -15,6 +15,7 @@ STORE    ?= results/cells
 OUT      ?= reports/build
 GATE     ?= results/gate-cells
 LOCKED   ?= results/locked/gate.csv
+METHOD   ?=
 
 # n= is a dial of the embedded cohorts only
 SIZE = $(if $(filter embedded-%,$(DATASET)),n=$(N))

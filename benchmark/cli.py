@@ -69,10 +69,9 @@ def _dispatch(argv: list[str]) -> int:
     verb, rest = argv[0], argv[1:]
     if verb not in VERBS:
         raise unknown("verb", verb, VERBS)
-    module = importlib.import_module(f"benchmark.verbs.{verb}")
-    options = _parser(verb, module).parse_intermixed_args(rest)
+    options = _parser(verb).parse_intermixed_args(rest)
     _check_packages()
-    return module.run(options)
+    return _module(verb).run(options)
 
 
 def _usage() -> str:
@@ -94,10 +93,14 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; {self.format_usage().strip()}")
 
 
-def _parser(verb: str, module: ModuleType) -> argparse.ArgumentParser:
+def _parser(verb: str) -> argparse.ArgumentParser:
     parser = _Parser(prog=f"python -m benchmark {verb}", description=VERBS[verb], epilog=OVERRIDES)
-    module.arguments(parser)
+    _module(verb).arguments(parser)
     return parser
+
+
+def _module(verb: str) -> ModuleType:
+    return importlib.import_module(f"benchmark.verbs.{verb}")
 
 
 def _check_packages() -> None:
