@@ -13,7 +13,7 @@ import pandas as pd
 
 from benchmark import run_cell
 from benchmark.config import load_config
-from benchmark.executors import one_thread
+from benchmark.executors.attempt import one_thread
 from benchmark.experiment import make_plan
 from benchmark.splits import Split
 from methods.preprocessing import Inputs, Preprocessor

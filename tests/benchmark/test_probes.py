@@ -12,10 +12,10 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, brier_score
 from benchmark import run_cell as run_cell_module
 from benchmark.config import load_config
 from benchmark.conformance.cohorts import random_cohort, spoiled
-from benchmark.experiment import RUN_CELL, make_plan
+from benchmark.experiment import make_plan
 from benchmark.probes import Fitted, drop, efficiency, embedding, measure, probe_file
 from benchmark.run_cell import run_cell
-from benchmark.source import closure
+from benchmark.source import RUN_CELL, closure
 from methods import registry
 from methods.base import Method
 from methods.plain_mlp import Config as MlpConfig
