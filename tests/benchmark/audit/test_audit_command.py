@@ -123,9 +123,11 @@ def test_the_sampler_on_random_outcomes_scores_reached_rows_apart(audited, monke
     monkeypatch.setattr(random_labels, "EPOCHS", (1, 2))
     small = ["method=crl_mmnar", "method.hidden=16", "method.heads=2", *SMALL, f"built={folder / 'built'}"]
     _, tasks = sampler_plan(load_config("table1", small))
-    work, planned, given = tasks[0]
+    planned = tasks[0].planned
     planned = dataclasses.replace(planned, config=planned.config | {"method": with_epochs(planned.config["method"], 2)})
-    metrics = pd.DataFrame(work(planned, *given, Store(folder / "sampler"))["metrics"])
+    record, frames = tasks[0].how(dataclasses.replace(tasks[0], planned=planned), Store(folder / "sampler"))
+    assert (record["status"], frames) == ("done", {})
+    metrics = pd.DataFrame(record["metrics"])
     assert set(metrics["stage"]) == {"epoch-1", "epoch-2"}
     n = metrics[metrics["metric"] == "auc"].drop_duplicates("split").set_index("split")["n"]
     assert n["test_seen"] + n["test_unseen"] == n["test"] == 80
