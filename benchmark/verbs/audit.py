@@ -10,7 +10,7 @@ from benchmark.audit_predictions import add_arguments
 from benchmark.audit_predictions import run as audit_predictions
 from benchmark.errors import UsageError
 from benchmark.show import NOTES
-from benchmark.verbs.common import JSON
+from benchmark.verbs.common import JSON, renew_statistics
 
 DEFAULTS = ("n=3000", "seeds=5", "method.max_epochs=20", "method.patience=5")
 QUICK = ("n=300", "seeds=1", "folds=3", "bootstrap=200", "dataset.draws=32", "method.max_epochs=4")
@@ -90,21 +90,15 @@ def _stored(store: Any) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
     plans = newest_plans(store)
     if not any(plan["experiment"] == "audit" for plan in plans):
         raise UsageError(f"no audit is stored in {store.root}: python -m benchmark audit")
-    _derive(store, plans)
+    _renew(store, plans)
     return plans, []
 
 
-def _derive(store: Any, plans: list[dict[str, Any]]) -> None:
-    """Intervals of the plans that have cells of their own, where they are missing or rest on other cells than are done now."""
-    from results.fold_values import done_cells
-    from results.rows import basis_of, rows_of
-    from results.statistics import derive
-
-    for plan in (p for p in plans if p["experiment"] == "audit"):
-        stored = store.statistics(plan["name"])
-        if stored is None or stored["basis"] != basis_of(done_cells(store, rows_of(plan))):
-            with NOTES.status("intervals"):
-                store.write_statistics(plan["name"], derive(store, plan))
+def _renew(store: Any, plans: list[dict[str, Any]]) -> None:
+    """The intervals of the plans that have cells of their own."""
+    for plan in plans:
+        if plan["experiment"] == "audit":
+            renew_statistics(store, plan)
 
 
 def _config(options: Namespace) -> Any:
@@ -162,7 +156,7 @@ def _compute(options: Namespace, config: Any, store: Any) -> tuple[list[dict[str
         f"audit of {audits[0].document['title']} on {config.dataset['name']}: {sum(map(len, waves))} units, {sum(map(len, todo))} to do"
     )
     failures = _execute(todo, store, config, options.jobs)
-    _derive(store, documents)
+    _renew(store, documents)
     return documents, failures
 
 

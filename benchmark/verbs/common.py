@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import UsageError
+from benchmark.show import NOTES
 
 JSON = "one JSON document on standard output, nothing else"
 
@@ -34,3 +35,19 @@ def experiments() -> list[dict[str, str]]:
         lines = [line.lstrip("# ") for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
         found.append({"name": path.stem, "description": " ".join(line for line in lines if not line.startswith("@"))})
     return found
+
+
+def renew_statistics(store: Any, plan: dict[str, Any], resamples: int | None = None) -> None:
+    """Intervals and comparisons of a plan anew, unless those stored rest on the same cells and were made by the same code."""
+    from benchmark.source import ROOT, source_hash
+    from results.fold_values import done_cells
+    from results.rows import basis_of, rows_of
+    from results.statistics import derive
+
+    files = [ROOT / "results" / "derivations" / f"{name}.py" for name in plan.get("derived", [])]
+    source = source_hash(ROOT / "results" / "statistics.py", *files)
+    basis = basis_of(done_cells(store, rows_of(plan)))
+    stored = store.statistics(plan["name"])
+    if stored is None or (stored["basis"], stored.get("source")) != (basis, source):
+        with NOTES.status("intervals and comparisons"):
+            store.write_statistics(plan["name"], derive(store, plan, resamples) | {"source": source})

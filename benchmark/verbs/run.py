@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.errors import UsageError, unknown
 from benchmark.show import NOTES
-from benchmark.verbs.common import needs_experiment
+from benchmark.verbs.common import needs_experiment, renew_statistics
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -56,7 +56,7 @@ def run(options: Namespace) -> int:
     NOTES.print(f"{options.experiment} on {document['dataset']} ({document['protocol']}{arms}): {said}")
     failures = _execute(store, work, configs[0], options.jobs) if work else {}
     for plan, config in zip(plans, configs, strict=True):
-        _derive(store, plan, config.bootstrap)
+        renew_statistics(store, plan.document, config.bootstrap)
     for name, reason in failures.items():
         NOTES.print(f"failed: {name}: {reason}", style="red")
     left = {store.folder(planned): planned for planned, _ in to_do(store, placed.values())}
@@ -74,22 +74,6 @@ def _named(name: str, work: list[Any], known: list[str]) -> list[Any]:
     if not any(cell.endswith(name) for cell in known):
         raise unknown("cell", name, known)
     return [(planned, place) for planned, place in work if planned.cell.name.endswith(name)]
-
-
-def _derive(store: Any, plan: Any, resamples: int) -> None:
-    """Intervals and comparisons anew, unless those stored rest on the same cells and were made by the same code."""
-    from benchmark.source import ROOT, source_hash
-    from results.fold_values import done_cells
-    from results.rows import basis_of, rows_of
-    from results.statistics import derive
-
-    files = [ROOT / "results" / "derivations" / f"{name}.py" for name in plan.document["derived"]]
-    source = source_hash(ROOT / "results" / "statistics.py", *files)
-    basis = basis_of(done_cells(store, rows_of(plan.document)))
-    stored = store.statistics(plan.name)
-    if stored is None or (stored["basis"], stored.get("source")) != (basis, source):
-        with NOTES.status("intervals and comparisons"):
-            store.write_statistics(plan.name, derive(store, plan.document, resamples) | {"source": source})
 
 
 def _execute(store: Any, work: list[Any], config: Any, jobs: int) -> dict[str, str]:

@@ -40,7 +40,7 @@ def predictions(work, root, executor, settings, jobs):
     return {w.planned.cell: Store(root).predictions(w.planned) for w in work}
 
 
-def same(found, expected):
+def assert_same(found, expected):
     assert found
     for cell, frame in found.items():
         pd.testing.assert_frame_equal(frame, expected[cell], check_exact=True)
@@ -48,22 +48,22 @@ def same(found, expected):
 
 def test_in_reverse(whole, tmp_path):
     work, expected = whole
-    same(predictions(work[::-1], tmp_path, "local", {}, 1), expected)
+    assert_same(predictions(work[::-1], tmp_path, "local", {}, 1), expected)
 
 
 def test_alone(whole, tmp_path):
     work, expected = whole
-    same(predictions(work[3:4], tmp_path, "local", {}, 1), expected)
+    assert_same(predictions(work[3:4], tmp_path, "local", {}, 1), expected)
 
 
 def test_by_two_processes(whole, tmp_path):
     work, expected = whole
-    same(predictions(work, tmp_path, "local", {}, 2), expected)
+    assert_same(predictions(work, tmp_path, "local", {}, 2), expected)
 
 
 def test_as_jobs_of_a_cluster(whole, tmp_path):
     work, expected = whole
-    same(predictions(work[4:], tmp_path, "slurm", {"slurm": {"cluster": "local"}}, 2), expected)
+    assert_same(predictions(work[4:], tmp_path, "slurm", {"slurm": {"cluster": "local"}}, 2), expected)
     assert list((tmp_path / "logs").iterdir())
 
 
@@ -112,7 +112,7 @@ def test_on_workers_of_which_one_is_killed(whole, scheduler, tmp_path):
         workers[0].send_signal(signal.SIGKILL)
 
     threading.Thread(target=kill_one, daemon=True).start()
-    same(predictions(work, root, "dask", {"scheduler": address}, 2), expected)
+    assert_same(predictions(work, root, "dask", {"scheduler": address}, 2), expected)
     assert workers[0].wait(timeout=10) == -signal.SIGKILL
     assert workers[1].poll() is None
 
