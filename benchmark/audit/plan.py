@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +20,7 @@ from benchmark.source import source_hash
 from benchmark.splits import stored_split
 from datasets.describe import describe_cohort
 from methods import registry
-from results.cell import Cell, PlannedCell
+from results.cell import Cell, PlannedCell, digest
 
 UNIT = Path(__file__).resolve().parent / "unit.py"
 WHOLE = "stay"
@@ -184,8 +182,3 @@ def listed(method: str, variant: str, title: str, kind: str) -> dict[str, Any]:
         "change": {},
         "series": False,
     }
-
-
-def digest(value: object) -> str:
-    """SHA-256 of a value as JSON."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
