@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from benchmark import tuning
 from benchmark.executors.work import Work
 from benchmark.run_cell import Place
-from results.cell import FINISHED, PlannedCell
+from results.cell import PlannedCell, finished
 from results.store import Store
 
 Placed = tuple[PlannedCell, Place]
@@ -16,7 +16,7 @@ Placed = tuple[PlannedCell, Place]
 def to_do(store: Store, placed: Iterable[Placed]) -> list[Placed]:
     """The cells that are not stored whole, done or skipped; each key once."""
     by_folder = {store.folder(planned): (planned, place) for planned, place in placed}
-    return [(planned, place) for planned, place in by_folder.values() if not finished(store, planned)]
+    return [(planned, place) for planned, place in by_folder.values() if not finished(store.whole(planned))]
 
 
 def stages(store: Store, work: list[Placed]) -> Iterator[list[Work]]:
@@ -35,8 +35,3 @@ def count(store: Store, work: list[Placed]) -> int:
 
 def _trials(store: Store, tuned: Iterable[Placed], of: Callable[[PlannedCell], list[PlannedCell]]) -> list[Work]:
     return [Work(*cell) for cell in to_do(store, ((trial, place) for planned, place in tuned for trial in of(planned)))]
-
-
-def finished(store: Store, planned: PlannedCell) -> bool:
-    """Whether a cell is stored whole, and done or skipped."""
-    return not store.faults(planned) and (store.record(planned) or {}).get("status") in FINISHED

@@ -17,6 +17,7 @@ import re
 import traceback
 import warnings
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -136,6 +137,13 @@ def read_info(file: Path, name: str, module: str) -> Info | None:
     Raises:
         UnreadableInfo: it is not a literal, or its keys or types are wrong.
     """
+    state = file.stat()
+    return _read_info(file, name, module, (state.st_mtime_ns, state.st_size))
+
+
+@cache
+def _read_info(file: Path, name: str, module: str, state: tuple[int, int]) -> Info | None:
+    """``read_info`` of a file in this state: a run asks thousands of times."""
     text = file.read_text(encoding="utf-8")
     if "INFO" not in text:
         return None

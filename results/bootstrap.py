@@ -63,16 +63,20 @@ def _ranked(weights: np.ndarray, positive: np.ndarray, starts: np.ndarray) -> tu
     """AUC and average precision, float64 [B] each, of rows in descending order of score; ``starts``: where each new score begins."""
     if not positive.any() or positive.all():
         return np.full(len(weights), np.nan), np.full(len(weights), np.nan)
-    hits = weights * positive
     if len(starts) < len(positive):
-        hits, weights = np.add.reduceat(hits, starts, axis=1), np.add.reduceat(weights, starts, axis=1)
-    above = np.cumsum(hits, axis=1)
+        hits, weights = np.add.reduceat(weights * positive, starts, axis=1), np.add.reduceat(weights, starts, axis=1)
+        positive = np.add.reduceat(positive, starts) > 0
+        hits = hits[:, positive]
+    else:
+        hits = weights[:, positive]
     seen = np.cumsum(weights, axis=1)
+    zeros = seen[:, -1] - hits.sum(axis=1)
+    seen, above = seen[:, positive], np.cumsum(hits, axis=1)  # only scores that a positive row has count from here on
     ones = above[:, -1]
-    zeros = seen[:, -1] - ones
     with np.errstate(invalid="ignore", divide="ignore"):
         # of the pairs (positive, negative), those in the right order, ties counting one half
-        auc = np.einsum("bg,bg->b", weights - hits, above - hits / 2) / (ones * zeros)
+        ties = (weights[:, positive] - hits) / 2
+        auc = np.einsum("bg,bg->b", hits, zeros[:, None] - seen + above + ties) / (ones * zeros)
         precision = np.einsum("bg,bg->b", hits, above / np.maximum(seen, 1)) / ones
     return auc, np.where(zeros > 0, precision, np.nan)
 

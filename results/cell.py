@@ -16,6 +16,11 @@ TRIAL = "trial"
 BOUNDED = {"auc", "auprc", "brier", "ece", "ece_debiased", "brier_recalibrated"}
 
 
+def finished(record: dict[str, Any] | None) -> bool:
+    """Whether no run computes the cell of this record again."""
+    return record is not None and record["status"] in FINISHED
+
+
 @dataclass(frozen=True, order=True)
 class Cell:
     """dataset x landmark x protocol x method (+ variant) x rectifier x tuning x fold x seed."""

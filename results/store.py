@@ -49,6 +49,10 @@ class Store:
         except FileNotFoundError:
             return None
 
+    def whole(self, planned: PlannedCell) -> dict[str, Any] | None:
+        """The record of this cell where every file of it matches its checksum; None where it is broken or not stored."""
+        return None if self.faults(planned) else self.record(planned)
+
     def records(self, name: str) -> list[dict[str, Any]]:
         """The records of every whole cell of this name, whatever its key, the one that finished last first."""
         found = []

@@ -14,7 +14,7 @@ from filelock import Timeout
 
 from benchmark.executors.child import Child, Died, Exceeded
 from benchmark.executors.work import BUSY, Limits, Outcome, Work
-from results.cell import FINISHED
+from results.cell import finished
 from results.locks import cell_lock
 
 TRIES = 2
@@ -40,8 +40,8 @@ def compute(work: Work, store_root: Path) -> Outcome:
     from results.store import Store
 
     store = Store(store_root)
-    record = None if store.faults(work.planned) else store.record(work.planned)
-    if record is None or record["status"] not in FINISHED:
+    record = store.whole(work.planned)
+    if not finished(record):
         with one_thread():
             if work.how is None:
                 record, frames = run_cell(work.planned, work.place, work.chosen)

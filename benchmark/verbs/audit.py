@@ -131,7 +131,7 @@ def _compute(options: Namespace, config: Any, store: Any) -> tuple[list[dict[str
     from benchmark.audit.simulations import noise_plan, sampler_plan
     from benchmark.audit.unit import measure
     from benchmark.executors import Work
-    from benchmark.stages import finished
+    from results.cell import finished
 
     dials = {k: v for k, v in (("later_share", options.later_share), ("mention", options.mention)) if v is not None}
     folds = options.test_folds or (1 if options.quick else config.folds)
@@ -150,7 +150,8 @@ def _compute(options: Namespace, config: Any, store: Any) -> tuple[list[dict[str
     for document in documents:
         store.write_plan(document["name"], document)
     todo = [
-        list({work.planned.key: work for work in wave if not finished(store, work.planned)}.values()) for wave in waves
+        list({work.planned.key: work for work in wave if not finished(store.whole(work.planned))}.values())
+        for wave in waves
     ]
     NOTES.print(
         f"audit of {audits[0].document['title']} on {config.dataset['name']}: {sum(map(len, waves))} units, {sum(map(len, todo))} to do"

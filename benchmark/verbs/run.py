@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable
 from typing import Any
 
 from benchmark.errors import UsageError, unknown
 from benchmark.show import NOTES
 from benchmark.verbs.common import needs_experiment, renew_statistics
+from results.cell import Cell
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -28,7 +30,8 @@ def run(options: Namespace) -> int:
 
     configs = arms_of(options.experiment, options.overrides)
     from benchmark.experiment import make_plan
-    from benchmark.stages import count, to_do
+    from benchmark.stages import count
+    from results.cell import finished
     from results.store import Store
 
     started = time.perf_counter()
@@ -38,7 +41,8 @@ def run(options: Namespace) -> int:
         store.write_plan(plan.name, plan.document)
         store.write_groups(plan.name, plan.groups)
     placed = {store.folder(p): (p, plan.place(p.cell)) for plan in plans for p in plan.cells}
-    work = to_do(store, placed.values())
+    found = {folder: store.whole(planned) for folder, (planned, _) in placed.items()}
+    work = [cell for folder, cell in placed.items() if not finished(found[folder])]
     broken = [planned.cell.name for planned, _ in work if store.faults(planned)]
     if broken:
         NOTES.print(
@@ -50,7 +54,7 @@ def run(options: Namespace) -> int:
         said += f", of which {len(work)} asked for"
     trials = count(store, work)
     said += f" after {trials} trials of their tuning and those of the best" if trials else ""
-    said += _estimate(store, [p for p, _ in placed.values()], [p for p, _ in work], options.jobs) if not trials else ""
+    said += _estimate(found.values(), [p for p, _ in work], options.jobs) if not trials else ""
     document = plans[0].document
     arms = f", {len(plans)} arms" if len(plans) > 1 else ""
     NOTES.print(f"{options.experiment} on {document['dataset']} ({document['protocol']}{arms}): {said}")
@@ -59,9 +63,10 @@ def run(options: Namespace) -> int:
         renew_statistics(store, plan.document, config.bootstrap)
     for name, reason in failures.items():
         NOTES.print(f"failed: {name}: {reason}", style="red")
-    left = {store.folder(planned): planned for planned, _ in to_do(store, placed.values())}
-    skipped = [p for folder, (p, _) in placed.items() if folder not in left and store.record(p)["status"] == "skipped"]
-    failed = [p for p in left.values() if p.cell.name in failures]
+    found |= {store.folder(planned): store.whole(planned) for planned, _ in work}
+    left = [placed[folder][0] for folder, record in found.items() if not finished(record)]
+    skipped = [record for record in found.values() if finished(record) and record["status"] == "skipped"]
+    failed = [p for p in left if p.cell.name in failures]
     said = f"{len(placed) - len(left) - len(skipped)} done, {len(failed)} failed, {len(skipped)} skipped"
     if len(left) > len(failed):
         said += f", {len(left) - len(failed)} to do"
@@ -111,13 +116,12 @@ def _execute(store: Any, work: list[Any], config: Any, jobs: int) -> dict[str, s
     return failures
 
 
-def _estimate(store: Any, cells: list[Any], work: list[Any], jobs: int) -> str:
+def _estimate(stored: Iterable[dict[str, Any] | None], work: list[Any], jobs: int) -> str:
     """From the cells of the same rows that are stored already; silent where there are none for some row."""
     seconds: dict[tuple[str, ...], list[float]] = {}
-    for planned in cells:
-        record = None if store.faults(planned) else store.record(planned)
-        if record:
-            seconds.setdefault(planned.cell.group, []).append(record["provenance"]["seconds"]["total"])
+    for record in stored:
+        if record is not None:
+            seconds.setdefault(Cell(**record["cell"]).group, []).append(record["provenance"]["seconds"]["total"])
     if not work or any(p.cell.group not in seconds for p in work):
         return ""
     total = sum(sum(seconds[p.cell.group]) / len(seconds[p.cell.group]) for p in work) / jobs
