@@ -66,6 +66,7 @@ class Executor(Enum):
     local = "local"
     dask = "dask"
     slurm = "slurm"
+    stacked = "stacked"
 
 
 class Outcomes(Enum):
@@ -169,7 +170,7 @@ class RunConfig:
 
 
 WHERE = ("store", "out", "built", "executor", "scheduler", "slurm", "limits")
-"""Fields that say where a run computes and writes; no number depends on them."""
+"""Fields that say where a run computes and writes; no number depends on them, but for ``executor=stacked``, which cells and plans name."""
 
 
 def names(group: str) -> list[str]:

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark import provenance
-from benchmark.config import WHERE, Calibration, Outcomes, RectifierKind, RunConfig
+from benchmark.config import WHERE, Calibration, Executor, Outcomes, RectifierKind, RunConfig
 from benchmark.errors import UsageError, unknown
 from benchmark.run_cell import ORACLE, Place
 from benchmark.shuffled import shuffle_outcomes
@@ -121,6 +121,8 @@ def make_plan(config: RunConfig, say: Callable[[str], None] | None = None) -> Pl
     settings = _plain(dataclasses.asdict(config))
     for key in WHERE:
         settings.pop(key)
+    if config.executor is Executor.stacked:
+        settings["executor"] = config.executor.value
     settings["arms"] = [arm["name"] for arm in config.arms]
     name = "-".join((config.experiment, dataset.info.name, config.protocol.value, digest(settings)[:10]))
     document = {
@@ -330,6 +332,10 @@ def _cells(
         settings["probes"] = list(config.probes)
     if row.tuning:
         settings["tuning"] = row.tuning
+    if config.executor is Executor.stacked and row.kind == "method":
+        chosen = method_registry.load(cls)
+        if chosen.stackable(chosen.Config(**hyper)):
+            settings["stacked"] = True  # other numbers than alone: within the spread of seeds
     cohort_part = cohort.fingerprint
     if row.kind == "known":
         values = known.arrays[ORACLE] if row.method == ORACLE else known.predictions[row.method]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -38,26 +38,36 @@ class Parts:
     fitted: Fitted | None = None
 
 
-def run_cell(planned: PlannedCell, place: Place, chosen: dict[str, Any] | None = None) -> tuple[dict[str, Any], Frames]:
+class Trained(Protocol):
+    """A method that was fitted beforehand: by itself, or what kept it from it; with which cells, and its share of the seconds."""
+
+    method: Method
+    fault: Exception | None
+    members: list[str]
+    seconds: float
+
+
+def run_cell(
+    planned: PlannedCell, place: Place, chosen: dict[str, Any] | None = None, trained: Trained | None = None
+) -> tuple[dict[str, Any], Frames]:
     """The record of a cell and its frames by name: ``predictions`` and those of its probes, none where it failed or was skipped; never
     raises for a method's fault.
 
     ``chosen``: what a tuning chose, as ``benchmark.tuning.choose`` gives it; its hyper-parameters take the place of the planned ones. A
     trial of a tuning (``scored: valid`` in its configuration) predicts the validation part alone: nobody looks at the test part.
+    ``trained``: the cell's method, if a stack has fitted it.
     """
 
     def fill(record: dict[str, Any], seconds: dict[str, float]) -> Frames:
         work = _with(planned, chosen)
         record["tuning"] = chosen
-        cohort = load_cohort(place.landmark_folder / "cohort")
-        if planned.config.get("outcomes") == "shuffled":
-            cohort = shuffle_outcomes(cohort)
+        cohort, rows = _inputs(planned, place)
         flow = load_flow(place.landmark_folder)
         record["provenance"]["cohort"] = {"n": len(cohort), "fingerprint": cohort.fingerprint, "flow": flow}
-        split = load_split(place.split_file)
-        rows = dict(zip(("train", "valid", "test"), split.rows(planned.cell.fold), strict=True))
+        if trained is not None:
+            record["provenance"]["stack"] = trained.members
         scored = {part: rows[part] for part in ("valid", "test") if planned.config.get("scored", part) == part}
-        parts = as_stored(_predict(work, cohort, place, rows, tuple(scored), seconds))
+        parts = as_stored(_predict(work, cohort, place, rows, tuple(scored), seconds, trained))
         frames = {"predictions": predictions_frame(cohort, scored, parts)}
         record["metrics"] = score_parts(cohort, scored, parts)
         if parts.fitted is not None:
@@ -70,6 +80,51 @@ def run_cell(planned: PlannedCell, place: Place, chosen: dict[str, Any] | None =
         return frames
 
     return recorded(planned, fill)
+
+
+def can_stack(planned: PlannedCell, chosen: dict[str, Any] | None = None) -> bool:
+    """Whether the method of a cell can be trained in a stack, and its run asked for that."""
+    if not planned.config.get("stacked") or (chosen is not None and chosen["change"] is None):
+        return False
+    settings = _with(planned, chosen).config["method"]
+    cls = registry.load(settings["class"])
+    return cls.stackable(cls.Config(**settings["config"]))
+
+
+def before_training(
+    planned: PlannedCell, place: Place, chosen: dict[str, Any] | None = None
+) -> tuple[Method, tuple[Cohort, Cohort]]:
+    """The method of a cell, not yet fitted, and the training and validation part that it is to be fitted to.
+
+    Raises:
+        Unsuited: no task has two classes in the training part.
+    """
+    work = _with(planned, chosen)
+    cohort, rows = _inputs(planned, place)
+    return build_method(work), _parts(work, _seen(work, cohort, place), rows)
+
+
+def _inputs(planned: PlannedCell, place: Place) -> tuple[Cohort, dict[str, np.ndarray]]:
+    """The cohort of a cell, and its rows by part."""
+    cohort = load_cohort(place.landmark_folder / "cohort")
+    if planned.config.get("outcomes") == "shuffled":
+        cohort = shuffle_outcomes(cohort)
+    split = load_split(place.split_file)
+    return cohort, dict(zip(("train", "valid", "test"), split.rows(planned.cell.fold), strict=True))
+
+
+def _seen(planned: PlannedCell, cohort: Cohort, place: Place) -> Cohort:
+    """What the cell's method sees of the cohort: series only where it reads them."""
+    if planned.cell.method == ORACLE:
+        return oracle_cohort(cohort, load_known(place.landmark_folder / "known"))
+    return cohort if registry.info(planned.config["method"]["class"]).uses_series else replace(cohort, series=None)
+
+
+def _parts(planned: PlannedCell, cohort: Cohort, rows: dict[str, np.ndarray]) -> tuple[Cohort, Cohort]:
+    train, valid = cohort.take(rows["train"]), cohort.take(rows["valid"])
+    if not any(len(set(y[~np.isnan(y)].tolist())) == 2 for y in train.outcomes.T):
+        raise Unsuited(f"no task has two classes in the {len(train)} training stays of fold {planned.cell.fold}")
+    return train, valid
 
 
 def _with(planned: PlannedCell, chosen: dict[str, Any] | None) -> PlannedCell:
@@ -95,22 +150,21 @@ def _predict(
     rows: dict[str, np.ndarray],
     scored: tuple[str, ...],
     seconds: dict[str, float],
+    trained: Trained | None,
 ) -> Parts:
     if not planned.config["method"]["fitted"]:
         known = load_known(place.landmark_folder / "known").predictions[planned.cell.method]
         given = {part: np.asarray(known[rows[part]]) for part in ("valid", "test")}
         return Parts(given, given, None)
-    if planned.cell.method == ORACLE:
-        cohort = oracle_cohort(cohort, load_known(place.landmark_folder / "known"))
-    elif not registry.info(planned.config["method"]["class"]).uses_series:
-        cohort = replace(cohort, series=None)
-    train, valid = cohort.take(rows["train"]), cohort.take(rows["valid"])
-    both = [len(set(y[~np.isnan(y)].tolist())) == 2 for y in train.outcomes.T]
-    if not any(both):
-        raise Unsuited(f"no task has two classes in the {len(train)} training stays of fold {planned.cell.fold}")
+    cohort = _seen(planned, cohort, place)
     clock = time.perf_counter()
-    method = build_method(planned).fit(train, valid)
-    seconds["fit"] = time.perf_counter() - clock
+    if trained is None:
+        method = build_method(planned).fit(*_parts(planned, cohort, rows))
+        seconds["fit"] = time.perf_counter() - clock
+    elif trained.fault is not None:
+        raise trained.fault
+    else:
+        method, seconds["fit"] = trained.method, trained.seconds
     clock = time.perf_counter()
     base = {
         part: checked(method.predict_proba(cohort.take(rows[part]).without_outcomes()), len(rows[part]), cohort.tasks)

@@ -48,6 +48,11 @@ class Method:
         self.seed = int(seed)
         self.device = device
 
+    @classmethod
+    def stackable(cls, config: Any) -> bool:
+        """Whether ``methods/stacked.py`` can train several of this configuration at once."""
+        return False
+
     def fit(self, train: Cohort, valid: Cohort) -> Self:
         """The method itself, fitted."""
         raise NotImplementedError

@@ -290,6 +290,11 @@ class Com(TorchMethod):
         "paper_width": {"width": 1024},
     }
 
+    @classmethod
+    def stackable(cls, config: Config) -> bool:
+        """No: statistics are those of the rows that count, and the bank is outside the module's buffers."""
+        return False
+
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
         """The untrained network."""
         return ComModule(widths, tasks, self.config)
@@ -301,8 +306,6 @@ class Com(TorchMethod):
             self.module.bank = Bank(batch.x, batch.observed)
         return batch
 
-    def _train(self, train: Cohort, valid: Cohort) -> None:
-        try:
-            super()._train(train, valid)
-        finally:
-            self.module.bank = None
+    def release(self) -> None:
+        """Forget the bank."""
+        self.module.bank = None

@@ -55,7 +55,7 @@ paper was not read beyond its abstract; the extension to three modalities is kno
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -161,11 +161,12 @@ def rank_loss(alpha: Tensor, losses: Tensor, counted: Tensor) -> Tensor:
 class DrFuseModule(nn.Module):
     """The network of the module's docstring for modalities of ``widths`` columns and T = ``tasks`` outcomes."""
 
-    base_log_odds: Tensor | float = 0.0
+    base_log_odds: Tensor
     """Log odds of the base rates [T], which the method adds to the final logits; here for the auxiliary ones."""
 
     def __init__(self, widths: tuple[int, ...], tasks: int, config: Config) -> None:
         super().__init__()
+        self.register_buffer("base_log_odds", torch.zeros(()), persistent=False)
         c, m, d = config, len(widths), config.hidden
         self.config = c
         self.embed = ModalityEncoders(widths, d, 0.0, lambda width, d, _: nn.Linear(width, d))
@@ -256,9 +257,9 @@ class DrFuse(TorchMethod):
         """The untrained network."""
         return DrFuseModule(widths, len(tasks), self.config)
 
-    def fit(self, train: Cohort, valid: Cohort) -> Self:
-        """The method trained on the chosen modalities."""
-        return super().fit(self._chosen(train), self._chosen(valid))
+    def begin(self, train: Cohort, valid: Cohort) -> None:
+        """Of the chosen modalities alone."""
+        super().begin(self._chosen(train), self._chosen(valid))
 
     def _batch(self, cohort: Cohort, outcomes: bool = False) -> Batch:
         return super()._batch(self._chosen(cohort), outcomes)

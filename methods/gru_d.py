@@ -176,6 +176,11 @@ class GruDMethod(TorchMethod):
         placed = {k: torch.from_numpy(v) for k, v in series.items()}
         return {k: v.numpy() for k, v in steps(**placed, mean=torch.zeros(len(self.recorded))).items()}
 
+    @classmethod
+    def stackable(cls, config: Config) -> bool:
+        """No: the loop over steps is as long as the longest stay."""
+        return False
+
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
         """The untrained network."""
         return GruDModule(widths, len(tasks), self.config, None if self.scaler is None else len(self.recorded))

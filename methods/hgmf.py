@@ -243,7 +243,7 @@ class HgmfModule(nn.Module):
             newest = place.clamp(min=0) * layer.messages + to.unsqueeze(1)
             newest = F.embedding(newest, sent.flatten(0, 1).flatten(1)).view_as(received)
             received = torch.where((place >= 0)[:, :, None, None], newest, received)
-            table.index_copy_(0, batch.rows, sent.detach())
+            table[batch.rows] = sent.detach()
         own = sent.take_along_dim(to[:, None, None, None], dim=1).squeeze(1)
         return layer(own, types, received, self.train_types[neighbours], present)[0]
 
@@ -285,12 +285,9 @@ class Hgmf(TorchMethod):
             return self._edges
         return self.graph.attach(self.preprocessor.transform(cohort), self.config.k, self.device)
 
-    def fit(self, train: Cohort, valid: Cohort) -> Self:
-        """The method itself, fitted."""
-        try:
-            return super().fit(train, valid)
-        finally:
-            self._own = self._edges = None
+    def release(self) -> None:
+        """Forget the training stays: seen again after ``fit``, they are new ones."""
+        self._own = self._edges = None
 
     def state(self) -> dict[str, np.ndarray]:
         """The fitted method as plain arrays, the graph included."""

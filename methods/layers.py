@@ -138,8 +138,8 @@ class ObservedBatchNorm(nn.Module):
             enough = n >= 2
             with torch.no_grad():
                 rate = (self.momentum * enough).expand_as(mean).to(mean.dtype)
-                self.mean.lerp_(mean, rate)
-                self.var.lerp_(var * n / (n - 1).clamp(min=1), rate)
+                self.mean.copy_(self.mean.lerp(mean, rate))
+                self.var.copy_(self.var.lerp(var * n / (n - 1).clamp(min=1), rate))
             mean, var = torch.where(enough, mean, self.mean), torch.where(enough, var, self.var)
         return torch.addcmul(self.bias, x - mean, (var + self.eps).rsqrt() * self.weight)
 

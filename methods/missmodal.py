@@ -112,11 +112,12 @@ class Config(TrainingConfig):
 class MissModalModule(nn.Module):
     """The network of the module's docstring; in training with views and their losses. ``seen``: how many modalities training has."""
 
-    base_log_odds: Tensor | float = 0.0
+    base_log_odds: Tensor
     """Log odds of the base rates [T], which the method adds to the logits; here for the logits of views."""
 
     def __init__(self, widths: tuple[int, ...], tasks: int, config: Config, seen: int) -> None:
         super().__init__()
+        self.register_buffer("base_log_odds", torch.zeros(()), persistent=False)
         self.config, self.seen = config, seen
         c, d, m = config, config.hidden, len(widths)
         encoded = c.network == "encoders"

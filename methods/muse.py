@@ -233,21 +233,31 @@ class Muse(TorchMethod):
         """The untrained network."""
         return MuseModule(widths, len(tasks), self.config)
 
-    def fit(self, train: Cohort, valid: Cohort) -> Self:
-        """The method itself, fitted."""
+    @classmethod
+    def stackable(cls, config: Config) -> bool:
+        """With one network for all tasks."""
+        return config.head == "joint"
+
+    def training_stays(self, train: Cohort) -> Cohort:
+        """With ``mask_labels`` some outcomes hidden; for MUSE those that have one."""
         c = self.config
         if c.mask_labels:
             train = hidden_outcomes(train, c.mask_labels, self.seed)
-        if c.head == "per_task":
-            alone, self.tasks, self.history = replace(c, head="joint", mask_labels=0.0), train.tasks, []
-            fits = [Muse(alone, self.seed, self.device) for _ in train.tasks]
-            for t, method in enumerate(fits):
-                method.on_epoch = self.on_epoch
-                self.history += method.fit(one_task(train, t), one_task(valid, t)).history
-            self.of_tasks = tuple(fits)
-            return self
         shown = labelled(train.outcomes).any(axis=1)
-        return super().fit(train if c.unlabelled or shown.all() or not shown.any() else train.take(shown), valid)
+        return train if c.unlabelled or c.head == "per_task" or shown.all() or not shown.any() else train.take(shown)
+
+    def fit(self, train: Cohort, valid: Cohort) -> Self:
+        """The method itself, fitted."""
+        if self.config.head == "joint":
+            return super().fit(train, valid)
+        train, alone = self.training_stays(train), replace(self.config, head="joint", mask_labels=0.0)
+        self.tasks, self.history = train.tasks, []
+        fits = [Muse(alone, self.seed, self.device) for _ in train.tasks]
+        for t, method in enumerate(fits):
+            method.on_epoch = self.on_epoch
+            self.history += method.fit(one_task(train, t), one_task(valid, t)).history
+        self.of_tasks = tuple(fits)
+        return self
 
     def predict_proba(self, cohort: Cohort) -> np.ndarray:
         """Probabilities float64 [N, T]."""

@@ -207,6 +207,11 @@ class Raindrop(TorchMethod):
             return {}
         return recorded_steps(self.scaler.transform(series_of(cohort, "raindrop")), self.steps)
 
+    @classmethod
+    def stackable(cls, config: Config) -> bool:
+        """No: messages have as many rows as there are readings."""
+        return False
+
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
         """The untrained network."""
         sizes = (len(self.scaler.mean), self.steps) if self._reads_series else (len(widths), len(widths))

@@ -217,11 +217,12 @@ class SmilModule(nn.Module):
     """Encoders and core. While ``pretraining`` missing features are zeros and nothing is rebuilt."""
 
     pretraining = False
-    base_log_odds: Tensor | float = 0.0
+    base_log_odds: Tensor
     """Log odds of the base rates [T], which the method adds to the logits; here for the mean of probabilities."""
 
     def __init__(self, widths: tuple[int, ...], tasks: tuple[str, ...], config: Config) -> None:
         super().__init__()
+        self.register_buffer("base_log_odds", torch.zeros(()), persistent=False)
         self.encoders = ModalityEncoders(widths, config.hidden, config.dropout)
         self.core = Core(len(widths), len(tasks), config)
 

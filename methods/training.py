@@ -123,6 +123,15 @@ class TorchMethod(Method):
         """The untrained module for modalities of these widths (after preprocessing) and these tasks."""
         raise NotImplementedError
 
+    @classmethod
+    def stackable(cls, config: TrainingConfig) -> bool:
+        """Where a fit is one stage of the loop below. A method whose loss cannot be vectorised (a shape depends on a value) says no."""
+        return (cls.fit, cls._train, cls._step) == (TorchMethod.fit, TorchMethod._train, TorchMethod._step)
+
+    def training_stays(self, train: Cohort) -> Cohort:
+        """What ``fit`` trains on, of the cohort that it is given: all of it."""
+        return train
+
     def prepare(self, train: Cohort, valid: Cohort) -> None:
         """Fit what the module needs before it is built (graphs, scalers of series, ...); called with ``preprocessor`` fitted."""
 
@@ -138,23 +147,34 @@ class TorchMethod(Method):
         """Weight of each task's loss: 1 / T."""
         return [1.0 / len(tasks)] * len(tasks)
 
+    def release(self) -> None:
+        """Let go of what only training needed; called when training ends, however it ends."""
+
     def fit(self, train: Cohort, valid: Cohort) -> Self:
         """The method trained on ``train`` and stopped by ``valid``.
 
         Raises:
             FloatingPointError: the training loss is not finite.
         """
+        train = self.training_stays(train)
+        with seeded(self.seed, self.device):
+            self.begin(train, valid)
+            torch.manual_seed(self.seed)
+            try:
+                if self.learnable.any() and len(train):
+                    self._train(train, valid)
+            finally:
+                self.release()
+        self.module.eval()
+        return self
+
+    def begin(self, train: Cohort, valid: Cohort) -> None:
+        """All of ``fit`` that comes before training: base rates, preprocessing, what ``prepare`` fits, the untrained module."""
         self.tasks, self.history = train.tasks, []
         self.learnable, self.base_rate = learnable(train.outcomes), base_rate(train.outcomes)
         self.preprocessor = Preprocessor().fit(train)
-        with _seeded(self.seed, self.device):
-            self.prepare(train, valid)
-            self._place_module()
-            torch.manual_seed(self.seed)
-            if self.learnable.any() and len(train):
-                self._train(train, valid)
-        self.module.eval()
-        return self
+        self.prepare(train, valid)
+        self._place_module()
 
     def predict_proba(self, cohort: Cohort) -> np.ndarray:
         """Probabilities float64 [N, T]."""
@@ -194,7 +214,7 @@ class TorchMethod(Method):
         self.tasks = tuple(str(t) for t in state["tasks"])
         self.learnable, self.base_rate = state["learnable"], state["base_rate"]
         self.preprocessor = Preprocessor().load_state(part("preprocessor", state))
-        with _seeded(self.seed, self.device):
+        with seeded(self.seed, self.device):
             self._place_module()
         self.module.load_state_dict({k: torch.as_tensor(v) for k, v in part("module", state).items()})
         self.module.eval()
@@ -223,8 +243,11 @@ class TorchMethod(Method):
     def _probability(self, batch: Batch) -> np.ndarray:
         if not self.learnable.any():
             return np.tile(self.base_rate, (len(batch.observed), 1))
-        logits = self.evaluate(lambda b: self.module(b).logits.float() + self.offset, batch).astype(np.float64)
-        p = 1.0 / (1.0 + np.exp(-np.clip(logits, -700, 700)))
+        return self.answers(self.evaluate(lambda b: self.module(b).logits.float() + self.offset, batch))
+
+    def answers(self, logits: np.ndarray) -> np.ndarray:
+        """Probabilities float64 [N, T] of logits [N, T]; of a task that cannot be learned, its base rate."""
+        p = 1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -700, 700)))
         return np.where(self.learnable, p, self.base_rate)
 
     def _train(self, train: Cohort, valid: Cohort) -> None:
@@ -233,7 +256,7 @@ class TorchMethod(Method):
         valid_outcomes = np.where(self.learnable, valid.outcomes, np.float32("nan"))
         weights = torch.tensor(self.task_weights(self.tasks), device=device)
         optimiser = torch.optim.AdamW(self.module.parameters(), lr=c.lr, weight_decay=c.weight_decay, fused=True)
-        precision, scaler = _mixed_precision(device)
+        precision, scaler = mixed_precision(device)
         generator = torch.Generator().manual_seed(self.seed)
         best, best_score, since = None, -np.inf, 0
         self._remember(data)
@@ -245,10 +268,7 @@ class TorchMethod(Method):
                 for name, value in losses.items():
                     sums[name] = sums.get(name, 0.0) + value * len(rows)
             means = dict(zip(sums, (torch.stack(list(sums.values())) / len(train)).tolist(), strict=True))
-            if not np.isfinite(means["loss"]):
-                raise FloatingPointError(
-                    f"{type(self).__name__}: the training loss is {means['loss']} in epoch {epoch}; try a smaller lr"
-                )
+            self.check_finite(means["loss"], epoch)
             self._remember(data)
             score = selection_score(valid_outcomes, self._probability(held_out))
             self.history.append({"epoch": epoch, **means, "valid": score})
@@ -263,6 +283,15 @@ class TorchMethod(Method):
                     break
         if best is not None:
             self.module.load_state_dict(best)
+
+    def check_finite(self, loss: float, epoch: int) -> None:
+        """Raises:
+        FloatingPointError: the mean training loss of an epoch is not finite.
+        """
+        if not np.isfinite(loss):
+            raise FloatingPointError(
+                f"{type(self).__name__}: the training loss is {loss} in epoch {epoch}; try a smaller lr"
+            )
 
     def _order(self, n: int, generator: torch.Generator) -> Tensor:
         return torch.randperm(n, generator=generator) if self.epoch_order is None else self.epoch_order(n, generator)
@@ -302,7 +331,7 @@ class TorchMethod(Method):
 
 
 @contextmanager
-def _seeded(seed: int, device: str) -> Iterator[None]:
+def seeded(seed: int, device: str) -> Iterator[None]:
     """Everything drawn inside comes from ``seed``; the generators outside are left as they were."""
     place = torch.device(device)
     devices = [place.index if place.index is not None else torch.cuda.current_device()] if place.type == "cuda" else []
@@ -311,7 +340,7 @@ def _seeded(seed: int, device: str) -> Iterator[None]:
         yield
 
 
-def _mixed_precision(device: torch.device) -> tuple[Callable, torch.amp.GradScaler | None]:
+def mixed_precision(device: torch.device) -> tuple[Callable, torch.amp.GradScaler | None]:
     """Autocast on a GPU (bfloat16, else float16 with loss scaling), nothing elsewhere."""
     if device.type != "cuda":
         return nullcontext, None
