@@ -5,13 +5,31 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
 NOTES = Console(stderr=True, highlight=False, soft_wrap=True)
 PATTERNS_SHOWN = 20
+
+
+def progress() -> Progress:
+    """A bar on standard error: how many are done of how many, the time so far and left, and what was last."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, TextColumn("{task.description}"), console=NOTES)
 
 
 def _out() -> Console:

@@ -89,7 +89,7 @@ def numbers_of(store: Store, plan: dict[str, Any]) -> Numbers:
     return Numbers(plan, {tuple(i[f] for f in fields): i for i in kept}, fits)
 
 
-def newest_plans(store: Store) -> list[dict[str, Any]]:
+def audit_plans(store: Store) -> list[dict[str, Any]]:
     """The newest stored plan of each experiment of the audit, by cohort, method and outcomes, ``--quick`` left out."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for experiment in EXPERIMENTS:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from reports.shuffled import marked
 from reports.tables import Table, bold_places, table
 from reports.tidy import COLUMNS, PRINTED, tidy
 from reports.tuned import tuned
+from results.files import replace_whole
 
 WHERE = ["experiment", "dataset", "landmark", "protocol", "task", "method", "variant", "group", "metric"]
 INTERVALS = [*WHERE, "value", "ci_low", "ci_high", "resamples", "folds", "seeds", "reason"]
@@ -154,14 +153,7 @@ def write_whole(path: Path, content: bytes) -> Path:
     Raises:
         ReportError: it cannot be written.
     """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_bytes(content)
-        os.replace(scratch, path)
+        return replace_whole(path, content)
     except OSError as error:
         raise ReportError(f"cannot write {path}: {error.strerror or error}; choose another out=DIR") from None
-    finally:
-        with suppress(OSError):
-            scratch.unlink(missing_ok=True)
-    return path

@@ -19,10 +19,22 @@ class BrokenCell(StoreError):
 
 
 def write_whole(path: Path, content: bytes) -> Path:
-    """``path``, written under another name, synced and renamed; folders above it are made.
+    """``path``, written whole or not at all; folders above it are made.
 
     Raises:
         StoreError: it cannot be written.
+    """
+    try:
+        return replace_whole(path, content)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def replace_whole(path: Path, content: bytes) -> Path:
+    """``path``, written under another name, synced and renamed; folders above it are made.
+
+    Raises:
+        OSError: it cannot be written.
     """
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -30,8 +42,6 @@ def write_whole(path: Path, content: bytes) -> Path:
         write_synced(scratch, content)
         os.replace(scratch, path)
         sync_folder(path.parent)
-    except OSError as error:
-        raise cannot_write(path, error) from None
     finally:
         with suppress(OSError):
             scratch.unlink(missing_ok=True)

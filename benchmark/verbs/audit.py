@@ -9,7 +9,7 @@ from typing import Any
 from benchmark.audit_predictions import add_arguments
 from benchmark.audit_predictions import run as audit_predictions
 from benchmark.errors import UsageError
-from benchmark.show import NOTES
+from benchmark.show import NOTES, progress
 from benchmark.verbs.common import JSON, renew_statistics
 
 DEFAULTS = ("n=3000", "seeds=5", "method.max_epochs=20", "method.patience=5")
@@ -85,9 +85,9 @@ def _report(store: Any, plans: list[dict[str, Any]], out: str, as_json: bool) ->
 
 def _stored(store: Any) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
     """The newest stored plans, their intervals brought up to date; nothing fails."""
-    from reports.audit import newest_plans
+    from reports.audit import audit_plans
 
-    plans = newest_plans(store)
+    plans = audit_plans(store)
     if not any(plan["experiment"] == "audit" for plan in plans):
         raise UsageError(f"no audit is stored in {store.root}: python -m benchmark audit")
     _renew(store, plans)
@@ -162,14 +162,10 @@ def _compute(options: Namespace, config: Any, store: Any) -> tuple[list[dict[str
 
 
 def _execute(waves: list[list[Any]], store: Any, config: Any, jobs: int) -> list[tuple[str, str]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     from benchmark.executors import job_of, run_job
 
     failures = []
-    with Progress(
-        BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"), console=NOTES
-    ) as bar:
+    with progress() as bar:
         task = bar.add_task("", total=sum(map(len, waves)))
         for wave in waves:
             for outcome in run_job(*job_of(wave, config, jobs)) if wave else ():

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from benchmark.errors import UsageError, unknown
-from benchmark.show import NOTES
+from benchmark.show import NOTES, progress
 from benchmark.verbs.common import needs_experiment, renew_statistics
 from results.cell import Cell
 
@@ -83,27 +83,11 @@ def _named(name: str, work: list[Any], known: list[str]) -> list[Any]:
 
 def _execute(store: Any, work: list[Any], config: Any, jobs: int) -> dict[str, str]:
     """Compute stage by stage, with a bar of progress: the cells that failed, and why."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
     from benchmark.executors import job_of, run_job
     from benchmark.stages import count, stages
 
     failures = {}
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=NOTES) as bar:
+    with progress() as bar:
         total = len(work) + count(store, work)
         task = bar.add_task("", total=total)
         for number, stage in enumerate(stages(store, work)):

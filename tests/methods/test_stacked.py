@@ -1,6 +1,7 @@
 """Replicas trained at once: the same as alone where nothing is drawn within a step, like another seed where something is."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,6 +75,17 @@ def test_every_method_that_says_so_can_be_stacked(cohort, name):
         assert ((predicted > 0) & (predicted < 1)).all()
         again = cls(config, seed=method.seed).load_state(method.state())
         np.testing.assert_array_equal(again.predict_proba(cohort), predicted)
+
+
+def test_the_documentation_names_the_methods_that_can_be_stacked():
+    text = (Path(__file__).parents[2] / "docs" / "running.md").read_text()
+    said = (
+        " ".join(text.split())
+        .partition("Stacked are ")[2]
+        .partition(";")[0]
+        .replace(" (with one head for all tasks)", "")
+    )
+    assert sorted(said.replace(" and ", ", ").split(", ")) == sorted(STACKABLE)
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from benchmark.executors.attempt import compute
 from benchmark.experiment import make_plan
 from benchmark.run_cell import run_cell
 from benchmark.verbs import audit as verb
-from reports.audit import newest_plans
+from reports.audit import audit_plans
 from results.store import Store
 
 SMALL = ("n=160", "folds=2", "dataset.draws=16", "bootstrap=20")
@@ -99,7 +99,7 @@ def test_the_document_is_rebuilt_from_the_store(audited, monkeypatch, tmp_path):
     shutil.copy(verb.DOCUMENT, page)
     monkeypatch.setattr(verb, "DOCUMENT", page)
     monkeypatch.setattr(
-        "reports.audit.newest_plans", lambda store: [p for e in ("audit", "audit_noise") for p in store.plans(e)]
+        "reports.audit.audit_plans", lambda store: [p for e in ("audit", "audit_noise") for p in store.plans(e)]
     )
     assert main(["audit", "--docs", "--json", f"store={folder / 'store'}"]) == 0
     text = page.read_text(encoding="utf-8")
@@ -113,7 +113,7 @@ def test_the_document_is_rebuilt_from_the_store(audited, monkeypatch, tmp_path):
 
 def test_what_is_quick_stands_in_no_document(audited, capsys):
     _, folder = audited
-    assert newest_plans(Store(folder / "store")) == []
+    assert audit_plans(Store(folder / "store")) == []
     assert main(["audit", "--docs", f"store={folder / 'store'}"]) == 2
     assert "no audit is stored" in capsys.readouterr().err
 
