@@ -36,8 +36,8 @@ def run_job(job: Job, executor: str, settings: dict[str, Any]) -> Iterator[Outco
     busy = set()
     for outcome in execute(job, settings):
         if outcome.status == BUSY:
-            busy.add(outcome.cell)
+            busy.add(outcome.planned.key)
         else:
             yield outcome
     if busy:
-        yield from execute(job.of(w for w in job.work if w.planned.cell in busy), {**settings, "wait": True})
+        yield from execute(job.of(w for w in job.work if w.planned.key in busy), {**settings, "wait": True})

@@ -92,7 +92,7 @@ def attempt(work: Work, store_root: Path, how: Callable[[Work, Path], Outcome], 
     try:
         held = cell_lock(store_root, work.planned).acquire(timeout=-1 if wait else 0)
     except Timeout:
-        return Outcome(work.planned.cell, BUSY, "another run computes it", 0.0)
+        return Outcome(work.planned, BUSY, "another run computes it", 0.0)
     with held:
         return how(work, store_root)
 

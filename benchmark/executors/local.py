@@ -24,12 +24,12 @@ def execute(job: Job, settings: dict[str, Any]) -> Iterator[Outcome]:
         for work in job.work:
             yield attempt(work, job.store_root, compute, wait)
         return
-    left = {work.planned.cell: work for work in job.work}
+    left = {work.planned.key: work for work in job.work}
     lost = 0
     while left:
         try:
             for outcome in _pool(list(left.values()), job, wait):
-                del left[outcome.cell]
+                del left[outcome.planned.key]
                 lost = 0
                 yield outcome
         except TerminatedWorkerError:

@@ -33,8 +33,8 @@ def execute(job: Job, settings: dict[str, Any]) -> Iterator[Outcome]:
     if job.limits:
         raise UsageError("limits.minutes and limits.gib end the process of one cell: not with executor=stacked")
     stacks = [works for works in _alike(job.work) if len(works) > 1]
-    together = {work.planned.cell for works in stacks for work in works}
-    yield from local.execute(job.of(w for w in job.work if w.planned.cell not in together), settings)
+    together = {work.planned.key for works in stacks for work in works}
+    yield from local.execute(job.of(w for w in job.work if w.planned.key not in together), settings)
     for works in stacks:
         yield from _stack(works, job, settings.get("wait", False))
 
@@ -66,11 +66,11 @@ def _stack(works: Sequence[Work], job: Job, wait: bool) -> Iterator[Outcome]:
                 locks.enter_context(cell_lock(job.store_root, work.planned).acquire(timeout=-1 if wait else 0))
                 held.append(work)
             except Timeout:
-                yield Outcome(work.planned.cell, BUSY, "another run computes it", 0.0)
+                yield Outcome(work.planned, BUSY, "another run computes it", 0.0)
         lacking = [work for work in held if not finished(store.whole(work.planned))]
         trained = _trained(lacking) if lacking else {}
         for work in held:
-            yield compute(replace(work, how=trained.get(work.planned.cell)), job.store_root)
+            yield compute(replace(work, how=trained.get(work.planned.key)), job.store_root)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +114,6 @@ def _trained(works: Sequence[Work]) -> dict[Any, Trained]:
     share = (time.perf_counter() - started) / len(works)
     members = [f"fold-{w.planned.cell.fold}/seed-{w.planned.cell.seed}" for w in works]
     return {
-        w.planned.cell: Trained(method, fault, members, share)
+        w.planned.key: Trained(method, fault, members, share)
         for w, method, fault in zip(works, methods, faults, strict=True)
     }

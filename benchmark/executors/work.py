@@ -43,17 +43,25 @@ class Limits:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a cell: its status (``busy`` where another run has it), the reason where it is not done, and its seconds."""
+    """What became of a cell: its status (``busy`` where another run has it), the reason where it is not done, and its seconds.
 
-    cell: Cell
+    Cells of one name may differ by their key: an experiment's arms, true and shuffled outcomes.
+    """
+
+    planned: PlannedCell
     status: str
     reason: str | None
     seconds: float
 
+    @property
+    def cell(self) -> Cell:
+        """Which cell."""
+        return self.planned.cell
+
     @classmethod
     def of(cls, planned: PlannedCell, record: dict[str, Any]) -> Outcome:
         """What the record of a cell says became of it."""
-        return cls(planned.cell, record["status"], record["reason"], record["provenance"]["seconds"]["total"])
+        return cls(planned, record["status"], record["reason"], record["provenance"]["seconds"]["total"])
 
 
 @dataclass(frozen=True)

@@ -149,12 +149,11 @@ def _compute(options: Namespace, config: Any, store: Any) -> tuple[list[dict[str
         waves.append([work for work in samplers if work.planned.cell.seed == seed])
     for document in documents:
         store.write_plan(document["name"], document)
-    todo = [
-        list({work.planned.key: work for work in wave if not finished(store.whole(work.planned))}.values())
-        for wave in waves
-    ]
+    whole = {work.planned.key: work for wave in waves for work in wave}
+    left = {key for key, work in whole.items() if not finished(store.whole(work.planned))}
+    todo = [list({work.planned.key: work for work in wave if work.planned.key in left}.values()) for wave in waves]
     NOTES.print(
-        f"audit of {audits[0].document['title']} on {config.dataset['name']}: {sum(map(len, waves))} units, {sum(map(len, todo))} to do"
+        f"audit of {audits[0].document['title']} on {config.dataset['name']}: {len(whole)} units, {len(left)} to do"
     )
     failures = _execute(todo, store, config, options.jobs)
     _renew(store, documents)

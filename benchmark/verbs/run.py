@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UsageError, unknown
 from benchmark.show import NOTES, progress
 from benchmark.verbs.common import needs_experiment, renew_statistics
 from results.cell import Cell
+
+if TYPE_CHECKING:
+    from benchmark.executors import Outcome
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -61,12 +64,12 @@ def run(options: Namespace) -> int:
     failures = _execute(store, work, configs[0], options.jobs) if work else {}
     for plan, config in zip(plans, configs, strict=True):
         renew_statistics(store, plan.document, config.bootstrap)
-    for name, reason in failures.items():
-        NOTES.print(f"failed: {name}: {reason}", style="red")
+    for outcome in failures.values():
+        NOTES.print(f"failed: {outcome.cell.name}: {outcome.reason}", style="red")
     found |= {store.folder(planned): store.whole(planned) for planned, _ in work}
     left = [placed[folder][0] for folder, record in found.items() if not finished(record)]
     skipped = [record for record in found.values() if finished(record) and record["status"] == "skipped"]
-    failed = [p for p in left if p.cell.name in failures]
+    failed = [p for p in left if p.key in failures]
     said = f"{len(placed) - len(left) - len(skipped)} done, {len(failed)} failed, {len(skipped)} skipped"
     if len(left) > len(failed):
         said += f", {len(left) - len(failed)} to do"
@@ -81,8 +84,8 @@ def _named(name: str, work: list[Any], known: list[str]) -> list[Any]:
     return [(planned, place) for planned, place in work if planned.cell.name.endswith(name)]
 
 
-def _execute(store: Any, work: list[Any], config: Any, jobs: int) -> dict[str, str]:
-    """Compute stage by stage, with a bar of progress: the cells that failed, and why."""
+def _execute(store: Any, work: list[Any], config: Any, jobs: int) -> dict[str, Outcome]:
+    """Compute stage by stage, with a bar of progress: the outcomes of the cells that failed, by key."""
     from benchmark.executors import job_of, run_job
     from benchmark.stages import count, stages
 
@@ -96,7 +99,7 @@ def _execute(store: Any, work: list[Any], config: Any, jobs: int) -> dict[str, s
             for outcome in run_job(*job_of(stage, config, jobs)) if stage else ():
                 bar.update(task, advance=1, description=f"{outcome.cell.landmark} {outcome.cell.method}")
                 if outcome.status == "failed":
-                    failures[outcome.cell.name] = outcome.reason or ""
+                    failures[outcome.planned.key] = outcome
     return failures
 
 

@@ -22,28 +22,31 @@ CELLS = (
     "n=160", "folds=2", "dataset.draws=16", "bootstrap=0", "landmark=icu_24h", "known=none", "method=s_only,crl_mmnar,logistic",
     "method.max_epochs=2",
 )  # fmt: skip
+SHUFFLED = (*(c for c in CELLS if not c.startswith("method")), "method=logistic", "outcomes=shuffled")
+"""Cells of the same names as some of CELLS, with other keys."""
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, built):
     """The plan's cells, and what each comes to in a full run by this process, in order."""
-    plan = make_plan(load_config("table1", [*CELLS, f"built={built}"]))
-    work = [Work(planned, plan.place(planned.cell)) for planned in plan.cells]
+    plans = [make_plan(load_config("table1", [*cells, f"built={built}"])) for cells in (CELLS, SHUFFLED)]
+    work = [Work(planned, plan.place(planned.cell)) for plan in plans for planned in plan.cells]
+    assert len({w.planned.cell for w in work}) < len({w.planned.key for w in work}) == len(work)
     return work, predictions(work, tmp_path_factory.mktemp("whole"), "local", {}, 1)
 
 
 def predictions(work, root, executor, settings, jobs):
-    """The stored predictions by cell, all of which are done."""
+    """The stored predictions by key, of cells all of which are done."""
     outcomes = list(run_job(Job(work, root, jobs, Limits()), executor, settings))
-    assert sorted(o.cell for o in outcomes) == sorted(w.planned.cell for w in work)
+    assert sorted(o.planned.key for o in outcomes) == sorted(w.planned.key for w in work)
     assert {o.status for o in outcomes} == {"done"}, outcomes
-    return {w.planned.cell: Store(root).predictions(w.planned) for w in work}
+    return {w.planned.key: Store(root).predictions(w.planned) for w in work}
 
 
 def assert_same(found, expected):
     assert found
-    for cell, frame in found.items():
-        pd.testing.assert_frame_equal(frame, expected[cell], check_exact=True)
+    for key, frame in found.items():
+        pd.testing.assert_frame_equal(frame, expected[key], check_exact=True)
 
 
 def test_in_reverse(whole, tmp_path):
