@@ -16,6 +16,8 @@ OUT      ?= reports/build
 GATE     ?= results/gate-cells
 LOCKED   ?= results/locked/gate.csv
 METHOD   ?=
+SPEED    ?= results/speed
+ONLY     ?=
 
 # n= is a dial of the embedded cohorts only
 SIZE = $(if $(filter embedded-%,$(DATASET)),n=$(N))
@@ -54,8 +56,12 @@ lint: install
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 
+# all, or make bench ONLY='growth and N2000', a -k expression of pytest
 bench: install
-	$(RUN) -m pytest tests/speed -m 'slow or not slow' --benchmark-enable --benchmark-only -p no:xdist
+	mkdir -p $(SPEED)
+	$(RUN) -m pytest tests/speed -m 'slow or not slow' --benchmark-enable --benchmark-only -p no:xdist $(if $(ONLY),-k '$(ONLY)') \
+		--benchmark-json=$(SPEED)/$$(date -u +%Y-%m-%dT%H-%M-%S)-$$(uname -n).json; status=$$?; \
+		echo "python -m benchmark report speed shows what was measured"; exit $$status
 
 peers: $(PEERS)/.installed
 $(PEERS)/.installed: requirements-peers.lock

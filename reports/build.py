@@ -57,8 +57,9 @@ class Report:
 
     @property
     def frames(self) -> dict[str, pd.DataFrame]:
-        """What stands behind the experiment in a CSV file's name -> its frame."""
+        """What stands behind the experiment in a CSV file's name -> its frame; none where a report has no such thing."""
         frames = {"": self.numbers, "_intervals": self.intervals, "_comparisons": self.comparisons}
+        frames = {name: frame for name, frame in frames.items() if len(frame.columns)}
         frames |= self.section.frames
         frames |= {"_tuning": self.tuned} if len(self.tuned) else {}
         return frames | ({"_published": self.published} if len(self.published) else {})

@@ -25,7 +25,7 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 MEANINGS = {
     "failed": "the computation stopped with an error in every cell; the reason stands below the table",
     "skipped": "not computed in any cell, for the reason below the table",
-    "missing": "no cell is in the store yet",
+    "missing": "nothing of it is stored yet",
     "n/a": "computed, but the number is not defined, for the reason below the table (‡)",
     "–": "nothing to print: the row does not speak of this, or a comment beside it says why",
 }

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from benchmark.cli import VERBS
+from benchmark.verbs.report import SPEED
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("benchmark", "datasets", "methods", "reports", "results", "tests", "docs")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-WRITTEN = ("results/cells", "reports/build", "datasets/built", "results/locked")
+WRITTEN = ("results/cells", "reports/build", "datasets/built", "results/locked", "results/speed")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
@@ -24,7 +25,7 @@ def test_files_exist(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_verbs_and_experiments_exist(page):
     text = page.read_text(encoding="utf-8")
-    experiments = {p.stem for p in (ROOT / "benchmark" / "conf" / "experiment").glob("*.yaml")}
+    experiments = {SPEED} | {p.stem for p in (ROOT / "benchmark" / "conf" / "experiment").glob("*.yaml")}
     verbs = set(re.findall(r"python -m benchmark ([a-z]+)\b", text))
     assert verbs <= set(VERBS)
     assert set(re.findall(r"(?:`|benchmark )(?:run|report|status) ([a-z]\w*)", text)) <= experiments

@@ -12,7 +12,9 @@ import pandas as pd
 import psutil
 import pytest
 
+from benchmark.cli import main
 from results.cell import Cell
+from tests.benches import write
 from tests.benchmark.conftest import SMALL
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -197,6 +199,22 @@ def test_wrong_usage_is_one_line_and_exit_2(cli, argv, message):
     status, out, err = cli(*argv)
     assert (status, out) == (2, "")
     assert message in one_line(err)
+
+
+def test_report_speed_writes_what_make_bench_measured(tmp_path, capsys):
+    measured = write(tmp_path / "speed")
+    assert main(["report", "speed", f"store={measured}", f"out={tmp_path / 'out'}"]) == 0
+    assert "Raindrop, training step" in capsys.readouterr().out
+    assert (tmp_path / "out" / "speed.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [("store={}/nowhere", "make bench"), ("sotre=x", "did you mean store"), ("n=3", "known: out, store")],
+)
+def test_report_speed_says_what_is_wrong_in_one_line(tmp_path, capsys, override, message):
+    assert main(["report", "speed", override.format(tmp_path)]) == 2
+    assert message in one_line(capsys.readouterr().err)
 
 
 def test_a_missing_package_says_how_to_install(cli, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("CRL_MMNAR_PEERS", ROOT / ".venv-peers")) / "bin" / "python"
+PRINTED = {"pypots": "PyPOTS", "imml": "iMML", "torch": "torch beside them"}
 needs_peers = pytest.mark.skipif(not PYTHON.exists(), reason="no .venv-peers; `make peers` builds it")
 
 
@@ -21,8 +22,18 @@ def exchange(name: str, source: Path, target: Path) -> None:
     subprocess.run([*script(name), source, target], check=True, capture_output=True)
 
 
+def versions() -> dict[str, str]:
+    """Of the public implementations that are installed and of their torch, by name."""
+    if not PYTHON.exists():
+        return {}
+    code = "from importlib.metadata import distributions as all; print(*(f'{d.name}={d.version}' for d in all()))"
+    said = subprocess.run([PYTHON, "-c", code], check=False, capture_output=True, text=True).stdout.split()
+    found = {name.lower(): version for name, _, version in (text.partition("=") for text in said)}
+    return {title: found[name] for name, title in PRINTED.items() if name in found}
+
+
 class Peer:
-    """The script ``tests/peers/NAME.py`` running; each ``step`` is one step there, its CPU seconds kept in ``seconds``."""
+    """The script ``tests/peers/NAME.py`` running, which does a step whenever it is asked for one."""
 
     def __init__(self, name: str, *arguments: object) -> None:
         command = [*script(name), *map(str, arguments)]
@@ -30,15 +41,14 @@ class Peer:
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
-        self.seconds: list[float] = []
         while (line := self.process.stdout.readline().strip()) != "ready":
             if not line and self.process.poll() is not None:
                 raise RuntimeError(f"tests/peers/{name}.py ended with {self.process.returncode} before it was ready")
 
-    def step(self, name: str = "step") -> None:
-        """One step of that name."""
+    def step(self, name: str = "step") -> float:
+        """CPU seconds of one step of that name."""
         print(name, file=self.process.stdin, flush=True)
-        self.seconds.append(float(self.process.stdout.readline()))
+        return float(self.process.stdout.readline())
 
     def close(self) -> None:
         """End the script."""

@@ -1,17 +1,20 @@
 """A training step of ours against that of a public implementation, in alternation: `make peers`, then `make bench`."""
 
-import time
 from contextlib import nullcontext
-from statistics import median
 
 import numpy as np
 import pytest
 
 from methods import registry
+from tests.speed.alternation import alternate
+from tests.speed.cohorts import PRESETS, random_cohort
 from tests.speed.peer import Peer, needs_peers
-from tests.speed.test_speed import MIMIC_WIDTHS, wide_cohort
 
-pytestmark = [pytest.mark.slow, needs_peers]
+pytestmark = [pytest.mark.slow, needs_peers, pytest.mark.measures(table="public", threads=1)]
+STEP, PREPARATION = "training step", "preparation"
+WIDTHS = [shape.width for shape in PRESETS["MIMIC-like"]]
+STAYS = 512
+VECTORS = f"{STAYS} stays, widths {', '.join(map(str, WIDTHS))}"
 
 
 def training_step(name, cohort, **changes):
@@ -30,50 +33,51 @@ def training_step(name, cohort, **changes):
 
 
 def compare(benchmark, peer, ours, name="step", rounds=15):
-    """Rounds of ours, each after the peer's step ``name``; the ratio of the medians is printed and kept with the benchmark."""
+    """Rounds of ours, each after the peer's step ``name``."""
     try:
         ours()
-        benchmark._timer = time.process_time
-        benchmark.pedantic(ours, setup=lambda: peer.step(name), rounds=rounds)
-        if benchmark.disabled:  # in `make slow` everything runs once, untimed
-            return
-        ratio = benchmark.stats.stats.median / median(peer.seconds)
-        benchmark.extra_info["ratio"] = ratio
-        print(f"\n{benchmark.name}: {ratio:.2f} of the peer's {1000 * median(peer.seconds):.1f} ms")
-        assert len(peer.seconds) == rounds
-        assert ratio > 0
+        alternate(benchmark, ours, lambda: peer.step(name), rounds)
     finally:
         peer.close()
 
 
-@pytest.mark.benchmark(group="training step against a public implementation")
+def vectors():
+    """STAYS stays of WIDTHS."""
+    return random_cohort("MIMIC-like", STAYS, len(WIDTHS))
+
+
+@pytest.mark.benchmark(group=STEP)
+@pytest.mark.measures(what=STEP, title="M3Care", against="iMML", sizes=VECTORS)
 def test_m3care_against_imml(benchmark):
-    """512 stays with four vectors; widths of MIMIC-IV."""
-    peer = Peer("m3care", 512, *MIMIC_WIDTHS.values())
-    compare(benchmark, peer, training_step("m3care", wide_cohort(512)))
+    compare(benchmark, Peer("m3care", STAYS, *WIDTHS), training_step("m3care", vectors()))
 
 
-@pytest.mark.benchmark(group="training step against a public implementation")
+@pytest.mark.benchmark(group=STEP)
+@pytest.mark.measures(what=STEP, title="MUSE", against="iMML", sizes=VECTORS)
 def test_muse_against_imml(benchmark):
-    """As above."""
-    peer = Peer("muse", 512, *MIMIC_WIDTHS.values())
-    compare(benchmark, peer, training_step("muse", wide_cohort(512)))
+    compare(benchmark, Peer("muse", STAYS, *WIDTHS), training_step("muse", vectors()))
 
 
-@pytest.mark.benchmark(group="preparation against a public implementation")
+@pytest.mark.benchmark(group=PREPARATION)
+@pytest.mark.measures(
+    what="edge dropping", title="MUSE", against="iMML", sizes=f"{STAYS} stays, {len(WIDTHS)} modalities"
+)
 def test_edge_dropping_against_imml(benchmark):
-    """Of 512 stays with four modalities."""
     import torch
 
     from methods.muse_graph import drop_edges
 
-    observed = torch.rand(512, 4) < 0.8
-    peer = Peer("muse", 512, *MIMIC_WIDTHS.values())
-    compare(benchmark, peer, lambda: drop_edges(observed, "code"), name="edge_drop")
+    torch.set_num_threads(1)
+    observed = torch.rand(STAYS, len(WIDTHS)) < 0.8
+    compare(benchmark, Peer("muse", STAYS, *WIDTHS), lambda: drop_edges(observed, "code"), name="edge_drop")
 
 
 GRU_D = 128, 48, 34, 64
 """Stays in a batch, steps, variables and units: the sizes of the design card, also in ``tests/peers/gru_d.py``."""
+PREPARED = 200
+"""Stays whose deltas are made, also there."""
+RAINDROP = 64, 48, 34
+"""Stays in a batch, steps and sensors, also in ``tests/peers/raindrop.py``."""
 
 
 def random_series(b, s, f):
@@ -84,7 +88,10 @@ def random_series(b, s, f):
     return {"values": torch.randn(b, s, f), "mask": mask, "hours": torch.arange(s).float().expand(b, s)}
 
 
-@pytest.mark.benchmark(group="training step against a public implementation")
+@pytest.mark.benchmark(group=STEP)
+@pytest.mark.measures(
+    what=STEP, title="GRU-D", against="PyPOTS", sizes="{} stays, {} steps, {} variables, {} units".format(*GRU_D)
+)
 def test_gru_d_against_pypots(benchmark):
     """The recurrence with a linear head, without dropout, which PyPOTS has none of."""
     import torch
@@ -106,29 +113,37 @@ def test_gru_d_against_pypots(benchmark):
     compare(benchmark, Peer("gru_d", "serve"), step)
 
 
-@pytest.mark.benchmark(group="preparation against a public implementation")
+@pytest.mark.benchmark(group=PREPARATION)
+@pytest.mark.measures(
+    what="deltas and last observations",
+    title="GRU-D",
+    against="PyPOTS",
+    sizes=f"{PREPARED} stays, {GRU_D[1]} steps, {GRU_D[2]} variables",
+)
 def test_deltas_and_last_observations_against_pypots(benchmark):
-    """Of 200 stays."""
     import torch
 
     from methods.gru_d_cell import steps
 
     torch.set_num_threads(1)
     _, s, f, _ = GRU_D
-    given = random_series(200, s, f)
+    given = random_series(PREPARED, s, f)
     compare(benchmark, Peer("gru_d", "serve"), lambda: steps(**given, mean=torch.zeros(f)), name="prepare")
 
 
-@pytest.mark.benchmark(group="training step against a public implementation")
+@pytest.mark.benchmark(group=STEP)
+@pytest.mark.measures(
+    what=STEP, title="Raindrop", against="PyPOTS", sizes="{} stays, {} steps, {} sensors".format(*RAINDROP)
+)
 def test_raindrop_against_pypots(benchmark):
-    """What the released code computes, 64 stays, 48 steps, 34 sensors: the sizes in ``tests/peers/raindrop.py``."""
+    """What the released code computes."""
     import torch
 
     from methods.raindrop import Config, RaindropModule
     from methods.training import Batch
 
     torch.set_num_threads(1)
-    b, s, f = 64, 48, 34
+    b, s, f = RAINDROP
     net = RaindropModule((1,), 2, f, s, Config(variant="released")).train()
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4, fused=True)
     series = random_series(b, s, f) | {"mask": torch.ones(b, s, f, dtype=torch.bool)}

@@ -1,0 +1,79 @@
+"""The report of measurements, from a made JSON."""
+
+import io
+
+import pandas as pd
+import pytest
+
+from reports.build import ReportError, write_report
+from reports.files import text_of
+from reports.speed import NOTE, speed_report
+from reports.tables import plain
+from results.speed import bench_of
+from tests.benches import CELLS, document
+
+
+@pytest.fixture
+def report():
+    return speed_report(bench_of(document()))
+
+
+def shown(table):
+    """Row -> column -> text."""
+    return {
+        title: dict(zip(table.columns, map(plain, entries), strict=True)) for title, _, entries in table.rows
+    }  # fmt: skip
+
+
+def test_each_table_has_what_was_measured_and_what_is_missing(report):
+    public, by_n, by_m, before, raw, start = map(shown, report.measured)
+    assert public["GRU-D, training step"]["Ours / theirs", "ratio"] == "0.50"
+    assert public["GRU-D, training step"]["Median (ms)", "ours"] == "3.00"
+    assert public["Raindrop, training step"]["Ours / theirs", "ratio"] == "missing"
+    assert by_n["MUSE+"] == {
+        ("eICU-like widths, M = 10", "N = 200"): "8.30",
+        ("eICU-like widths, M = 10", "N = 2,000"): "10.10",
+    }
+    assert by_m["MUSE+"] == {
+        ("eICU-like widths, N = 2,000", "M = 2"): "10.02",
+        ("eICU-like widths, N = 2,000", "M = 10"): "10.10",
+    }
+    assert before["MUSE+"]["eICU-like widths, M = 10", "N = 200"] == "24.90"
+    assert [set(table["Absent"].values()) for table in (by_n, by_m, before)] == [{"missing"}] * 3
+    assert raw["eicu-demo: lab"]["Builder", "rows a second"] == "1,500,000"
+    assert raw["eicu-demo: lab"]["To pandas, all columns", "time"] == "0.25"
+    assert set(raw["eicu-demo: patient"].values()) == {"missing"}
+    assert start["list methods"]["Ratio", "CPU"] == "25.00"
+    assert start["help"]["Wall clock (s)", "command"] == "missing"
+    assert all(table.notes == (NOTE,) for table in report.measured)
+
+
+def test_captions_state_the_machine(report):
+    for table in report.measured:
+        for said in ("Some CPU, 4 cores, Linux", "torch 2.0", "commit 0123456789, with uncommitted", "2026-01-02"):
+            assert said in table.caption
+    assert ["Threads: 1." in table.caption for table in report.measured] == [True] * 5 + [False]
+
+
+def test_it_is_written_as_csv_latex_and_html(report, tmp_path):
+    names = {path.name for path in write_report(report, tmp_path)}
+    assert {"speed.csv", "speed.tex", "speed.html", "speed_1_against_public_implementations.tex"} < names
+    assert not [name for name in names if name.endswith(".csv") and name != "speed.csv"]
+    numbers = pd.read_csv(io.BytesIO((tmp_path / "speed.csv").read_bytes()))
+    assert len(numbers[(numbers["method"] == "muse") & (numbers["metric"] == "ratio")]) == len(CELLS)
+    page = (tmp_path / "speed.html").read_text(encoding="utf-8")
+    assert "<title>speed</title>" in page
+    assert page.count('<section class="table"') == len(report.measured)
+
+
+def test_a_table_that_the_report_does_not_know_is_named():
+    made = document(tables=("start",))
+    made["planned"][0]["table"] = "strat"
+    with pytest.raises(ReportError, match="'strat'"):
+        speed_report(bench_of(made))
+
+
+def test_a_table_that_nobody_planned_is_left_out():
+    report = speed_report(bench_of(document(tables=("start",))))
+    assert [table.heading for table in report.measured] == ["Start-up"]
+    assert "list methods" in text_of(report.measured)
