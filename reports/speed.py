@@ -38,6 +38,15 @@ START = (
     "Start-up: medians of the CPU time of python -m benchmark with each command (help: its option) and of an empty Python, in alternation, "
     "their ratio, and the wall-clock time."
 )
+TABLE1 = (
+    "One fit of each method of the paper's Table 1 at a tenth of its stays, batches of 32: measured are an epoch (one of each stage, where "
+    "a method trains in stages), alone and as one of {replicas} replicas in a stack (per replica), what comes before it, and the "
+    "prediction. Projected, not measured, for {sizes} stays: time in proportion to the stays, and as many epochs as the schedule allows "
+    "({epochs}: an upper bound, early stopping takes fewer), on this processor, one thread; {runs} runs at {landmarks} landmarks; with "
+    "tuning: also "
+    "{trials} trials a landmark, 20 candidates and twice the best three in each of five folds. A sum counts what was measured alone."
+)
+RUNS, LANDMARKS, TRIALS = 25, 2, (20 + 2 * 3) * 5
 
 
 def speed_report(bench: Bench) -> Report:
@@ -47,7 +56,9 @@ def speed_report(bench: Bench) -> Report:
         ReportError: the measurements have a table that is none of these.
     """
     about = machine(bench.provenance)
-    makers = {"public": public_tables, "growth": growth_tables, "raw": raw_tables, "start": start_tables}
+    makers = {
+        "public": public_tables, "growth": growth_tables, "table1": table1_tables, "raw": raw_tables, "start": start_tables,
+    }  # fmt: skip
     if unknown := set(bench.frames) - set(makers):
         raise ReportError(f"measured for a table {min(unknown)!r}; known: {', '.join(makers)}")
     tables = [
@@ -127,6 +138,39 @@ def start_tables(frame: pd.DataFrame, about: str) -> list[Table]:
         seconds = (number(row, SECONDS, 3), number(row, "beside_seconds", 3), number(row, "ratio"))
         rows.append((row["command"].lstrip("-"), False, (*seconds, number(row, "wall_seconds", 3))))
     return [_table(columns, rows, frame, START, about, "Start-up")]
+
+
+def table1_tables(frame: pd.DataFrame, about: str) -> list[Table]:
+    """Methods down; by preset what was measured at a part of the size, and the projection; the sum below."""
+    frame = frame.reindex(columns=[*frame, *({"stacked_seconds", "stays", "part", "replicas", "epochs"} - set(frame))])
+    run = frame["part"] * (frame["preparation_seconds"] + frame["epochs"] * frame[SECONDS] + frame["predict_seconds"])
+    frame = frame.assign(run=run, all_runs=LANDMARKS * RUNS * run, tuned=LANDMARKS * (RUNS + TRIALS) * run)
+    shown = {
+        SECONDS: ("epoch (s)", 2, 1), "stacked_seconds": ("stacked (s)", 2, 1), "preparation_seconds": ("before it (s)", 2, 1),
+        "run": ("projected: one run (min)", 1, 1 / 60), "all_runs": ("25 runs (h)", 1, 1 / 3600), "tuned": ("and tuning (h)", 1, 1 / 3600),
+    }  # fmt: skip
+    presets = list(dict.fromkeys(frame["widths"]))
+    columns = tuple((f"{widths} widths", head) for widths in presets for head, _, _ in shown.values())
+    rows: list[Row] = []
+    for title, own in frame.groupby("title", sort=False):
+        found = {row["widths"]: row for row in own.to_dict("records")}
+        entries = [
+            number(found.get(w, {}), name, digits, times) for w in presets for name, (_, digits, times) in shown.items()
+        ]
+        rows.append((title, False, tuple(entries)))
+    totals = frame.groupby("widths")[["run", "all_runs", "tuned"]].sum(min_count=1).to_dict("index")
+    sums = [
+        number(totals[w], name, digits, times) if name in totals[w] else words("")
+        for w in presets for name, (_, digits, times) in shown.items()
+    ]  # fmt: skip
+    rows.append(("Sum", False, tuple(sums)))
+    sizes = " and ".join(
+        f"{n:,.0f} ({w})"
+        for w, n in (frame["stays"] * frame["part"]).groupby(frame["widths"], sort=False).max().items()
+    )
+    said = {name: " or ".join(f"{v:,.0f}" for v in frame[name].dropna().unique()) for name in ("replicas", "epochs")}
+    caption = TABLE1.format(sizes=sizes, runs=RUNS, landmarks=LANDMARKS, trials=TRIALS, **said)
+    return [_table(columns, rows, frame, caption, about, "Table 1: measured at a tenth, projected")]
 
 
 def number(row: Measured, name: str, digits: int = 2, times: float = 1) -> Entry:

@@ -26,7 +26,7 @@ def shown(table):
 
 
 def test_each_table_has_what_was_measured_and_what_is_missing(report):
-    public, by_n, by_m, before, raw, start = map(shown, report.measured)
+    public, by_n, by_m, before, table1, raw, start = map(shown, report.measured)
     assert public["GRU-D, training step"]["Ours / theirs", "ratio"] == "0.50"
     assert public["GRU-D, training step"]["Median (ms)", "ours"] == "3.00"
     assert public["Raindrop, training step"]["Ours / theirs", "ratio"] == "missing"
@@ -40,6 +40,7 @@ def test_each_table_has_what_was_measured_and_what_is_missing(report):
     }
     assert before["MUSE+"]["eICU-like widths, M = 10", "N = 200"] == "24.90"
     assert [set(table["Absent"].values()) for table in (by_n, by_m, before)] == [{"missing"}] * 3
+    assert set(table1["Absent"].values()) == {"missing"}
     assert raw["eicu-demo: lab"]["Builder", "rows a second"] == "1,500,000"
     assert raw["eicu-demo: lab"]["To pandas, all columns", "time"] == "0.25"
     assert set(raw["eicu-demo: patient"].values()) == {"missing"}
@@ -48,11 +49,24 @@ def test_each_table_has_what_was_measured_and_what_is_missing(report):
     assert all(table.notes == (NOTE,) for table in report.measured)
 
 
+def test_the_projection_is_arithmetic_on_what_was_measured(report):
+    table = shown(next(t for t in report.measured if t.heading.startswith("Table 1")))
+    minutes = 10 * (50 + 100 * 3 + 10) / 60
+    for title, stacked in (("MUSE+", "1.50"), ("GRU-D", "missing")):
+        row = {head: text for (_, head), text in table[title].items()}
+        assert row["stacked (s)"] == stacked
+        assert row["projected: one run (min)"] == f"{minutes:.1f}"
+        assert row["25 runs (h)"] == f"{2 * 25 * minutes / 60:.1f}"
+        assert row["and tuning (h)"] == f"{2 * (25 + 130) * minutes / 60:.1f}"
+    total = {head: text for (_, head), text in table["Sum"].items()}
+    assert total["25 runs (h)"] == f"{2 * 2 * 25 * minutes / 60:.1f}"
+
+
 def test_captions_state_the_machine(report):
     for table in report.measured:
         for said in ("Some CPU, 4 cores, Linux", "torch 2.0", "commit 0123456789, with uncommitted", "2026-01-02"):
             assert said in table.caption
-    assert ["Threads: 1." in table.caption for table in report.measured] == [True] * 5 + [False]
+    assert ["Threads: 1." in table.caption for table in report.measured] == [True] * 6 + [False]
 
 
 def test_it_is_written_as_csv_latex_and_html(report, tmp_path):

@@ -9,7 +9,7 @@ from tests.benches import PROVENANCE, document, rows, write
 
 def test_every_planned_row_is_there_measured_or_missing():
     bench = bench_of(document())
-    assert set(bench.frames) == {"public", "growth", "raw", "start"}
+    assert set(bench.frames) == {"public", "growth", "table1", "raw", "start"}
     assert sum(map(len, bench.frames.values())) == len(rows())
     growth = bench.frames["growth"].set_index(["method", "n", "m"]).sort_index()
     assert growth.loc[("muse", 2_000, 10), "ratio"] == pytest.approx(10.1)
