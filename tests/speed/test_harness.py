@@ -17,10 +17,10 @@ from benchmark.experiment import make_plan
 from results.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
-CELLS = ("n=1000", "folds=3", "method=logistic,s_only,zero_fill,cm_ae,gru_d,crl_mmnar")
+CELLS = ("folds=3", "method=logistic,s_only,zero_fill,cm_ae,gru_d,crl_mmnar")
 
 
-def run(store, built, jobs):
+def run(n, store, built, jobs):
     """Seconds of a run from an empty store, start-up and statistics included."""
     argv = [
         sys.executable,
@@ -31,6 +31,7 @@ def run(store, built, jobs):
         "-j",
         str(jobs),
         *CELLS,
+        f"n={n}",
         f"store={store}",
         f"built={built}",
     ]
@@ -40,12 +41,15 @@ def run(store, built, jobs):
 
 
 @pytest.mark.slow
-def test_overhead_and_efficiency(benchmark, tmp_path):
+@pytest.mark.parametrize("n", [1000, 3000])
+def test_overhead_and_efficiency(benchmark, tmp_path, n):
     built = tmp_path / "built"
-    plan = make_plan(load_config("table1", [*CELLS, f"built={built}"]))  # the cohort is built before the clock starts
+    plan = make_plan(
+        load_config("table1", [*CELLS, f"n={n}", f"built={built}"])
+    )  # the cohort is built before the clock starts
     benchmark.group = "a run from an empty store"
-    one = run(tmp_path / "one", built, 1)
-    two = benchmark.pedantic(lambda: run(tmp_path / "two", built, 2), rounds=1)
+    one = run(n, tmp_path / "one", built, 1)
+    two = benchmark.pedantic(lambda: run(n, tmp_path / "two", built, 2), rounds=1)
     records = [Store(tmp_path / "one").record(p)["provenance"]["seconds"] for p in plan.cells]
     inside = sum(seconds.get("fit", 0) + seconds.get("predict", 0) for seconds in records)
     found = {
@@ -54,6 +58,7 @@ def test_overhead_and_efficiency(benchmark, tmp_path):
         "overhead": 1 - inside / one,
         "efficiency": one / (2 * two),
         "cells": len(records),
+        "n": n,
     }
     benchmark.extra_info |= found
     print({name: round(value, 3) for name, value in found.items()})
