@@ -142,7 +142,10 @@ def start_tables(frame: pd.DataFrame, about: str) -> list[Table]:
 
 def table1_tables(frame: pd.DataFrame, about: str) -> list[Table]:
     """Methods down; by preset what was measured at a part of the size, and the projection; the sum below."""
-    frame = frame.reindex(columns=[*frame, *({"stacked_seconds", "stays", "part", "replicas", "epochs"} - set(frame))])
+    needed = ("preparation_seconds", "predict_seconds", "stacked_seconds", "stays", "part", "replicas", "epochs")
+    frame = frame.reindex(columns=[*frame, *(name for name in needed if name not in frame)]).astype(
+        dict.fromkeys(needed, float)
+    )
     run = frame["part"] * (frame["preparation_seconds"] + frame["epochs"] * frame[SECONDS] + frame["predict_seconds"])
     frame = frame.assign(run=run, all_runs=LANDMARKS * RUNS * run, tuned=LANDMARKS * (RUNS + TRIALS) * run)
     shown = {

@@ -91,3 +91,12 @@ def test_a_table_that_nobody_planned_is_left_out():
     report = speed_report(bench_of(document(tables=("start",))))
     assert [table.heading for table in report.measured] == ["Start-up"]
     assert "list methods" in text_of(report.measured)
+
+
+@pytest.mark.parametrize("table", ["public", "growth", "table1", "raw", "start"])
+def test_a_table_of_which_nothing_was_measured_is_all_missing(table):
+    made = document()
+    made["benchmarks"] = [b for b in made["benchmarks"] if b["extra_info"]["table"] != table]
+    report = speed_report(bench_of(made))
+    assert len(report.measured) == len(speed_report(bench_of(document())).measured)
+    assert "missing" in text_of(report.measured)
