@@ -34,22 +34,23 @@ def checked(folder: Path, name: str) -> bytes:
         BrokenCell: the file or its checksum is missing, or they do not match.
         StoreError: the cell was stored without this file, or it cannot be read.
     """
-    try:
-        return _checked(folder, name)
-    except BrokenCell:
-        return _checked(folder, name)  # once more: another runner may have replaced the folder between two files
+    for _ in range(TRIES):
+        before = _identity(folder)
+        try:
+            return _checked(folder, name)
+        except BrokenCell:
+            if _identity(folder) == before:
+                raise
+    return _checked(folder, name)
 
 
 def faults(folder: Path) -> list[str]:
     """Names of the files of a cell that are missing, extra or unlike their checksum, sorted; none where there is no such folder."""
-    if not folder.is_dir():
-        return []
-    try:
-        sums = checksums(folder)
-    except (FileNotFoundError, BrokenCell):
-        return [SUMS]
-    there = {path.name for path in folder.iterdir()} - {SUMS}
-    return sorted(name for name in {RECORD, *sums, *there} if not _matches(folder / name, sums.get(name)))
+    for _ in range(TRIES):
+        before, found = _identity(folder), _faults(folder)
+        if not found or _identity(folder) == before:
+            break
+    return found
 
 
 def finished(folder: Path) -> bool:
@@ -104,6 +105,26 @@ def checksums(folder: Path) -> dict[str, str]:
             raise BrokenCell(f"{path} is no list of checksums: {AGAIN}")
         found[name] = digest
     return found
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What changes when another runner replaces a folder between two looks at its files; None where there is none."""
+    try:
+        state = folder.stat()
+    except FileNotFoundError:
+        return None
+    return state.st_ino, state.st_ctime_ns
+
+
+def _faults(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    try:
+        sums = checksums(folder)
+        there = {path.name for path in folder.iterdir()} - {SUMS}
+    except (FileNotFoundError, BrokenCell):
+        return [SUMS]
+    return sorted(name for name in {RECORD, *sums, *there} if not _matches(folder / name, sums.get(name)))
 
 
 def _checked(folder: Path, name: str) -> bytes:
