@@ -24,7 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from datasets.cohort import Cohort
 from methods.outcomes import selection_score
-from methods.training import CHUNK, Batch, TorchMethod, mixed_precision, seeded, supervised_loss
+from methods.training import CHUNK, Batch, Stopping, TorchMethod, descend, mixed_precision, seeded, supervised_loss
 
 ALIKE = 1.01
 """Training parts whose sizes differ by no more than this factor train in one stack."""
@@ -128,7 +128,7 @@ class Stack:
         """Train all replicas and give each module its best weights; what kept one from it."""
         count = len(self.replicas)
         faults: list[Exception | None] = [None] * count
-        best_score, since, going = np.full(count, -np.inf), np.zeros(count, int), np.ones(count, bool)
+        stopping, going = [Stopping(self.config.patience) for _ in self.replicas], np.ones(count, bool)
         state = {**self.parameters, **self.buffers}
         best = {k: v.detach().clone() for k, v in state.items()}
         self.remember()
@@ -146,10 +146,8 @@ class Stack:
                     faults[r], going[r] = fault, False
                     continue
                 self.methods[r].history.append({"epoch": epoch, **mean, "valid": score})
-                better[r] = np.isnan(score) or score > best_score[r]
-                best_score[r] = score if score > best_score[r] else best_score[r]
-                since[r] = 0 if better[r] else since[r] + 1
-                going[r] = since[r] < self.config.patience
+                better[r] = stopping[r].keeps(score)
+                going[r] = not stopping[r].over
             kept = torch.from_numpy(better).to(self.device)
             for name, values in best.items():
                 values[kept] = state[name].detach()[kept]
@@ -176,17 +174,7 @@ class Stack:
         batch = taken(self.data, self.begins + rows)
         with vectorised():
             losses = vmap(self.losses, randomness="different")(self.parameters, self.buffers, self.offset, batch)
-        total = losses["loss"].sum()
-        if self.scaler is None:
-            total.backward()
-            self.clip()
-            self.optimiser.step()
-        else:
-            self.scaler.scale(total).backward()
-            self.scaler.unscale_(self.optimiser)
-            self.clip()
-            self.scaler.step(self.optimiser)
-            self.scaler.update()
+        descend(losses["loss"].sum(), self.optimiser, self.scaler, self.clip)
         return {k: v.detach() for k, v in losses.items()}
 
     def losses(

@@ -102,6 +102,44 @@ def supervised_loss(logits: Tensor, labels: Tensor, mask: Tensor, weights: Tenso
     return (weights * loss.sum(dim=0) / mask.sum(dim=0).clamp(min=1)).sum()
 
 
+@dataclass
+class Stopping:
+    """Early stopping: the best validation score so far, and for how many epochs it has not been beaten."""
+
+    patience: int
+    best: float = -np.inf
+    since: int = 0
+
+    def keeps(self, score: float) -> bool:
+        """Whether an epoch of this score is the one to keep: better than any before, or of a score that says nothing (NaN)."""
+        if np.isnan(score) or score > self.best:
+            self.best, self.since = self.best if np.isnan(score) else score, 0
+            return True
+        self.since += 1
+        return False
+
+    @property
+    def over(self) -> bool:
+        """Whether training ends with the last epoch, which was not kept."""
+        return self.since >= max(1, self.patience)
+
+
+def descend(
+    loss: Tensor, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None, clip: Callable[[], object]
+) -> None:
+    """One step of ``optimiser`` down a scalar ``loss``, its gradients clipped by ``clip``; scaled where there is a ``scaler``."""
+    if scaler is None:
+        loss.backward()
+        clip()
+        optimiser.step()
+        return
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimiser)
+    clip()
+    scaler.step(optimiser)
+    scaler.update()
+
+
 class TorchMethod(Method):
     """A method that is one ``nn.Module``: subclasses write ``build``, and override the hooks they need.
 
@@ -258,7 +296,7 @@ class TorchMethod(Method):
         optimiser = torch.optim.AdamW(self.module.parameters(), lr=c.lr, weight_decay=c.weight_decay, fused=True)
         precision, scaler = mixed_precision(device)
         generator = torch.Generator().manual_seed(self.seed)
-        best, best_score, since = None, -np.inf, 0
+        best, stopping = None, Stopping(c.patience)
         self._remember(data)
         for epoch in range(1, c.max_epochs + 1):
             self.module.train()
@@ -274,13 +312,10 @@ class TorchMethod(Method):
             self.history.append({"epoch": epoch, **means, "valid": score})
             if self.on_epoch is not None:
                 self.on_epoch(self.history[-1])
-            if np.isnan(score) or score > best_score:
-                best_score, since = score if not np.isnan(score) else best_score, 0
+            if stopping.keeps(score):
                 best = {k: v.detach().clone() for k, v in self.module.state_dict().items()}
-            else:
-                since += 1
-                if since >= c.patience:
-                    break
+            elif stopping.over:
+                break
         if best is not None:
             self.module.load_state_dict(best)
 
@@ -316,16 +351,9 @@ class TorchMethod(Method):
         logits = output.logits.float() + self.offset
         supervised = supervised_loss(logits, batch.labels, batch.label_mask, weights, self.config.gamma)
         loss = supervised + sum(output.losses.values())
-        if scaler is None:
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.module.parameters(), self.config.grad_clip)
-            optimiser.step()
-        else:
-            scaler.scale(loss).backward()
-            scaler.unscale_(optimiser)
-            nn.utils.clip_grad_norm_(self.module.parameters(), self.config.grad_clip)
-            scaler.step(optimiser)
-            scaler.update()
+        descend(
+            loss, optimiser, scaler, lambda: nn.utils.clip_grad_norm_(self.module.parameters(), self.config.grad_clip)
+        )
         named = {"loss": loss, "supervised": supervised, **output.losses}
         return {k: v.detach() for k, v in named.items()}
 
