@@ -94,14 +94,21 @@ def _trained(works: Sequence[Work]) -> dict[Any, Trained]:
     import torch
 
     from benchmark.run_cell import before_training
+    from methods.base import Unsuited
     from methods.stacked import fit_stacked
 
     started = time.perf_counter()
-    methods, faults = [None] * len(works), [None] * len(works)
+    methods, faults, pairs = [None] * len(works), [None] * len(works), {}
     try:
         with one_thread():
-            methods, pairs = zip(*(before_training(w.planned, w.place, w.chosen) for w in works), strict=True)
-            faults = fit_stacked(methods, pairs)
+            for i, work in enumerate(works):
+                try:
+                    methods[i], pairs[i] = before_training(work.planned, work.place, work.chosen)
+                except Unsuited as reason:  # of this fold alone
+                    faults[i] = reason
+            found = fit_stacked([methods[i] for i in pairs], list(pairs.values())) if pairs else []
+            for i, fault in zip(pairs, found, strict=True):
+                faults[i] = fault
     except torch.cuda.OutOfMemoryError as error:
         if len(works) > 1:
             del methods, pairs

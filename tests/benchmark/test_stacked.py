@@ -50,3 +50,23 @@ def test_a_stack_that_cannot_be_trained_is_recorded_cell_by_cell(cli, tmp_path, 
     assert len(failed) == 4
     assert all("no network today" in r["traceback"] for r in failed)
     assert json.dumps(failed[0])
+
+
+def test_a_fold_that_does_not_suit_the_method_is_skipped_alone(cli, tmp_path, monkeypatch):
+    from benchmark import run_cell
+    from methods.base import Unsuited
+
+    whole = run_cell._parts
+
+    def parts(planned, cohort, rows):
+        if planned.cell.fold == 1:
+            raise Unsuited("no task has two classes")
+        return whole(planned, cohort, rows)
+
+    monkeypatch.setattr(run_cell, "_parts", parts)
+    status, _, err = cli(*RUN, "executor=stacked")
+    assert status == 0, err
+    assert {(r["cell"]["fold"], r["status"]) for r in records(tmp_path / "cells").values()} == {
+        (0, "done"),
+        (1, "skipped"),
+    }
