@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 from pathlib import Path
 
@@ -21,6 +22,13 @@ ROWS = (
     ("ceiling", "default", "off", "ceiling", "known", 1.6),
 )
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def stored(root: Path) -> list[Path]:
+    """The folders of the cells of a store that others may be writing: no scratch folders, and one that goes meanwhile is no error (as it
+    is to ``Path.rglob``)."""
+    folders = (Path(folder) for folder, _, files in os.walk(root) if "cell.json" in files)
+    return sorted(folder for folder in folders if not folder.name.startswith("."))
 
 
 def fabricate(

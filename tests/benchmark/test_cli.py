@@ -16,6 +16,7 @@ from benchmark.cli import main
 from results.cell import Cell
 from tests.benches import write
 from tests.benchmark.conftest import SMALL
+from tests.stores import stored
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHEAP = ("method=logistic,s_only", "method.max_epochs=2")
@@ -133,7 +134,7 @@ def test_a_killed_run_continues_where_it_was(cli, tmp_path, built):
     store = tmp_path / "cells"
     argv = [sys.executable, "-m", "benchmark", "run", "table1", "-j", "2", *chosen, f"store={store}", f"built={built}"]
     process = subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True)
-    while len([p for p in store.rglob("cell.json") if ".writing-" not in str(p)]) < 4 and process.poll() is None:
+    while len(stored(store)) < 4 and process.poll() is None:
         time.sleep(0.02)
     others = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGKILL)

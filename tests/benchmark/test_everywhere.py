@@ -16,6 +16,7 @@ from benchmark.config import load_config
 from benchmark.executors import Job, Limits, Work, run_job
 from benchmark.experiment import make_plan
 from results.store import Store
+from tests.stores import stored
 
 ROOT = Path(__file__).resolve().parents[2]
 CELLS = (
@@ -110,7 +111,7 @@ def test_on_workers_of_which_one_is_killed(whole, scheduler, tmp_path):
 
     def kill_one():
         """As soon as the first cell is stored, while others are computed."""
-        while not list(root.rglob("cell.json")):
+        while not stored(root):
             time.sleep(0.01)
         workers[0].send_signal(signal.SIGKILL)
 

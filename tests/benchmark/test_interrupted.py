@@ -18,6 +18,7 @@ import pytest
 from benchmark.config import load_config
 from benchmark.experiment import make_plan
 from results.store import Store
+from tests.stores import stored
 
 ROOT = Path(__file__).resolve().parents[2]
 INTERRUPTIONS = int(os.environ.get("CRL_MMNAR_INTERRUPTIONS", "200"))
@@ -38,8 +39,7 @@ def command(store, built, *more):
 
 def contents(store):
     """Cell folder -> bytes of its files; scratch folders of killed writers are no cells."""
-    folders = (p.parent for p in store.rglob("cell.json") if not p.parent.name.startswith("."))
-    return {folder: {p.name: p.read_bytes() for p in folder.iterdir()} for folder in folders}
+    return {folder: {p.name: p.read_bytes() for p in folder.iterdir()} for folder in stored(store)}
 
 
 def report(store, out, built):
