@@ -54,6 +54,7 @@ from torch.nn import functional as F
 
 from datasets.cohort import Cohort
 from methods.base import named, part
+from methods.by_type import by_type
 from methods.hgmf_graph import HypernodeGraph
 from methods.layers import Dropout, GroupedLinear, ModalityEncoders, keep_observed
 from methods.training import Batch, Output, TorchMethod, TrainingConfig
@@ -145,7 +146,7 @@ class BilevelAttention(nn.Module):
         c, f = config, config.width
         self.types, self.heads, self.last, self.dropout = types, c.heads, last, Dropout(c.attention_dropout)
         self.messages = types if c.pairwise and types - 1 <= MOST_PAIRED else 1
-        self.source = nn.Parameter(glorot(d, types, self.messages, c.heads, f, ends=(d, f)))
+        self.source = nn.Parameter(glorot(types, d, self.messages, c.heads, f, ends=(d, f)))
         if self.messages == 1:
             self.target = nn.Parameter(glorot(types, c.heads, f, f, ends=(f, f)))
         self.a_centre = nn.Parameter(glorot(types, types, c.heads, f, ends=(2 * f, 1)))
@@ -155,8 +156,7 @@ class BilevelAttention(nn.Module):
 
     def send(self, h: Tensor, types: Tensor) -> Tensor:
         """What stays of these types [B] send along their edges: A_q h_j [B, 1, H, F1], or W_q>p h_j [B, P, H, F1] for every p."""
-        sent = (h @ self.source.flatten(1)).unflatten(1, self.source.shape[1:])
-        return sent.take_along_dim(types[:, None, None, None, None], dim=1).squeeze(1)
+        return by_type(h, self.source.flatten(2), types).unflatten(1, self.source.shape[2:])
 
     def forward(
         self, own: Tensor, types: Tensor, received: Tensor, senders: Tensor, present: Tensor

@@ -1,6 +1,7 @@
 """Cells computed apart: a process that dies or goes over a limit takes one cell with it, and two runs never compute the same."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -191,3 +192,19 @@ def test_two_runs_on_one_store_compute_no_cell_twice(tmp_path, monkeypatch):
         thread.join()
     assert calls(tmp_path) == list(range(30))
     assert seen == {"a": ["done"] * 30, "b": ["done"] * 30}
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks of GNU's C library")
+def test_freed_memory_stays_for_the_next_step():
+    """Blocks of 64 MiB, each freed before the next: their pages are those of the first."""
+    code = (
+        "import resource, numpy; from benchmark.executors.attempt import keep_freed_memory; {}"
+        "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "def step(): numpy.ones(2**23)\n"
+        "step(); first = faults(); [step() for _ in range(10)]; print(faults() - first)"
+    )
+    kept, given_back = (
+        int(subprocess.run([sys.executable, "-c", code.format(how)], cwd=ROOT, check=True, capture_output=True).stdout)
+        for how in ("keep_freed_memory();", "")
+    )
+    assert kept < given_back / 100

@@ -61,7 +61,7 @@ def layer_by_hand(layer, h, types, neighbours):
     pairs = layer.messages > 1
 
     def w(q, p, head):  # [d, F1]: from a source of type q to a target of type p
-        return a["source"][:, q, p if pairs else 0, head] @ (np.eye(layer_width) if pairs else a["target"][p, head])
+        return a["source"][q, :, p if pairs else 0, head] @ (np.eye(layer_width) if pairs else a["target"][p, head])
 
     layer_width = a["source"].shape[-1]
     out = np.zeros((len(h), layer.heads, layer_width))
@@ -141,7 +141,7 @@ def test_one_type_is_a_graph_attention_network():
         sent = layer.send(h, types)[:, 0]
         clamped = near.clamp(min=0)
         got, _, beta = layer(sent, types, sent[clamped], types[clamped], near >= 0)
-        w = layer.source[:, 0, 0, 0] @ layer.target[0, 0]
+        w = layer.source[0, :, 0, 0] @ layer.target[0, 0]
         v = h @ w
         e = (v @ layer.a_centre[0, 0, 0])[:, None] + (v @ layer.a_neighbour[0, 0, 0])[None]
         edge = torch.eye(len(h), dtype=torch.bool)

@@ -4,9 +4,12 @@ A test that fills a row of ``report speed`` states it, ``@pytest.mark.measures(t
 added. Rows that could have been measured are kept as well (``planned``): those deselected, skipped or failed are printed as missing.
 """
 
+from contextlib import nullcontext
+
 import pytest
 
 from benchmark import provenance
+from benchmark.executors.attempt import one_thread
 from tests.speed.peer import versions
 
 PLANNED = pytest.StashKey[list]()
@@ -29,9 +32,12 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(autouse=True)
 def stated(request):
-    """The row in the benchmark's ``extra_info``."""
+    """The row in the benchmark's ``extra_info``; where it states one thread, this process is as a run's."""
+    row = row_of(request.node) or {}
     if "benchmark" in request.fixturenames:
-        request.getfixturevalue("benchmark").extra_info |= row_of(request.node) or {}
+        request.getfixturevalue("benchmark").extra_info |= row
+    with one_thread() if row.get("threads") == 1 else nullcontext():
+        yield
 
 
 def pytest_benchmark_update_json(config, output_json):

@@ -21,7 +21,6 @@ def training_step(name, cohort, **changes):
     """A function that does one training step of method ``name`` on all stays of ``cohort``."""
     import torch
 
-    torch.set_num_threads(1)
     cls = registry.load(name)
     config = cls.Config(max_epochs=1, batch_size=len(cohort), **changes)
     method = cls(config).fit(cohort, cohort.take(np.arange(8)))
@@ -67,7 +66,6 @@ def test_edge_dropping_against_imml(benchmark):
 
     from methods.muse_graph import drop_edges
 
-    torch.set_num_threads(1)
     observed = torch.rand(STAYS, len(WIDTHS)) < 0.8
     compare(benchmark, Peer("muse", STAYS, *WIDTHS), lambda: drop_edges(observed, "code"), name="edge_drop")
 
@@ -98,7 +96,6 @@ def test_gru_d_against_pypots(benchmark):
 
     from methods.gru_d_cell import GruD, steps
 
-    torch.set_num_threads(1)
     b, s, f, h = GRU_D
     mean, y = torch.zeros(f), torch.randint(2, (b,))
     given = steps(**random_series(b, s, f), mean=mean)
@@ -125,7 +122,6 @@ def test_deltas_and_last_observations_against_pypots(benchmark):
 
     from methods.gru_d_cell import steps
 
-    torch.set_num_threads(1)
     _, s, f, _ = GRU_D
     given = random_series(PREPARED, s, f)
     compare(benchmark, Peer("gru_d", "serve"), lambda: steps(**given, mean=torch.zeros(f)), name="prepare")
@@ -142,7 +138,6 @@ def test_raindrop_against_pypots(benchmark):
     from methods.raindrop import Config, RaindropModule
     from methods.training import Batch
 
-    torch.set_num_threads(1)
     b, s, f = RAINDROP
     net = RaindropModule((1,), 2, f, s, Config(variant="released")).train()
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4, fused=True)

@@ -46,9 +46,6 @@ def fit(name, cohort, epochs):
     [pytest.param(*case, marks=[pytest.mark.slow] * (case[1] > 200), id="{}-N{}-M{}".format(*case)) for case in CASES],
 )
 def test_one_epoch(benchmark, method, widths, n, m):
-    import torch
-
-    torch.set_num_threads(1)
     cohort = random_cohort(widths, n, m)
     plain_one, plain_two, one = [], [], []
 

@@ -35,9 +35,6 @@ def parts(cohort):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("widths", SIZES)
 def test_a_run_of_table_1(benchmark, method, widths):
-    import torch
-
-    torch.set_num_threads(1)
     cls, n = registry.load(method), SIZES[widths] // PART
     train, valid, test = parts(random_cohort(widths, n, len(PRESETS[widths])))
     config = dataclasses.replace(cls.Config(), batch_size=32, max_epochs=100, patience=100)
