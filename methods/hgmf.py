@@ -161,14 +161,14 @@ class BilevelAttention(nn.Module):
     def forward(
         self, own: Tensor, types: Tensor, received: Tensor, senders: Tensor, present: Tensor
     ) -> tuple[Tensor, ...]:
-        """h' [B, width], alpha [B, K + 1, P, H] (the stay itself last) and beta [B, P, H].
+        """h' [B, width], alpha [B, K + 1, H] (the stay itself last; those from senders of one type sum to 1) and beta [B, P, H].
 
         ``own`` and ``received`` [B, (K,) H, F1]: what the stays sent to type p(i); ``types`` [B], ``senders`` and ``present`` [B, K].
         """
         u = torch.cat([received, own.unsqueeze(1)], dim=1)
         sender = torch.cat([senders, types.unsqueeze(1)], dim=1)
         there = torch.cat([present, torch.ones_like(present[:, :1])], dim=1)
-        member = F.one_hot(sender, self.types).bool() & there.unsqueeze(2)
+        member = F.one_hot(sender, self.types).to(u.dtype) * there.unsqueeze(2)
         v, a = own, self.a_neighbour
         if self.messages == 1:  # a^T C_p u, instead of C_p applied to every neighbour
             c = self.target.index_select(0, types)
@@ -177,14 +177,25 @@ class BilevelAttention(nn.Module):
         a = F.embedding(pair, a.flatten(0, 1).flatten(1)).view_as(u)
         centre = torch.einsum("bhf,bqhf->bqh", v, self.a_centre.index_select(0, types))
         score = centre.take_along_dim(sender.unsqueeze(2), dim=1) + (a * u).sum(dim=3)
-        alpha = masked_softmax(F.leaky_relu(score, SLOPE).unsqueeze(2), member.unsqueeze(3))
-        pooled = torch.einsum("bkqh,bkhf->bqhf", self.dropout(alpha), u)
+        alpha = softmax_by_type(F.leaky_relu(score, SLOPE), sender, there, self.types)
+        pooled = (member.transpose(1, 2) @ (self.dropout(alpha).unsqueeze(3) * u).flatten(2)).unflatten(2, u.shape[2:])
         s = F.elu(torch.einsum("bqhf,bhfg->bqhg", pooled, c) if self.messages == 1 else pooled)
         score = torch.einsum("bqhf,bhf->bqh", s, self.b_type.index_select(0, types))
         score = score + (v * self.b_centre.index_select(0, types)).sum(dim=2).unsqueeze(1)
         beta = masked_softmax(F.leaky_relu(score, SLOPE), member.any(dim=1).unsqueeze(2))
         h = torch.einsum("bqh,bqhf->bhf", beta, s)
         return h.mean(dim=1) if self.last else h.flatten(1), alpha, beta
+
+
+def softmax_by_type(score: Tensor, types: Tensor, there: Tensor, count: int) -> Tensor:
+    """Softmax of scores [B, K, H] over those k of one of ``count`` types [B, K] that are ``there`` [B, K]; exactly 0 elsewhere."""
+    group = types.unsqueeze(2).expand_as(score)
+    score = score.masked_fill(~there.unsqueeze(2), torch.finfo(score.dtype).min)
+    shape = len(score), count, score.shape[2]
+    most = score.new_zeros(shape).scatter_reduce(1, group, score.detach(), "amax", include_self=False)
+    weight = (score - most.gather(1, group)).exp() * there.unsqueeze(2)
+    total = weight.new_zeros(shape).scatter_add(1, group, weight).gather(1, group)
+    return weight / torch.where(there.unsqueeze(2), total, 1.0)
 
 
 def masked_softmax(score: Tensor, there: Tensor) -> Tensor:

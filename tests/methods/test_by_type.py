@@ -28,7 +28,7 @@ def test_each_stay_goes_through_the_map_of_its_type(given, function):
 
 
 def test_gradients_are_those_of_all_maps_and_none_for_a_type_without_stays(given):
-    x, weight, types = given
+    _, weight, types = given
     assert torch.autograd.gradcheck(by_type, given)
     (by_type(*given).square().sum()).backward()
     assert (weight.grad[2] == 0).all()
