@@ -45,14 +45,16 @@ def timed() -> None:
     torch.manual_seed(0)
     net, head = BackboneGRUD(S, F, H), nn.Linear(H, 2)
     optimiser = torch.optim.Adam([*net.parameters(), *head.parameters()], lr=1e-3)
-    last, mask, y = torch.randn(STAYS, S, F), (torch.rand(STAYS, S, F) < 0.3).float(), torch.randint(2, (B,))
+    last, mask, y = torch.randn(STAYS, S, F), (torch.rand(STAYS, S, F) < 0.3).float(), torch.arange(B) % 2
     delta, mean = torch.rand(B, S, F), torch.zeros(F)
 
-    def step() -> None:
+    def step() -> torch.Tensor:
         optimiser.zero_grad()
         _, h = net(last[:B] * mask[:B], mask[:B], delta, mean, last[:B])
-        nn.functional.cross_entropy(head(h), y).backward()
+        loss = nn.functional.cross_entropy(head(h), y)
+        loss.backward()
         optimiser.step()
+        return loss
 
     def prepare() -> None:
         _parse_delta_torch(mask)

@@ -8,17 +8,23 @@ from serving import serve
 
 batch, *widths = map(int, sys.argv[1:])
 torch.manual_seed(0)
-model = import_imml().M3Care(input_dim=widths, modalities=["tabular"] * len(widths), vocab=[], hidden_dim=128).train()
+model = (
+    import_imml()
+    .M3Care(input_dim=widths, modalities=["tabular"] * len(widths), vocab=[], hidden_dim=128, learning_rate=1e-3)
+    .train()
+)
 optimiser = model.configure_optimizers()
 x = [torch.randn(batch, d) for d in widths]
-y = (torch.rand(batch) < 0.2).float()
+y = (x[0][:, 0] > 0.84).float()
 observed = torch.rand(batch, len(widths)) < 0.8
 
 
-def step() -> None:
+def step() -> torch.Tensor:
     optimiser.zero_grad()
-    model.training_step((x, y, observed)).backward()
+    loss = model.training_step((x, y, observed))
+    loss.backward()
     optimiser.step()
+    return loss
 
 
 serve(step=step)

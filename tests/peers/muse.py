@@ -15,18 +15,25 @@ from serving import serve
 def timed(batch, *widths):
     """Serve the training step of vector modalities, and its edge dropping alone."""
     torch.manual_seed(0)
-    method = import_imml().MUSE(input_dim=list(widths), modalities=["tabular"] * len(widths)).train()
+    method = (
+        import_imml().MUSE(input_dim=list(widths), modalities=["tabular"] * len(widths), learning_rate=1e-3).train()
+    )
     optimiser = method.configure_optimizers()
     observed = torch.rand(batch, len(widths)) < 0.8
     x = [torch.randn(batch, d) * o[:, None] for d, o in zip(widths, observed.T, strict=True)]
-    y, labelled = (torch.rand(batch) < 0.2).float(), torch.ones(batch, dtype=torch.bool)
+    y, labelled = (x[0][:, 0] > 0.84).float(), torch.ones(batch, dtype=torch.bool)
 
     def step():
         optimiser.zero_grad()
-        method.training_step((x, y, ~observed, labelled)).backward()
+        loss = method.training_step((x, y, ~observed, labelled))
+        loss.backward()
         optimiser.step()
+        return loss
 
-    serve(step=step, edge_drop=lambda: method.model.mml.edgedrop(observed.clone()))
+    def edge_drop():
+        method.model.mml.edgedrop(observed.clone())
+
+    serve(step=step, edge_drop=edge_drop)
 
 
 def waves(like, start):

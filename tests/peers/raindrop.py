@@ -69,14 +69,16 @@ def timed(batch: int, steps: int, features: int) -> None:
     net = backbone(features, steps).train()
     d = 4 * features + 16
     head = nn.Sequential(nn.Linear(d, d), nn.ReLU(), nn.Linear(d, 2))
-    optimiser = torch.optim.Adam([*net.parameters(), *head.parameters()], lr=1e-4)
-    x, y = torch.randn(batch, steps, features), torch.randint(2, (batch,))
+    optimiser = torch.optim.Adam([*net.parameters(), *head.parameters()], lr=1e-3)
+    x, y = torch.randn(batch, steps, features), torch.arange(batch) % 2
     times, lengths = torch.arange(steps).float().expand(batch, -1), torch.full((batch,), steps)
 
-    def step() -> None:
+    def step() -> torch.Tensor:
         optimiser.zero_grad()
-        nn.functional.cross_entropy(head(pooled(*net(x, times, lengths), lengths)), y).backward()
+        loss = nn.functional.cross_entropy(head(pooled(*net(x, times, lengths), lengths)), y)
+        loss.backward()
         optimiser.step()
+        return loss
 
     serve(step=step)
 

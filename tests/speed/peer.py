@@ -36,6 +36,7 @@ class Peer:
     """The script ``tests/peers/NAME.py`` running, which does a step whenever it is asked for one."""
 
     def __init__(self, name: str, *arguments: object) -> None:
+        self.losses: list[float] = []
         command = [*script(name), *map(str, arguments)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
@@ -46,9 +47,11 @@ class Peer:
                 raise RuntimeError(f"tests/peers/{name}.py ended with {self.process.returncode} before it was ready")
 
     def step(self, name: str = "step") -> float:
-        """CPU seconds of one step of that name."""
+        """CPU seconds of one step of that name; its loss joins ``losses``."""
         print(name, file=self.process.stdin, flush=True)
-        return float(self.process.stdout.readline())
+        seconds, loss = map(float, self.process.stdout.readline().split())
+        self.losses.append(loss)
+        return seconds
 
     def close(self) -> None:
         """End the script."""

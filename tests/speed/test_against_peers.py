@@ -1,6 +1,8 @@
 """A training step of ours against that of a public implementation, in alternation: `make peers`, then `make bench`."""
 
+import time
 from contextlib import nullcontext
+from statistics import mean, median
 
 import numpy as np
 import pytest
@@ -11,30 +13,49 @@ from tests.speed.cohorts import PRESETS, random_cohort
 from tests.speed.peer import Peer, needs_peers
 
 pytestmark = [pytest.mark.slow, needs_peers, pytest.mark.measures(table="public", threads=1)]
-STEP, PREPARATION = "training step", "preparation"
+STEP, EPOCH, PREPARATION = "training step", "epoch", "preparation"
 WIDTHS = [shape.width for shape in PRESETS["MIMIC-like"]]
 STAYS = 512
+N, EPOCHS = 2_048, {32: 7, STAYS: 24}
+LEARNED = 40
+"""Steps after which a loss has fallen by a tenth."""
 VECTORS = f"{STAYS} stays, widths {', '.join(map(str, WIDTHS))}"
 
 
+def sizes_of(batch):
+    """The data of an epoch, in words."""
+    return f"{N} stays, widths {', '.join(map(str, WIDTHS))}, batches of {batch}"
+
+
+def learns(losses):
+    """Whether losses fall by a tenth, from the mean of the first three to that of the last three."""
+    return mean(losses[-3:]) < 0.9 * mean(losses[:3])
+
+
 def training_step(name, cohort, **changes):
-    """A function that does one training step of method ``name`` on all stays of ``cohort``."""
+    """A function that does one training step of method ``name`` on all stays of ``cohort`` and returns its loss."""
     import torch
 
     cls = registry.load(name)
-    config = cls.Config(max_epochs=1, batch_size=len(cohort), **changes)
+    config = cls.Config(max_epochs=1, batch_size=len(cohort), lr=1e-3, **changes)
     method = cls(config).fit(cohort, cohort.take(np.arange(8)))
     batch = method._batch(cohort, outcomes=True)
     method.module.train()
     weights = torch.tensor(method.task_weights(cohort.tasks))
     optimiser = torch.optim.AdamW(method.module.parameters(), lr=config.lr, fused=True)
-    return lambda: method._step(batch, weights, optimiser, nullcontext, None)
+    return lambda: method._step(batch, weights, optimiser, nullcontext, None)["loss"].item()
 
 
 def compare(benchmark, peer, ours, name="step", rounds=15):
-    """Rounds of ours, each after the peer's step ``name``."""
+    """Rounds of ours, each after the peer's step ``name``; training steps after it is seen that both learn the one batch that they have."""
     try:
-        ours()
+        if name == "step":
+            assert learns([ours() for _ in range(LEARNED)])
+            for _ in range(LEARNED):
+                peer.step()
+            assert learns(peer.losses)
+        else:
+            ours()
         alternate(benchmark, ours, lambda: peer.step(name), rounds)
     finally:
         peer.close()
@@ -55,6 +76,41 @@ def test_m3care_against_imml(benchmark):
 @pytest.mark.measures(what=STEP, title="MUSE", against="iMML", sizes=VECTORS)
 def test_muse_against_imml(benchmark):
     compare(benchmark, Peer("muse", STAYS, *WIDTHS), training_step("muse", vectors()))
+
+
+@pytest.mark.benchmark(group=EPOCH)
+@pytest.mark.parametrize(
+    ("method", "theirs", "batch"),
+    [
+        pytest.param(method, theirs, batch, marks=pytest.mark.measures(title=theirs, sizes=sizes_of(batch)))
+        for method, theirs in (("m3care", "M3Care"), ("muse", "MUSE"))
+        for batch in EPOCHS
+    ],
+)
+@pytest.mark.measures(what=EPOCH, against="iMML")
+def test_an_epoch_against_imml(benchmark, method, theirs, batch, tmp_path):
+    """Each on the same stays with its own loop; ours ends an epoch with what it remembers of the training stays and a validation."""
+    cohort = random_cohort("MIMIC-like", N, len(WIDTHS))
+    x = {f"x{m}": np.where(cohort.observed[:, [m]], v.values, np.nan) for m, v in enumerate(cohort.modalities)}
+    np.savez(tmp_path / "data.npz", y=cohort.outcomes[:, 0], **x)
+    peer, cls, seconds, beside = Peer("epochs", theirs, tmp_path / "data.npz", batch), registry.load(method), [], []
+    one = cls(cls.Config(max_epochs=1 + EPOCHS[batch], patience=100, batch_size=batch, lr=1e-3))
+
+    def epoch_over(_):
+        nonlocal started
+        seconds.append(time.process_time() - started)
+        beside.append(peer.step())
+        started = time.process_time()
+
+    one.on_epoch, started = epoch_over, time.process_time()
+    try:
+        benchmark.pedantic(lambda: one.fit(cohort, cohort.take(np.arange(64))), rounds=1)
+    finally:
+        peer.close()
+    assert learns([entry["loss"] for entry in one.history])
+    assert learns(peer.losses)
+    found = {"seconds": median(seconds[1:]), "beside_seconds": median(beside[1:])}
+    benchmark.extra_info |= found | {"ratio": found["seconds"] / found["beside_seconds"]}
 
 
 @pytest.mark.benchmark(group=PREPARATION)
@@ -97,15 +153,17 @@ def test_gru_d_against_pypots(benchmark):
     from methods.gru_d_cell import GruD, steps
 
     b, s, f, h = GRU_D
-    mean, y = torch.zeros(f), torch.randint(2, (b,))
-    given = steps(**random_series(b, s, f), mean=mean)
+    zero, y = torch.zeros(f), torch.arange(b) % 2
+    given = steps(**random_series(b, s, f), mean=zero)
     net, head = GruD(f, h, "paper", 0.0, "uniform"), torch.nn.Linear(h, 2)
     optimiser = torch.optim.Adam([*net.parameters(), *head.parameters()], lr=1e-3)
 
     def step():
         optimiser.zero_grad()
-        torch.nn.functional.cross_entropy(head(net(**given, mean=mean)), y).backward()
+        loss = torch.nn.functional.cross_entropy(head(net(**given, mean=zero)), y)
+        loss.backward()
         optimiser.step()
+        return loss.item()
 
     compare(benchmark, Peer("gru_d", "serve"), step)
 
@@ -140,13 +198,16 @@ def test_raindrop_against_pypots(benchmark):
 
     b, s, f = RAINDROP
     net = RaindropModule((1,), 2, f, s, Config(variant="released")).train()
-    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4, fused=True)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3, fused=True)
     series = random_series(b, s, f) | {"mask": torch.ones(b, s, f, dtype=torch.bool)}
-    given, y = Batch((torch.zeros(b, 1),), torch.ones(b, 1, dtype=torch.bool), series), torch.rand(b, 2).round()
+    y = torch.randint(2, (b, 2), generator=torch.Generator().manual_seed(1)).float()
+    given = Batch((torch.zeros(b, 1),), torch.ones(b, 1, dtype=torch.bool), series)
 
     def step():
         optimiser.zero_grad()
-        torch.nn.functional.binary_cross_entropy_with_logits(net(given).logits, y).backward()
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(net(given).logits, y)
+        loss.backward()
         optimiser.step()
+        return loss.item()
 
     compare(benchmark, Peer("raindrop", "serve"), step, rounds=7)
