@@ -49,6 +49,7 @@ Adaptations:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -211,10 +212,10 @@ class CmAe(TorchMethod):
         last = (FINETUNE, replace(c, lr=c.finetune_lr * c.lr))
         return [first] * (c.pretrain_epochs > 0) + [(RECONSTRUCT, c), (HEAD, c)] + [last] * c.finetune
 
-    def _train(self, train: Cohort, valid: Cohort) -> None:
-        """The loop, once for each stage.
+    def stages(self, train: Cohort, valid: Cohort) -> Iterator[tuple[Cohort, Cohort]]:
+        """Those of ``_stages``.
 
-        It selects by the mean log likelihood where an outcome has one class. A stage that reads no outcome is therefore given, in
+        The loop selects by the mean log likelihood where an outcome has one class. A stage that reads no outcome is therefore given, in
         place of the validation part, training stays held out of it, each of whose outcomes has come with probability exp(-L_rec):
         its score is -L_rec.
         """
@@ -226,7 +227,7 @@ class CmAe(TorchMethod):
             for stage, of_stage in self._stages():
                 self.config, done = of_stage, len(self.history)
                 self.module.enter(stage)
-                super()._train(*((content, come) if self._reads_no_outcome() else (train, valid)))
+                yield (content, come) if self._reads_no_outcome() else (train, valid)
                 for entry in self.history[done:]:
                     entry["stage"] = stage
         finally:

@@ -68,7 +68,7 @@ backward pass and what reviews say are the design card's. The paper's body was n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -199,7 +199,6 @@ class FlexgenEhr(TorchMethod):
         "shared_02": {"mass": 0.2},
     }
     _given: Callable[[Batch], dict[str, Tensor]] | None = None
-    _begun = 0
 
     @property
     def fill_report(self) -> dict[str, dict[str, float]]:
@@ -241,11 +240,11 @@ class FlexgenEhr(TorchMethod):
         self._size = state["module.transport.z"].shape[1]
         return super().load_state(state)
 
-    def _train(self, train: Cohort, valid: Cohort) -> None:
+    def stages(self, train: Cohort, valid: Cohort) -> Iterator[tuple[Cohort, Cohort]]:
         """The four stages; the loop trains a part of the module in each that has one."""
         c, whole, n = self.config, self.module, len(train)
         try:
-            self._stage("latent", whole.vaes, train, max_epochs=min(c.vae_epochs, c.max_epochs))
+            yield from self._stage("latent", whole.vaes, train, max_epochs=min(c.vae_epochs, c.max_epochs))
             batch = self._batch(train, outcomes=True)
             whole.vaes.settle(batch)
             mu = self._rows(lambda b: whole.vaes.latents(b.x, b.observed)[0], batch)
@@ -261,38 +260,30 @@ class FlexgenEhr(TorchMethod):
                 whole.denoiser.high.copy_(z.amax(dim=0))
                 self._given = lambda b: {"mu": z[: len(b.observed)], "sd": sd[: len(b.observed)]}
                 changes = {"max_epochs": min(c.diffusion_epochs, c.max_epochs), "lr": c.diffusion_lr * c.lr}
-                self._stage("diffusion", whole.denoiser, outcomes_alone(train, np.arange(n)), **changes)
+                yield from self._stage("diffusion", whole.denoiser, outcomes_alone(train, np.arange(n)), **changes)
                 at = torch.as_tensor(drawn, device=self.device)
                 made = whole.denoiser.sample(conditions(batch.labels[at], batch.label_mask[at]), c.guidance)
                 content = torch.cat([content, made])
             self._given = lambda b: {"z": content if b.rows is not None else self._rows(whole.complete, b)[:, 0]}
-            self._stage("head", whole.head, outcomes_alone(train, np.r_[real, drawn]), valid)
+            yield from self._stage("head", whole.head, outcomes_alone(train, np.r_[real, drawn]), valid)
         finally:
             self.module, self.config, self._given = whole, c, None
 
-    def _stage(self, name: str, part: nn.Module, train: Cohort, valid: Cohort | None = None, **changes: float) -> None:
+    def _stage(
+        self, name: str, part: nn.Module, train: Cohort, valid: Cohort | None = None, **changes: float
+    ) -> Iterator[tuple[Cohort, Cohort]]:
         """The loop for a part of the module; without ``valid`` there is nothing to choose by, and the last epoch is kept."""
-        config, self._begun = self.config, len(self.history)
+        config, begun = self.config, len(self.history)
         self.module, self.config = part, replace(config, **changes)
-        super()._train(train, train.take([0]).without_outcomes() if valid is None else valid)
+        yield train, train.take([0]).without_outcomes() if valid is None else valid
         self.config = config
-        for entry in self.history[self._begun :]:
+        for entry in self.history[begun:]:
             entry["stage"] = name
 
-    def _step(
-        self,
-        batch: Batch,
-        weights: Tensor,
-        optimiser: torch.optim.Optimizer,
-        precision: Callable[[], torch.autocast],
-        scaler: torch.amp.GradScaler | None,
-    ) -> dict[str, Tensor]:
-        """One step; the denoiser's learning rate falls with the epochs."""
-        if isinstance(self.module, Denoiser):
-            done = (len(self.history) - self._begun) / self.config.max_epochs
-            for group in optimiser.param_groups:
-                group["lr"] = self.config.lr * (1 - done)
-        return super()._step(batch, weights, optimiser, precision, scaler)
+    def lr_factor(self, step: int, steps: int) -> float:
+        """The denoiser's learning rate falls with the epochs."""
+        epochs = self.config.max_epochs
+        return 1 - step // (steps // epochs) / epochs if isinstance(self.module, Denoiser) else 1.0
 
     def _batch(self, cohort: Cohort, outcomes: bool = False) -> Batch:
         """In stages 3 and 4 latents in place of inputs."""

@@ -44,6 +44,7 @@ Adaptations (the policy, the readout and every constant below are ours or recall
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -89,12 +90,15 @@ class Mt(TorchMethod):
         """1 / (T V): the full view's share of L_total."""
         return [1 / (len(tasks) * self.module.views)] * len(tasks)
 
-    def _train(self, train: Cohort, valid: Cohort) -> None:
+    def stages(self, train: Cohort, valid: Cohort) -> Iterator[tuple[Cohort, Cohort]]:
+        """The one stage, where the policy is settled."""
         if self.config.policy == "search":
             self._search(train)
-        self._taken = 0
-        self._steps = self.config.max_epochs * -(-len(train) // self.config.batch_size)
-        super()._train(train, valid)
+        yield train, valid
+
+    def lr_factor(self, step: int, steps: int) -> float:
+        """Warm-up, then cosine."""
+        return warm_up_cosine(step, steps, self.config.warm_up)
 
     def _search(self, train: Cohort) -> None:
         """Settle ``module.start`` on the training stays alone; what is drawn here changes nothing that is drawn later."""
@@ -107,11 +111,6 @@ class Mt(TorchMethod):
         self.module.settle(int(search.alpha.argmax()))
         for epoch, pi in enumerate(search.policies):
             self.module.trajectory[epoch] = pi
-
-    def _step(self, batch: Batch, weights: Tensor, optimiser: torch.optim.Optimizer, *how: Any) -> dict[str, Tensor]:
-        optimiser.param_groups[0]["lr"] = self.config.lr * warm_up_cosine(self._taken, self._steps, self.config.warm_up)
-        self._taken += 1
-        return super()._step(batch, weights, optimiser, *how)
 
 
 class PolicySearch(Mt):
@@ -132,14 +131,19 @@ class PolicySearch(Mt):
         """Keep the policy."""
         self.policies.append(self.alpha.detach().softmax(dim=0))
 
-    def _train(self, train: Cohort, valid: Cohort) -> None:
-        TorchMethod._train(self, train, valid)
+    def stages(self, train: Cohort, valid: Cohort) -> Iterator[tuple[Cohort, Cohort]]:
+        """The one stage."""
+        yield train, valid
+
+    def lr_factor(self, step: int, steps: int) -> float:
+        """1."""
+        return 1.0
 
     def _step(self, batch: Batch, weights: Tensor, *how: Any) -> dict[str, Tensor]:
         c, done = self.config, len(self.history)
         tau = c.tau_first * (c.tau_last / c.tau_first) ** (done / max(1, c.max_epochs - 1))
         self.module.settle(int(torch.multinomial(self.alpha.detach().softmax(dim=0), 1, generator=self.draw)))
-        losses = TorchMethod._step(self, batch, weights, *how)
+        losses = super()._step(batch, weights, *how)
         if done >= min(c.search_frozen, c.max_epochs // 2):
             rows = torch.randint(len(self.held.observed), (c.batch_size,), generator=self.draw)
             self.alpha_step(self.held.take(rows.to(self.device)), weights, tau, how[1])

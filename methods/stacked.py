@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -43,11 +43,14 @@ def fit_stacked(methods: Sequence[TorchMethod], pairs: Sequence[tuple[Cohort, Co
         raise ValueError(f"{type(first).__name__} with this configuration cannot be stacked: see its stackable")
     faults: list[Exception | None] = [None] * len(methods)
     replicas = [Replica(i, *each) for i, each in enumerate(zip(methods, pairs, strict=True))]
-    for stack in stacks_of([r for r in replicas if r.n and r.method.learnable.any()]):
-        with seeded(first.seed, first.device):
-            torch.manual_seed(first.seed)
-            for replica, fault in zip(stack, Stack(stack).train(), strict=True):
-                faults[replica.number] = fault
+    going = [r for r in replicas if r.n and r.method.learnable.any()]
+    with seeded(first.seed, first.device), ExitStack() as stages:
+        for replica in going:
+            stages.callback(replica.stages.close)
+        while going := [r for r in going if faults[r.number] is None and r.next_stage()]:
+            for stack in stacks_of(going):
+                for replica, fault in zip(stack, Stack(stack).train(), strict=True):
+                    faults[replica.number] = fault
     for replica in replicas:
         replica.method.release()
         replica.method.module.eval()
@@ -55,16 +58,25 @@ def fit_stacked(methods: Sequence[TorchMethod], pairs: Sequence[tuple[Cohort, Co
 
 
 class Replica:
-    """One method, its module built but untrained, with its stays on the device."""
+    """One method, its module built but untrained, and the stays of its stage of training on the device."""
 
     def __init__(self, number: int, method: TorchMethod, pair: tuple[Cohort, Cohort]) -> None:
         train, valid = method.training_stays(pair[0]), pair[1]
         self.number, self.method, self.n = number, method, len(train)
         with seeded(method.seed, method.device):
             method.begin(train, valid)
-        self.data, self.held_out = method._batch(train, outcomes=True), method._batch(valid)
+        self.stages = method.stages(train, valid)
+
+    def next_stage(self) -> bool:
+        """Whether there is another stage, whose stays are then in place."""
+        parts = next(self.stages, None)
+        if parts is None:
+            return False
+        (train, valid), method = parts, self.method
+        self.n, self.data, self.held_out = len(train), method._batch(train, outcomes=True), method._batch(valid)
         self.outcomes = np.where(method.learnable, valid.outcomes, np.float32("nan"))
         self.order = torch.Generator().manual_seed(method.seed)
+        return True
 
     def likeness(self) -> tuple[Any, ...]:
         """What replicas of one stack must share: shapes of all tensors, and whatever else their modules hold.
@@ -100,7 +112,7 @@ def stacks_of(replicas: Sequence[Replica]) -> list[list[Replica]]:
 
 
 class Stack:
-    """R replicas of the same shapes, and their training."""
+    """R replicas of the same shapes, and a stage of their training."""
 
     def __init__(self, replicas: Sequence[Replica]) -> None:
         self.replicas, self.methods = replicas, [r.method for r in replicas]
@@ -133,7 +145,7 @@ class Stack:
         best = {k: v.detach().clone() for k, v in state.items()}
         self.remember()
         for epoch in range(1, self.config.max_epochs + 1):
-            means = self.epoch()
+            means = self.epoch(epoch)
             self.remember()
             probabilities = self.probabilities()
             better = np.zeros(count, bool)
@@ -157,13 +169,16 @@ class Stack:
             self.unstack(r, best)
         return faults
 
-    def epoch(self) -> dict[str, np.ndarray]:
-        """One pass over the training stays; the mean of each loss by name, [R]."""
+    def epoch(self, number: int) -> dict[str, np.ndarray]:
+        """One pass over the training stays, from 1; the mean of each loss by name, [R]."""
         self.skeleton.train()
         n, size = min(r.n for r in self.replicas), self.config.batch_size
         orders = torch.stack([r.method._order(r.n, r.order)[:n] for r in self.replicas]).to(self.device)
         sums: dict[str, Tensor] = {}
-        for rows in orders.split(size, dim=1):
+        per_epoch = -(-n // size)
+        for step, rows in enumerate(orders.split(size, dim=1), start=(number - 1) * per_epoch):
+            factor = self.methods[0].lr_factor(step, self.config.max_epochs * per_epoch)
+            self.optimiser.param_groups[0]["lr"] = self.config.lr * factor
             for name, value in self.step(rows).items():
                 sums[name] = sums.get(name, 0.0) + value * rows.shape[1]
         return {name: value.cpu().numpy() / n for name, value in sums.items()}
@@ -197,7 +212,10 @@ class Stack:
         torch._foreach_mul_(gradients, [scale.view(-1, *[1] * (g.dim() - 1)) for g in gradients])
 
     def probabilities(self) -> list[np.ndarray]:
-        """Of each replica's validation part, float64 [N, T]."""
+        """Of each replica's validation part, float64 [N, T]; one replica after the other where a method has its own way."""
+        if type(self.methods[0])._probability is not TorchMethod._probability:
+            state = {**self.parameters, **self.buffers}
+            return [self.unstack(r, state)._probability(one.held_out) for r, one in enumerate(self.replicas)]
         self.skeleton.eval()
 
         def logits(parameters: dict[str, Tensor], buffers: dict[str, Tensor], offset: Tensor, inputs: Any) -> Tensor:
@@ -214,17 +232,17 @@ class Stack:
         if type(self.methods[0]).remember is TorchMethod.remember:
             return
         for r, replica in enumerate(self.replicas):
-            self.unstack(r, {**self.parameters, **self.buffers})
-            replica.method._remember(replica.data)
+            self.unstack(r, {**self.parameters, **self.buffers})._remember(replica.data)
             for name, value in replica.method.module.named_buffers():
                 self.buffers[name][r].copy_(value)
 
-    def unstack(self, r: int, state: dict[str, Tensor]) -> None:
-        """Give the module of replica ``r`` its part of this state."""
+    def unstack(self, r: int, state: dict[str, Tensor]) -> TorchMethod:
+        """The method of replica ``r``, its module with its part of this state."""
         module = self.methods[r].module
         with torch.no_grad():
             for name, value in (*module.named_parameters(), *module.named_buffers()):
                 value.copy_(state[name][r])
+        return self.methods[r]
 
 
 @contextmanager

@@ -12,7 +12,7 @@ initialisation of Lin et al. 2017): a run that stops early is then not punished 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -163,7 +163,8 @@ class TorchMethod(Method):
 
     @classmethod
     def stackable(cls, config: TrainingConfig) -> bool:
-        """Where a fit is one stage of the loop below. A method whose loss cannot be vectorised (a shape depends on a value) says no."""
+        """Where a fit is the loop below, in one or several stages. A method whose loss cannot be vectorised (a shape depends on a value)
+        says no."""
         return (cls.fit, cls._train, cls._step) == (TorchMethod.fit, TorchMethod._train, TorchMethod._step)
 
     def training_stays(self, train: Cohort) -> Cohort:
@@ -185,6 +186,18 @@ class TorchMethod(Method):
         """Weight of each task's loss: 1 / T."""
         return [1.0 / len(tasks)] * len(tasks)
 
+    def stages(self, train: Cohort, valid: Cohort) -> Iterator[tuple[Cohort, Cohort]]:
+        """The training and the validation part of each stage of the loop in turn: one stage, with the parts of the fit.
+
+        A method of several makes itself ready for a stage (module, configuration, inputs) before it gives its parts, and has what the
+        stage made of it when it is asked for the next.
+        """
+        yield train, valid
+
+    def lr_factor(self, step: int, steps: int) -> float:
+        """What ``lr`` is multiplied by in a step, from 0, of at most so many in a stage: 1."""
+        return 1.0
+
     def release(self) -> None:
         """Let go of what only training needed; called when training ends, however it ends."""
 
@@ -200,7 +213,9 @@ class TorchMethod(Method):
             torch.manual_seed(self.seed)
             try:
                 if self.learnable.any() and len(train):
-                    self._train(train, valid)
+                    with closing(self.stages(train, valid)) as stages:
+                        for parts in stages:
+                            self._train(*parts)
             finally:
                 self.release()
         self.module.eval()
@@ -296,12 +311,14 @@ class TorchMethod(Method):
         optimiser = torch.optim.AdamW(self.module.parameters(), lr=c.lr, weight_decay=c.weight_decay, fused=True)
         precision, scaler = mixed_precision(device)
         generator = torch.Generator().manual_seed(self.seed)
-        best, stopping = None, Stopping(c.patience)
+        best, stopping, per_epoch = None, Stopping(c.patience), -(-len(train) // c.batch_size)
         self._remember(data)
         for epoch in range(1, c.max_epochs + 1):
             self.module.train()
             sums: dict[str, Tensor] = {}
-            for rows in self._order(len(train), generator).to(device).split(c.batch_size):
+            orders = self._order(len(train), generator).to(device).split(c.batch_size)
+            for step, rows in enumerate(orders, start=(epoch - 1) * per_epoch):
+                optimiser.param_groups[0]["lr"] = c.lr * self.lr_factor(step, c.max_epochs * per_epoch)
                 losses = self._step(data.take(rows), weights, optimiser, precision, scaler)
                 for name, value in losses.items():
                     sums[name] = sums.get(name, 0.0) + value * len(rows)

@@ -19,6 +19,7 @@ NOTHING_DRAWN = {
     "crl_mmnar": {"dropout": 0.0, "attention_dropout": 0.0, "reconstruct": False, "lr": 1e-4},
     "hgmf": {"dropout": 0.0, "attention_dropout": 0.0},
     "grape": {"known": 1.0},
+    "mt": {"policy": "mid", "dropout": 0.0, "random_views": 0},
 }
 
 
@@ -68,9 +69,14 @@ def test_every_method_that_says_so_can_be_stacked(cohort, name):
     cls = registry.load(name)
     config = replace(cls.Config(), max_epochs=2, batch_size=32)
     methods = [cls(config, seed=seed) for seed in range(2)]
+    alone = cls(config).fit(*parts(cohort, 0))
     assert fit_stacked(methods, [parts(cohort, seed) for seed in range(2)]) == [None, None]
     for method in methods:
-        assert [entry["epoch"] for entry in method.history] == [1, 2]
+        assert [(e["epoch"], e.get("stage")) for e in method.history] == [
+            (e["epoch"], e.get("stage")) for e in alone.history
+        ]
+        assert [set(entry) for entry in method.history] == [set(entry) for entry in alone.history]
+        assert method.config == config
         predicted = method.predict_proba(cohort)
         assert ((predicted > 0) & (predicted < 1)).all()
         again = cls(config, seed=method.seed).load_state(method.state())
@@ -112,7 +118,9 @@ def test_stacked_metrics_are_those_of_other_seeds(name):
 def test_parts_that_differ_by_a_stay_share_a_stack_and_parts_that_differ_by_more_do_not(cohort):
     cls = registry.load("zero_fill")
     sizes = (110, 111, 80)
-    stacks = stacks_of([Replica(i, cls(seed=i), parts(cohort, i, n)) for i, n in enumerate(sizes)])
+    replicas = [Replica(i, cls(seed=i), parts(cohort, i, n)) for i, n in enumerate(sizes)]
+    assert all(replica.next_stage() for replica in replicas)
+    stacks = stacks_of(replicas)
     assert [[replica.number for replica in stack] for stack in stacks] == [[2], [0, 1]]
     _, _, faults = both("zero_fill", cohort, sizes=sizes)
     assert faults == [None] * 3
