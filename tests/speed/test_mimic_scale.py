@@ -3,7 +3,6 @@
 ``SCALE_COPIES=237 make bench`` is 20 million charted events; the default of 24 is two million.
 """
 
-import resource
 import subprocess
 import sys
 import time
@@ -19,9 +18,10 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = """
 import sys
 from pathlib import Path
+from benchmark.provenance import peak_memory_mib
 from datasets.mimic_iv.build import build
 built = build(Path(sys.argv[1]), landmarks_asked=["icu_24h", "discharge_72h"], scratch=Path(sys.argv[2]))
-print(*(len(b.cohort) for b in built.values()))
+print(peak_memory_mib(), *(len(b.cohort) for b in built.values()))
 """
 
 
@@ -35,10 +35,10 @@ def test_a_release_of_many_rows_is_built_within_memory(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - started
     assert done.returncode == 0, done.stderr
-    stays = [int(n) for n in done.stdout.split()]
+    peak_mib, *stays = done.stdout.split()
+    stays, peak = [int(n) for n in stays], float(peak_mib) / 1024
     one = [83, 84]
     assert stays == [n * COPIES for n in one]
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     total = sum(rows.values())
     print(
         f"\n{total:,} rows ({rows['icu/chartevents']:,} charted events) in {seconds:.0f} s: {total / seconds:,.0f} rows a second, "
