@@ -97,7 +97,7 @@ def test_the_documentation_names_the_methods_that_can_be_stacked():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STACKABLE)
 def test_stacked_metrics_are_those_of_other_seeds(name):
-    """Mean difference of the last stage's validation score, stacked less alone, over 30 replicas of other seeds: within three standard errors."""
+    """Mean difference of the last stage's validation score, stacked less alone, over 30 replicas: within three standard errors."""
     from datasets.registry import prepare
 
     cohort = prepare("embedded-mimic", {"n": 500, "draws": 16}).cohort("discharge")
