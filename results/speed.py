@@ -1,7 +1,8 @@
 """What ``make bench`` measured: pytest-benchmark's JSON as a frame a table, the rows that were not measured among them.
 
 ``tests/speed/conftest.py`` adds to that JSON ``planned``, a row {"table", what names it ...} for each that could have been measured, and
-``provenance`` (commit, clean, versions, hardware, finished). The ``extra_info`` of a benchmark has its row and the numbers of it.
+``provenance`` (commit, clean, versions, hardware, finished). The ``extra_info`` of a benchmark has its row and the numbers of it, and
+``rounds`` where they are not those of pytest-benchmark.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def bench_of(document: dict[str, Any]) -> Bench:
     for planned in document["planned"]:
         found = [(info, rounds) for info, rounds in measured if planned.items() <= info.items()]
         info, rounds = found[0] if found else (planned, 0)
-        row = info | {"rounds": rounds, "status": "done" if found else "missing"}
+        row = {"rounds": rounds} | info | {"status": "done" if found else "missing"}
         table = row.pop("table")
         rows.setdefault(table, []).append(row)
         names.setdefault(table, {}).update(dict.fromkeys(key for key in planned if key != "table"))

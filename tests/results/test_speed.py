@@ -19,6 +19,12 @@ def test_every_planned_row_is_there_measured_or_missing():
     assert bench.provenance == PROVENANCE
 
 
+def test_a_measurement_may_state_its_own_rounds():
+    made = document(tables=("public",))
+    made["benchmarks"][0]["extra_info"]["rounds"] = 24
+    assert list(bench_of(made).frames["public"]["rounds"]) == [24, 0]
+
+
 def test_a_row_of_which_nothing_was_measured_keeps_its_place():
     made = document() | {"benchmarks": []}
     tidy = bench_of(made).tidy()

@@ -109,7 +109,7 @@ def test_an_epoch_against_imml(benchmark, method, theirs, batch, tmp_path):
         peer.close()
     assert learns([entry["loss"] for entry in one.history])
     assert learns(peer.losses)
-    found = {"seconds": median(seconds[1:]), "beside_seconds": median(beside[1:])}
+    found = {"seconds": median(seconds[1:]), "beside_seconds": median(beside[1:]), "rounds": EPOCHS[batch]}
     benchmark.extra_info |= found | {"ratio": found["seconds"] / found["beside_seconds"]}
 
 
