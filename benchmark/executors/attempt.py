@@ -34,19 +34,24 @@ def one_thread() -> Iterator[None]:
 
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    keep_freed_memory()
-    with threadpool_limits(1):
+    with threadpool_limits(1), freed_memory_kept():
         yield
 
 
-def keep_freed_memory() -> None:
-    """With the C library of GNU: what is freed stays with this process, for the next step of training needs as much again. Else large
-    blocks go back to the system each time and come again in pages that it clears one by one, a third of some methods' steps.
+@contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """With the C library of GNU: what is freed stays with this process until the end, for the next step of training needs as much again.
+    Else large blocks go back to the system each time and come again in pages that it clears one by one, a third of some methods' steps.
     """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
+    libc = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+    if libc is not None:
         libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    try:
+        yield
+    finally:
+        if libc is not None:  # the next cell's peak of memory shall be its own
+            libc.malloc_trim(ctypes.c_size_t(0))
 
 
 def compute(work: Work, store_root: Path) -> Outcome:

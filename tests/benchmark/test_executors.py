@@ -195,16 +195,24 @@ def test_two_runs_on_one_store_compute_no_cell_twice(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks of GNU's C library")
-def test_freed_memory_stays_for_the_next_step():
+def test_freed_memory_stays_for_the_next_step_and_goes_at_the_end():
     """Blocks of 64 MiB, each freed before the next: their pages are those of the first."""
     code = (
-        "import resource, numpy; from benchmark.executors.attempt import keep_freed_memory; {}"
+        "import contextlib, resource, numpy, psutil; from benchmark.executors.attempt import freed_memory_kept\n"
         "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-        "def step(): numpy.ones(2**23)\n"
-        "step(); first = faults(); [step() for _ in range(10)]; print(faults() - first)"
+        "resident = lambda: psutil.Process().memory_info().rss // 2**20\n"
+        "before = resident()\n"
+        "with {}:\n"
+        "    for step in range(11):\n"
+        "        numpy.ones(2**23)\n"
+        "        first = first if step else faults()\n"
+        "    print(faults() - first, resident() - before)\n"
+        "print(resident() - before)"
     )
     kept, given_back = (
-        int(subprocess.run([sys.executable, "-c", code.format(how)], cwd=ROOT, check=True, capture_output=True).stdout)
-        for how in ("keep_freed_memory();", "")
+        [int(number) for number in subprocess.check_output([sys.executable, "-c", code.format(how)], cwd=ROOT).split()]
+        for how in ("freed_memory_kept()", "contextlib.nullcontext()")
     )
-    assert kept < given_back / 100
+    assert kept[0] < given_back[0] / 100
+    assert kept[1] > 60 > 10 > kept[2]
+    assert given_back[1] < 10
