@@ -119,6 +119,8 @@ class PolicySearch(Mt):
     After ``fit``: ``alpha`` [L + 1], ``policies`` (pi [L + 1] after each epoch).
     """
 
+    stages, lr_factor = TorchMethod.stages, TorchMethod.lr_factor
+
     def prepare(self, train: Cohort, valid: Cohort) -> None:
         """Alpha at zero and the stays of its steps."""
         c = self.config
@@ -130,14 +132,6 @@ class PolicySearch(Mt):
     def on_epoch(self, entry: dict[str, float]) -> None:
         """Keep the policy."""
         self.policies.append(self.alpha.detach().softmax(dim=0))
-
-    def stages(self, train: Cohort, valid: Cohort) -> Iterator[tuple[Cohort, Cohort]]:
-        """The one stage."""
-        yield train, valid
-
-    def lr_factor(self, step: int, steps: int) -> float:
-        """1."""
-        return 1.0
 
     def _step(self, batch: Batch, weights: Tensor, *how: Any) -> dict[str, Tensor]:
         c, done = self.config, len(self.history)
