@@ -137,7 +137,7 @@ def _usage_errors() -> tuple[type[Exception], ...]:
     found: list[type[Exception]] = [UsageError]
     for module, name in (
         ("datasets.cohort", "CohortError"),
-        ("results.store", "StoreError"),
+        ("results.storage.store", "StoreError"),
         ("reports.build", "ReportError"),
         ("methods.registry", "UnknownMethod"),
         ("methods.registry", "UnreadableInfo"),

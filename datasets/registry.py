@@ -33,7 +33,7 @@ from datasets.storage import (
 PACKAGE = Path(__file__).resolve().parent
 BUILT = PACKAGE / "built"
 DEFAULT_DATA = PACKAGE.parent.parent / "shared" / "data"
-SHARED = tuple(PACKAGE / name for name in ("tables.py", "blocks.py", "drug_words.py", "mapped.py"))
+SHARED = tuple(PACKAGE / "raw" / name for name in ("tables.py", "blocks.py", "drug_words.py", "mapped.py"))
 """Sources that every builder of raw tables stands on."""
 
 Progress = Callable[[str], None]
@@ -215,10 +215,10 @@ def _one_builder(built: Path, name: str) -> Iterator[None]:
 
 
 def _prepare_embedded(info: DatasetInfo, options: dict[str, Any], built: Path, force: bool, say: Progress) -> Dataset:
-    from datasets import synthetic
+    from datasets.synthetic import cohort as synthetic
 
     params = synthetic.SyntheticParams(**{"preset": info.name.removeprefix("embedded-"), **options})
-    signature = _digest(dataclasses.asdict(params), *_sources(sorted(PACKAGE.glob("synthetic*.py"))))
+    signature = _digest(dataclasses.asdict(params), *_sources(sorted((PACKAGE / "synthetic").glob("*.py"))))
     folder = built / f"{info.name}-{signature[:12]}"
     ready = None if force else _ready(info, folder, signature)
     if ready:

@@ -50,7 +50,7 @@ class Method:
 
     @classmethod
     def stackable(cls, config: Any) -> bool:
-        """Whether ``methods/stacked.py`` can train several of this configuration at once."""
+        """Whether ``methods/common/stacked.py`` can train several of this configuration at once."""
         return False
 
     def fit(self, train: Cohort, valid: Cohort) -> Self:

@@ -58,8 +58,8 @@ import torch
 from torch import Tensor, nn
 
 from datasets.cohort import Cohort
-from methods.layers import Dropout, keep_observed
-from methods.training import Batch, Output, TorchMethod, TrainingConfig
+from methods.common.layers import Dropout, keep_observed
+from methods.common.training import Batch, Output, TorchMethod, TrainingConfig
 
 INFO = {
     "title": "CM-AE (adapted)",

@@ -17,7 +17,7 @@ Lin = affine map, LN = layer norm, [p] = dropout):
     L_con   = mean_i -log exp(s_ii / tau) / sum_j exp(s_ij / tau),   s_ij = cos(e_im, Dec_m(h_j^(-m))), j with m(j) = m(i)
     L       = L_pred + lambda_miss L_miss + lambda_rec L_rec + lambda_con L_con
 
-The rectifier, the paper's last step, comes after prediction and is applied outside this file (``methods/rectifier.py``).
+The rectifier, the paper's last step, comes after prediction and is applied outside this file (``methods/common/rectifier.py``).
 Table 2's ladder is ``variants``: ``concat`` (e_i1 .. e_iM side by side, Lin(->D), heads), ``mmnar`` (z, gate, attention, L_miss),
 ``mmnar_mr`` (plus reconstruction and contrast: the defaults), then the defaults with the rectifier.
 
@@ -40,7 +40,7 @@ Adaptations (the paper is silent, or its symbol is lost in the text available; s
 - Dec_m: Lin(D->2D) ReLU [.1] Lin(2D->D). tau = .1, lambda_rec = 1, lambda_con = .15.
 - Focal loss with gamma 2, no class weight. alpha_t: 1.2 readmission, 1.0 ICU, 1.5 mortality; ``icu_readmission`` (eICU) counts as the
   readmission column, whose place it takes; any other task 1.0. Tasks whose name begins with mortality have the larger head.
-- The log odds of each task's training base rate are added to its logits, as in all torch methods (``methods/training.py``).
+- The log odds of each task's training base rate are added to its logits, as in all torch methods (``methods/common/training.py``).
 - A stay with no modality observed has a learned constant as h. Learning rate 2e-4, constant, as the paper names; batch 32, at most 100
   epochs, patience 30, selection by mean validation AUC.
 """
@@ -54,8 +54,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from methods.layers import Dropout, GroupedLayerNorm, GroupedLinear, keep_observed, mean_observed, normed
-from methods.training import Batch, Output, TorchMethod, TrainingConfig
+from methods.common.layers import Dropout, GroupedLayerNorm, GroupedLinear, keep_observed, mean_observed, normed
+from methods.common.training import Batch, Output, TorchMethod, TrainingConfig
 
 INFO = {
     "title": "CRL-MMNAR",

@@ -62,8 +62,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datasets.cohort import Cohort
-from methods.layers import Dropout, GroupedLinear, ModalityEncoders, keep_observed, mean_observed, mlp
-from methods.training import Batch, Output, TorchMethod, TrainingConfig, supervised_loss
+from methods.common.layers import Dropout, GroupedLinear, ModalityEncoders, keep_observed, mean_observed, mlp
+from methods.common.training import Batch, Output, TorchMethod, TrainingConfig, supervised_loss
 
 INFO = {
     "title": "DrFuse-M",

@@ -2,7 +2,7 @@
 
     min_w  1/2 |w|^2 + C sum_i log(1 + exp(-s_i (w . x_i + b))),   s_i = 2 y_i - 1,   one w a task
 
-Inputs: ``methods/preprocessing.py``. C is chosen on the validation part, one for all tasks, by mean AUC (log loss where no task has
+Inputs: ``methods/common/preprocessing.py``. C is chosen on the validation part, one for all tasks, by mean AUC (log loss where no task has
 two classes there). Adaptations: none to the model; unobserved slots are zeros, which after standardising is the mean.
 """
 
@@ -18,8 +18,8 @@ from sklearn.linear_model import LogisticRegression
 
 from datasets.cohort import Cohort
 from methods.base import Method, named, part
-from methods.outcomes import base_rate, labelled, learnable, selection_score
-from methods.preprocessing import Preprocessor
+from methods.common.outcomes import base_rate, labelled, learnable, selection_score
+from methods.common.preprocessing import Preprocessor
 
 INFO = {
     "title": "Logistic regression",

@@ -11,8 +11,8 @@ from typing import ClassVar
 
 from torch import nn
 
-from methods.plain_mlp import Config, PlainMlp
-from methods.training import TorchMethod
+from methods.common.plain_mlp import Config, PlainMlp
+from methods.common.training import TorchMethod
 
 INFO = {
     "title": "S only",

@@ -73,8 +73,8 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from datasets.cohort import Cohort
-from methods.layers import Dropout, ModalityEncoders, keep_observed
-from methods.training import Batch, Output, TorchMethod, TrainingConfig, supervised_loss
+from methods.common.layers import Dropout, ModalityEncoders, keep_observed
+from methods.common.training import Batch, Output, TorchMethod, TrainingConfig, supervised_loss
 
 INFO = {
     "title": "SMIL (adapted: any pattern, frozen encoders)",

@@ -9,19 +9,19 @@ from typing import Any
 
 import pandas as pd
 
-from reports.captions import caption, share_caption, title_of
-from reports.files import DEFAULT_FORMATS, FORMATS, contents, text_of
-from reports.provenance import Provenance, provenance
-from reports.published import beside_published, published_tables
-from reports.records import Records
+from reports.formats.files import DEFAULT_FORMATS, FORMATS, contents, text_of
+from reports.frames.provenance import Provenance, provenance
+from reports.frames.records import Records
+from reports.frames.shares import SHARES, shares
+from reports.frames.tidy import COLUMNS, PRINTED, tidy
+from reports.frames.tuned import tuned
+from reports.published.published import beside_published, published_tables
 from reports.section import Section
 from reports.sections import section_of
-from reports.shares import SHARES, shares
-from reports.shuffled import marked
-from reports.tables import Table, bold_places, table
-from reports.tidy import COLUMNS, PRINTED, tidy
-from reports.tuned import tuned
-from results.files import replace_whole
+from reports.tables.captions import caption, share_caption, title_of
+from reports.tables.shuffled import marked
+from reports.tables.table import Table, bold_places, table
+from results.storage.files import replace_whole
 
 WHERE = ["experiment", "dataset", "landmark", "protocol", "task", "method", "variant", "group", "metric"]
 INTERVALS = [*WHERE, "value", "ci_low", "ci_high", "resamples", "folds", "seeds", "reason"]
@@ -74,7 +74,7 @@ def build_report(
         store_root: the store's folder.
         plans: as ``Store.plans`` gives them, at least one.
         out: made if missing.
-        formats: of FORMATS; ``reports.files.contents`` says what each writes.
+        formats: of FORMATS; ``reports.formats.files.contents`` says what each writes.
 
     Raises:
         ReportError: a format is unknown, or ``out`` cannot be written.

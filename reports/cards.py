@@ -9,9 +9,9 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from reports.build import write_whole
-from reports.tables import METRICS, task_title
-from reports.tidy import tidy
-from results.store import Store
+from reports.frames.tidy import tidy
+from reports.tables.table import METRICS, task_title
+from results.storage.store import Store
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 FEWEST = 10
@@ -29,7 +29,7 @@ def write_cards(
 
     Args:
         store_root: the store's folder.
-        methods, datasets: facts as ``benchmark/cards.py`` collects them.
+        methods, datasets: facts as ``benchmark/verbs/card_facts.py`` collects them.
         out: made if missing.
 
     Raises:

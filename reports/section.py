@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 from matplotlib.figure import Figure as Picture
 
-from reports.tables import Table
+from reports.tables.table import Table
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from reports.build import Report, ReportError
 from reports.section import Section
-from reports.tables import Entry, Row, Table, words
+from reports.tables.table import Entry, Row, Table, words
 from results.speed import SECONDS, Bench
 
 Measured = dict[str, Any]

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from results.cell import FINISHED, Cell, PlannedCell
-from results.files import StoreError
-from results.folders import RECORD, SUMS, checked, checksums, faults, put
 from results.rows import basis_of, rows_of
-from results.store import Store, parse_frame, planned_cells
+from results.storage.files import StoreError
+from results.storage.folders import RECORD, SUMS, checked, checksums, faults, put
+from results.storage.store import Store, parse_frame, planned_cells
 
 PREDICTIONS = "predictions.parquet"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from results.cell import PlannedCell
-from results.store import planned_cells
+from results.storage.store import planned_cells
 
 
 @dataclass(frozen=True)

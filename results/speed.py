@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from results.files import StoreError
+from results.storage.files import StoreError
 
 FOLDER = "results/speed"
 SECONDS = "seconds"

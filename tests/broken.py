@@ -12,7 +12,7 @@ import numpy as np
 
 from datasets.cohort import Cohort
 from methods.base import Method
-from methods.outcomes import base_rate, labelled, learnable, selection_score
+from methods.common.outcomes import base_rate, labelled, learnable, selection_score
 
 PENALTIES = (1.0, 30.0)
 
@@ -546,7 +546,7 @@ BROKEN = [c for c in Sound.__subclasses__() if c.caught_by]
 
 def matrix() -> list[dict[str, str]]:
     """For the sound method and each broken one, the verdict of each check that is not slow."""
-    from benchmark.conformance import run_checks
+    from benchmark.check import run_checks
 
     return [
         {"method": cls.__name__, **{r.name: r.verdict for r in run_checks(lambda seed, c=cls: c(seed=seed))}}

@@ -7,7 +7,7 @@ import pandas as pd
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from methods.rectifier import Rectifier, add_offsets, pattern_offsets, rectify_paper
+from methods.common.rectifier import Rectifier, add_offsets, pattern_offsets, rectify_paper
 
 PRINTED = ("full", "float32", "%.6f", "%.5f", "%.4f", "%.6g")
 STEPS = ("rectifier", "oof", "shrunk", "paper", "platt", "isotonic", "none")

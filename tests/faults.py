@@ -11,14 +11,14 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 
-from benchmark import run_cell
-from benchmark.config import load_config
+from benchmark.cell import run_cell
+from benchmark.cell.splits import Split
 from benchmark.executors.attempt import one_thread
-from benchmark.experiment import make_plan
-from benchmark.splits import Split
-from methods.preprocessing import Inputs, Preprocessor
-from results.gate import gate_values
-from results.store import Store
+from benchmark.plan.config import load_config
+from benchmark.plan.plan import make_plan
+from methods.common.preprocessing import Inputs, Preprocessor
+from results.gate.judge import gate_values
+from results.storage.store import Store
 
 
 @contextmanager
@@ -106,7 +106,7 @@ FAULTS = {
 def run_gate(
     root: Path, built: Path, overrides: list[str], fault: AbstractContextManager | None = None
 ) -> pd.DataFrame:
-    """The gate's values (``results.gate.gate_values``) of cells computed in this process, with the fault or without; kept in ``root``."""
+    """The gate's values (``results.gate.judge.gate_values``) of cells computed in this process in ``root``, with the fault or without."""
     config = load_config("gate", [*overrides, f"built={built}"])
     plan, store = make_plan(config), Store(root)
     with fault or nullcontext(), one_thread():

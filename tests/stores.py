@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from results.cell import Cell, PlannedCell
-from results.metrics import score
-from results.store import Store
+from results.metrics.scores import score
+from results.storage.store import Store
 
 LANDMARKS = {"icu_24h": ("mortality_inhosp",), "discharge": ("readmission_30d", "icu_90d")}
 ROWS = (

@@ -63,7 +63,7 @@ class Absent:
         if name.split(".")[0] in ("torch", "methods", "datasets", "benchmark"):
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Absent())
-import reports.build, reports.html, reports.latex, reports.speed, reports.tables
+import reports.build, reports.formats.html, reports.formats.latex, reports.speed, reports.tables.table
 import reports.sections.table1
 """
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False).returncode == 0

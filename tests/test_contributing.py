@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.cli import VERBS, _parser
-from benchmark.config import load_config
+from benchmark.plan.config import load_config
 from benchmark.verbs.report import SPEED
 
 ROOT = Path(__file__).resolve().parent.parent

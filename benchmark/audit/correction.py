@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmark.audit.edits import auc, edited, groups, role
 from benchmark.audit.released import FACTORS, Released, rectified, reference_pattern
-from methods.rectifier import Rectifier
+from methods.common.rectifier import Rectifier
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,10 +16,10 @@ from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from benchmark.audit.released import Released, rectified
+from benchmark.cell.record import Frames, recorded
 from benchmark.executors.work import Work
-from benchmark.record import Frames, recorded
-from methods.rectifier import rectify_paper
-from results.store import Store
+from methods.common.rectifier import rectify_paper
+from results.storage.store import Store
 
 PATTERNS = {"S": 857, "S+R": 433, "S+T": 177, "S+T+R": 1968, "S+I+T+R": 931}
 TASKS = ("readmission_30d", "icu_90d")

@@ -8,16 +8,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark import provenance
 from benchmark.audit.cohorts import Dials
 from benchmark.audit.steps import FITTED, STEPS, Row, rows
 from benchmark.audit.unit import PREFIX, Ground, drawn_cohort, unit_name
-from benchmark.config import RunConfig
+from benchmark.cell import provenance
+from benchmark.cell.keys import source_hash
+from benchmark.cell.splits import stored_split
 from benchmark.errors import UsageError
-from benchmark.experiment import KNOWN_TITLES, method_rows, prepare_dataset
-from benchmark.experiment import Row as MethodRow
-from benchmark.source import source_hash
-from benchmark.splits import stored_split
+from benchmark.plan.config import RunConfig
+from benchmark.plan.plan import KNOWN_TITLES, method_rows, prepare_dataset
+from benchmark.plan.plan import Row as MethodRow
 from datasets.describe import describe_cohort
 from methods import registry
 from results.cell import Cell, PlannedCell, digest

@@ -14,13 +14,13 @@ import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from benchmark.audit import sampler
+from benchmark.cell.record import Frames, recorded
+from benchmark.cell.run_cell import build_method
+from benchmark.cell.splits import draw_split
 from benchmark.executors.work import Work
-from benchmark.record import Frames, recorded
-from benchmark.run_cell import build_method
-from benchmark.splits import draw_split
 from datasets.cohort import Cohort
 from datasets.storage import load_cohort
-from results.store import Store
+from results.storage.store import Store
 
 PREVALENCE = {"readmission_30d": 0.20}
 OTHERWISE = 0.10

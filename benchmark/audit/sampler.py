@@ -14,7 +14,7 @@ import torch
 from benchmark.audit.edits import role
 from datasets.cohort import Cohort, pattern_names
 from methods.base import Method
-from methods.training import TorchMethod
+from methods.common.training import TorchMethod
 
 
 def reached_rows(train: np.ndarray) -> np.ndarray:
@@ -39,7 +39,7 @@ def draw_like_released(method: Method, train: Cohort) -> None:
 
 
 def weighted_order(weight: np.ndarray) -> Callable[[int, torch.Generator], torch.Tensor]:
-    """For `methods.training.TorchMethod.epoch_order`: n positions with replacement, by weight [n]."""
+    """For `methods.common.training.TorchMethod.epoch_order`: n positions with replacement, by weight [n]."""
     given = torch.as_tensor(weight)
 
     def order(n: int, generator: torch.Generator) -> torch.Tensor:

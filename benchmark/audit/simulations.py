@@ -9,10 +9,10 @@ from typing import Any
 from benchmark.audit import noise, random_labels
 from benchmark.audit.plan import WHOLE, digest, document_of, listed
 from benchmark.audit.unit import PREFIX, Ground
-from benchmark.config import RunConfig
+from benchmark.cell.keys import source_hash
 from benchmark.executors.work import Work
-from benchmark.experiment import method_rows, prepare_dataset
-from benchmark.source import source_hash
+from benchmark.plan.config import RunConfig
+from benchmark.plan.plan import method_rows, prepare_dataset
 from datasets.cohort import Cohort
 from methods import registry
 from results.cell import Cell, PlannedCell

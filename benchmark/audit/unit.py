@@ -18,16 +18,16 @@ from benchmark.audit import cohorts, sampler
 from benchmark.audit.cohorts import Dials
 from benchmark.audit.correction import Part, corrected
 from benchmark.audit.steps import FITTED
+from benchmark.cell.record import Frames, recorded
+from benchmark.cell.run_cell import Parts, as_stored, build_method, checked, predictions_frame, score_parts
+from benchmark.cell.shuffled import shuffle_outcomes
+from benchmark.cell.splits import VALID_SHARE, Split, stored_split
 from benchmark.executors.work import Work
-from benchmark.record import Frames, recorded
-from benchmark.run_cell import Parts, as_stored, build_method, checked, predictions_frame, score_parts
-from benchmark.shuffled import shuffle_outcomes
-from benchmark.splits import VALID_SHARE, Split, stored_split
 from datasets.cohort import Cohort
 from datasets.storage import load_cohort, load_known
 from methods import registry
 from results.cell import Cell, PlannedCell
-from results.store import Store
+from results.storage.store import Store
 
 PREFIX = "audit-"
 Drawn = tuple[Cohort, Split]

@@ -17,7 +17,7 @@ from filelock import Timeout
 from benchmark.executors.child import Child, Died, Exceeded
 from benchmark.executors.work import BUSY, Limits, Outcome, Work
 from results.cell import finished
-from results.locks import cell_lock
+from results.storage.locks import cell_lock
 
 TRIES = 2
 """A cell whose process dies is tried once more: what killed it may have been meant for another."""
@@ -56,8 +56,8 @@ def freed_memory_kept() -> Iterator[None]:
 
 def compute(work: Work, store_root: Path) -> Outcome:
     """Compute a cell in this process, on one thread, and store it, unless another run has done so meanwhile."""
-    from benchmark.run_cell import run_cell
-    from results.store import Store
+    from benchmark.cell.run_cell import run_cell
+    from results.storage.store import Store
 
     store = Store(store_root)
     record = store.whole(work.planned)
@@ -96,8 +96,8 @@ def compute_apart(work: Work, store_root: Path, limits: Limits) -> Outcome:
 
 def give_up(work: Work, store_root: Path, reason: str, seconds: float = 0.0) -> Outcome:
     """Store that a cell failed for a reason that lies outside it."""
-    from benchmark.record import ended, failed
-    from results.store import Store
+    from benchmark.cell.record import ended, failed
+    from results.storage.store import Store
 
     record = ended(failed(work.planned, reason), {"total": seconds})
     Store(store_root).write(work.planned, record, {})

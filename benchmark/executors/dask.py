@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from benchmark.cell.keys import ROOT, RUN_CELL, source_hash
 from benchmark.errors import UsageError
 from benchmark.executors.attempt import TRIES, apart, attempt, give_up
 from benchmark.executors.local import start_from
 from benchmark.executors.work import Job, Outcome
-from benchmark.source import ROOT, RUN_CELL, source_hash
 
 if TYPE_CHECKING:
     from distributed import Client

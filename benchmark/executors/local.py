@@ -11,10 +11,10 @@ from typing import Any
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from benchmark.cell.keys import ROOT
 from benchmark.executors.attempt import TRIES, apart, attempt, compute
 from benchmark.executors.child import end_with
 from benchmark.executors.work import Job, Outcome, Work
-from benchmark.source import ROOT
 
 
 def execute(job: Job, settings: dict[str, Any]) -> Iterator[Outcome]:

@@ -11,11 +11,11 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from benchmark.cell.keys import ROOT
 from benchmark.errors import UsageError
 from benchmark.executors.attempt import TRIES, apart, attempt, compute, give_up
 from benchmark.executors.local import start_from
 from benchmark.executors.work import Job, Outcome, Work
-from benchmark.source import ROOT
 
 if TYPE_CHECKING:
     import submitit

@@ -1,4 +1,4 @@
-"""One process that trains the folds and seeds of a method at once (``methods/stacked.py``), each a cell of its own in the store.
+"""One process that trains the folds and seeds of a method at once (``methods/common/stacked.py``), each a cell of its own in the store.
 
 Cells that cannot be stacked are computed as ``local`` does. A stack is trained as a whole and its cells are stored when it is done: a run
 that is stopped trains it again. What was drawn within a step depends on which cells were trained together; each record names them.
@@ -14,14 +14,14 @@ from typing import Any
 
 from filelock import Timeout
 
+from benchmark.cell.record import Frames
 from benchmark.errors import UsageError
 from benchmark.executors import local
 from benchmark.executors.attempt import compute, one_thread
 from benchmark.executors.work import BUSY, Job, Outcome, Work
-from benchmark.record import Frames
 from results.cell import digest, finished
-from results.locks import cell_lock
-from results.store import Store
+from results.storage.locks import cell_lock
+from results.storage.store import Store
 
 
 def execute(job: Job, settings: dict[str, Any]) -> Iterator[Outcome]:
@@ -52,7 +52,7 @@ def _alike(works: Iterable[Work]) -> list[list[Work]]:
 
 
 def _can_stack(work: Work) -> bool:
-    from benchmark.run_cell import can_stack
+    from benchmark.cell.run_cell import can_stack
 
     return work.how is None and can_stack(work.planned, work.chosen)
 
@@ -84,7 +84,7 @@ class Trained:
 
     def __call__(self, work: Work, store: Store) -> tuple[dict[str, Any], Frames]:
         """The record and the frames of the cell."""
-        from benchmark.run_cell import run_cell
+        from benchmark.cell.run_cell import run_cell
 
         return run_cell(work.planned, work.place, work.chosen, self)
 
@@ -93,9 +93,9 @@ def _trained(works: Sequence[Work]) -> dict[Any, Trained]:
     """The methods of these cells, fitted together; in halves where the memory of a GPU does not hold them all."""
     import torch
 
-    from benchmark.run_cell import before_training
+    from benchmark.cell.run_cell import before_training
     from methods.base import Unsuited
-    from methods.stacked import fit_stacked
+    from methods.common.stacked import fit_stacked
 
     started = time.perf_counter()
     methods, faults, pairs = [None] * len(works), [None] * len(works), {}

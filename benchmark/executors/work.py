@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from results.cell import Cell, PlannedCell
 
 if TYPE_CHECKING:
-    from benchmark.record import Frames
-    from results.store import Store
+    from benchmark.cell.record import Frames
+    from results.storage.store import Store
 
 BUSY = "busy"
 """Status of a cell that another run is computing."""

@@ -6,10 +6,10 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-from benchmark.audit_predictions import add_arguments
-from benchmark.audit_predictions import run as audit_predictions
 from benchmark.errors import UsageError
 from benchmark.show import NOTES, progress
+from benchmark.verbs.audit_predictions import add_arguments
+from benchmark.verbs.audit_predictions import run as audit_predictions
 from benchmark.verbs.common import JSON, renew_statistics
 
 DEFAULTS = ("n=3000", "seeds=5", "method.max_epochs=20", "method.patience=5")
@@ -54,14 +54,14 @@ def run(options: Namespace) -> int:
     if options.jobs < 1:
         raise UsageError(f"-j {options.jobs} is too small: 1 or more processes")
     config = _config(options)
-    from results.store import Store
+    from results.storage.store import Store
 
     store = Store(config.store)
     plans, failures = _stored(store) if options.docs else _compute(options, config, store)
     _report(store, plans, config.out, options.json)
     if options.docs:
         from benchmark.audit.plan import step_facts
-        from reports.audit_document import rewrite
+        from reports.audit.document import rewrite
 
         NOTES.print(f"wrote {rewrite(store, plans, DOCUMENT, step_facts())}")
     for name, reason in failures:
@@ -70,9 +70,9 @@ def run(options: Namespace) -> int:
 
 
 def _report(store: Any, plans: list[dict[str, Any]], out: str, as_json: bool) -> None:
-    from reports.audit import audit_report
+    from reports.audit.report import audit_report
     from reports.build import write_report
-    from reports.files import text_of
+    from reports.formats.files import text_of
 
     report = audit_report(store, plans)
     if as_json:
@@ -85,7 +85,7 @@ def _report(store: Any, plans: list[dict[str, Any]], out: str, as_json: bool) ->
 
 def _stored(store: Any) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
     """The newest stored plans, their intervals brought up to date; nothing fails."""
-    from reports.audit import audit_plans
+    from reports.audit.report import audit_plans
 
     plans = audit_plans(store)
     if not any(plan["experiment"] == "audit" for plan in plans):
@@ -102,7 +102,7 @@ def _renew(store: Any, plans: list[dict[str, Any]]) -> None:
 
 
 def _config(options: Namespace) -> Any:
-    from benchmark.config import load_config
+    from benchmark.plan.config import load_config
 
     if any(text.split("=")[0] in ("method", "protocol", "outcomes", "rectifier") for text in options.overrides):
         raise UsageError("audit METHOD is strict, with the rectifier, on true and on shuffled outcomes: method=, protocol=, outcomes= and "

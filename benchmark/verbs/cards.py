@@ -15,8 +15,8 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Data cards and model cards, from source and store."""
-    from benchmark.cards import dataset_facts, method_facts
-    from benchmark.config import load_config
+    from benchmark.plan.config import load_config
+    from benchmark.verbs.card_facts import dataset_facts, method_facts
     from reports.cards import write_cards
 
     config = load_config("table1", options.overrides)

@@ -21,7 +21,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """The conformance suite on one method."""
-    from benchmark.check import check_method, chosen_checks
+    from benchmark.check.method import check_method, chosen_checks
 
     only = [name for name in options.only if "=" not in name]
     overrides = [*options.overrides, *(text for text in options.only if "=" in text)]

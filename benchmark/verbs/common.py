@@ -23,7 +23,7 @@ def needs_experiment(options: Namespace, verb: str) -> None:
 def config_of(options: Namespace, verb: str) -> Any:
     """The composed configuration that the command line asks for."""
     needs_experiment(options, verb)
-    from benchmark.config import load_config
+    from benchmark.plan.config import load_config
 
     return load_config(options.experiment, options.overrides)
 
@@ -39,13 +39,13 @@ def experiments() -> list[dict[str, str]]:
 
 def renew_statistics(store: Any, plan: dict[str, Any], resamples: int | None = None) -> None:
     """Intervals and comparisons of a plan anew, unless those stored rest on the same cells and were made by the same code."""
-    from benchmark.source import ROOT, source_hash
-    from results.fold_values import done_cells
+    from benchmark.cell.keys import ROOT, source_hash
     from results.rows import basis_of, rows_of
-    from results.statistics import derive
+    from results.statistics.derive import derive
+    from results.statistics.fold_values import done_cells
 
-    files = [ROOT / "results" / "derivations" / f"{name}.py" for name in plan.get("derived", [])]
-    source = source_hash(ROOT / "results" / "statistics.py", *files)
+    files = [ROOT / "results" / "statistics" / "derivations" / f"{name}.py" for name in plan.get("derived", [])]
+    source = source_hash(ROOT / "results" / "statistics" / "derive.py", *files)
     basis = basis_of(done_cells(store, rows_of(plan)))
     stored = store.statistics(plan["name"])
     if stored is None or (stored["basis"], stored.get("source")) != (basis, source):

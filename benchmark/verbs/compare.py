@@ -25,9 +25,9 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Compare two sets of metrics; with --gate the exit status is 3 where one got worse or is missing."""
-    from benchmark.gate import compared
-    from benchmark.show_gate import as_markdown, print_json, print_table
-    from results.gate import RED
+    from benchmark.verbs.gate_values import compared
+    from benchmark.verbs.show_gate import as_markdown, print_json, print_table
+    from results.gate.judge import RED
 
     overrides = list(options.overrides)
     if "=" in options.experiment:

@@ -33,14 +33,14 @@ def run(options: Namespace) -> int:
         raise UsageError(f"data {options.action} needs a dataset: {', '.join(DATASETS)}")
     if options.dataset not in DATASETS:
         raise unknown("dataset", options.dataset, DATASETS)
-    from benchmark.config import load_config
+    from benchmark.plan.config import load_config
 
     config = load_config("table1", [f"dataset={options.dataset}", *overrides])
     if options.action == "verify":
         return _verify(options.dataset, config.dataset, options.json)
     if options.action == "fetch":
         return _fetch(options.dataset, config.dataset.get("root"), options.json)
-    from benchmark.experiment import prepare_dataset
+    from benchmark.plan.plan import prepare_dataset
 
     dataset = prepare_dataset(config, say=lambda text: NOTES.print(text), force=options.action == "build")
     described = describe_dataset(dataset)
@@ -75,7 +75,7 @@ def _verify(name: str, options: dict[str, Any], as_json: bool) -> int:
 
     if DATASETS[name].kind == "embedded":
         raise UsageError(f"{name} is drawn, not downloaded: there is nothing to verify")
-    from datasets.verify import verify
+    from datasets.raw.verify import verify
 
     rows = verify(raw_root(name, options.get("root")))
     show(rows, ("file", "status"), as_json)
@@ -88,7 +88,7 @@ def _fetch(name: str, root: str | None, as_json: bool) -> int:
     """Fetch an open release; print the commands for a credentialed one."""
     import os
 
-    from datasets import fetch
+    from datasets.raw import fetch
 
     parent = os.environ.get("CRL_MMNAR_DATA")
     folder = Path(root) if root else Path(parent) / name if parent else None

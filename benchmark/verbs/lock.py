@@ -19,9 +19,9 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Write the locked metrics of a store's newest plan of an experiment."""
-    from benchmark.gate import stored_values
-    from results.gate import GateError
-    from results.locked_csv import write_locked
+    from benchmark.verbs.gate_values import stored_values
+    from results.gate.judge import GateError
+    from results.gate.locked_csv import write_locked
 
     if not options.file.endswith(".csv"):
         raise UsageError(f"{options.file} is no CSV to write: lock STORE FILE.csv")

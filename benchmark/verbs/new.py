@@ -12,7 +12,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """A new method's file and its test, which pass as they are; prints what to do next."""
-    from benchmark.scaffold import ROOT, write_method
+    from benchmark.check.scaffold import ROOT, write_method
 
     for path in write_method(options.method):
         print(f"wrote {path.relative_to(ROOT)}")

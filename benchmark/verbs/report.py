@@ -29,7 +29,7 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Tables and figures of the newest matching plans, or of the newest measurements, without computing anything."""
     from reports.build import write_report
-    from reports.files import FORMATS, text_of
+    from reports.formats.files import FORMATS, text_of
 
     formats = tuple(dict.fromkeys(options.format.split(",")))
     for name in formats:
@@ -44,9 +44,9 @@ def run(options: Namespace) -> int:
 
 def _stored(options: Namespace) -> tuple[Report, str]:
     """The report of an experiment, and where to write it."""
-    from benchmark.stored import chosen_plans
+    from benchmark.plan.stored import chosen_plans
     from reports.build import assemble
-    from results.store import Store
+    from results.storage.store import Store
 
     config = config_of(options, "report")
     plans = chosen_plans(Store(config.store), options.experiment, config, options.overrides)
@@ -55,7 +55,7 @@ def _stored(options: Namespace) -> tuple[Report, str]:
 
 def _speed(options: Namespace) -> tuple[Report, str]:
     """The report of the newest measurements in ``store=DIR``, and where to write it."""
-    from benchmark.config import RunConfig
+    from benchmark.plan.config import RunConfig
     from reports.speed import speed_report
     from results.speed import FOLDER, newest
 

@@ -29,13 +29,13 @@ def run(options: Namespace) -> int:
     needs_experiment(options, "run")
     if options.jobs < 1:
         raise UsageError(f"-j {options.jobs} is too small: 1 or more processes")
-    from benchmark.config import arms_of
+    from benchmark.plan.config import arms_of
 
     configs = arms_of(options.experiment, options.overrides)
-    from benchmark.experiment import make_plan
-    from benchmark.stages import count
+    from benchmark.plan.plan import make_plan
+    from benchmark.plan.stages import count
     from results.cell import finished
-    from results.store import Store
+    from results.storage.store import Store
 
     started = time.perf_counter()
     plans = [make_plan(config, say=lambda text: NOTES.print(text)) for config in configs]
@@ -87,7 +87,7 @@ def _named(name: str, work: list[Any], known: list[str]) -> list[Any]:
 def _execute(store: Any, work: list[Any], config: Any, jobs: int) -> dict[str, Outcome]:
     """Compute stage by stage, with a bar of progress: the outcomes of the cells that failed, by key."""
     from benchmark.executors import job_of, run_job
-    from benchmark.stages import count, stages
+    from benchmark.plan.stages import count, stages
 
     failures = {}
     with progress() as bar:

@@ -24,8 +24,8 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """How far the newest matching plans are, by method; with ``--verify`` the broken cells alone. Exit 1 where any is failed or broken."""
-    from benchmark.stored import chosen_plans
-    from results.store import Store
+    from benchmark.plan.stored import chosen_plans
+    from results.storage.store import Store
 
     config = config_of(options, "status")
     store = Store(config.store)
@@ -39,7 +39,7 @@ def run(options: Namespace) -> int:
 
 def _counts(store: Any, plan: dict[str, Any]) -> list[dict[str, Any]]:
     """A row a method: its cells by state, from their records alone."""
-    from results.store import BrokenCell, planned_cells
+    from results.storage.store import BrokenCell, planned_cells
 
     counts: dict[str, Counter] = {}
     for planned in planned_cells(plan):
@@ -55,7 +55,7 @@ def _counts(store: Any, plan: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _verify(store: Any, plans: list[dict[str, Any]], options: Namespace) -> int:
     """A row a file that is missing, extra or unlike its checksum."""
-    from results.store import planned_cells
+    from results.storage.store import planned_cells
 
     cells = {store.folder(p): p for plan in plans for p in planned_cells(plan)}
     stored = [folder for folder in cells if folder.is_dir()]

@@ -25,7 +25,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Merge stores into this one, or export the public part of it."""
-    from benchmark.stored import store_of
+    from benchmark.plan.stored import store_of
 
     overrides = [text for text in options.places if "=" in text]
     for text in overrides:
@@ -57,8 +57,8 @@ def _merge(store: Any, sources: list[str], options: Namespace) -> int:
 
 
 def _export(store: Any, places: list[str], options: Namespace) -> int:
-    from benchmark.stored import newest_plans
-    from reports.public import CONTENTS, export
+    from benchmark.plan.stored import newest_plans
+    from reports.public.public import CONTENTS, export
 
     if not 1 <= len(places) <= 2:
         raise UsageError("store export needs a new folder: store export DIR --public [EXPERIMENT] [store=DIR]")

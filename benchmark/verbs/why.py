@@ -11,7 +11,7 @@ from benchmark.show import NOTES
 from benchmark.verbs.common import JSON
 
 if TYPE_CHECKING:
-    from benchmark.why import Answer, Change
+    from benchmark.plan.why import Answer, Change
 
 DIGITS = 16
 """Of a key or hash that is printed; ``--json`` has all."""
@@ -29,10 +29,10 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Which part of a cell's key changed since its stored result: config, cohort, split, source, or nothing."""
     from benchmark.errors import UsageError
-    from benchmark.experiment import make_plan
-    from benchmark.replan import stored_config
-    from benchmark.stored import store_of
-    from benchmark.why import explain, find
+    from benchmark.plan.plan import make_plan
+    from benchmark.plan.replan import stored_config
+    from benchmark.plan.stored import store_of
+    from benchmark.plan.why import explain, find
 
     if "=" in options.cell:
         raise UsageError("why needs a cell: its name as printed, or its folder in the store")

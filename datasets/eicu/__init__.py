@@ -4,6 +4,6 @@ Cite: Pollard et al. (2018), The eICU Collaborative Research Database, Scientifi
 """
 
 from datasets.eicu.build import LANDMARKS, BuiltLandmark, build
-from datasets.verify import verify
+from datasets.raw.verify import verify
 
 __all__ = ["LANDMARKS", "BuiltLandmark", "build", "verify"]

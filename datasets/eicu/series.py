@@ -18,7 +18,7 @@ from datasets.cohort import Series
 from datasets.eicu import sources
 from datasets.eicu import vocabulary as words
 from datasets.eicu.events import SCALE, known_rows
-from datasets.mapped import zeros
+from datasets.raw.mapped import zeros
 
 BINS = 72
 CHUNK = 10_000

@@ -26,10 +26,10 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from datasets.blocks import Block, columns, join, one_hot, within
 from datasets.cohort import CohortError
 from datasets.eicu import vocabulary as words
 from datasets.eicu.tables import Release, identifier, number, text
+from datasets.raw.blocks import Block, columns, join, one_hot, within
 
 PATIENT_READS = (
     "patientunitstayid", "hospitalid", "age", "gender", "ethnicity", "admissionheight", "admissionweight", "hospitaladmitoffset",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datasets import tables
-from datasets.tables import SUFFIXES, connect, identifier, literal, number, text
+from datasets.raw import tables
+from datasets.raw.tables import SUFFIXES, connect, identifier, literal, number, text
 
 __all__ = ["SUFFIXES", "Release", "connect", "identifier", "literal", "minute", "number", "text"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from datasets.drug_words import DRUG_CLASSES, INFUSIONS
+from datasets.raw.drug_words import DRUG_CLASSES, INFUSIONS
 
 __all__ = ["DRUG_CLASSES", "INFUSIONS"]
 

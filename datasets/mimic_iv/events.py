@@ -13,10 +13,10 @@ from collections.abc import Callable
 import duckdb
 import numpy as np
 
-from datasets.blocks import Block
 from datasets.mimic_iv import sources
 from datasets.mimic_iv.sources import COUNT, FLAG, SINCE, SPREAD, SUM, Column, LongSource, Source
 from datasets.mimic_iv.tables import Release, identifier, literal, number
+from datasets.raw.blocks import Block
 
 SCALE = 10_000
 """Values are kept as whole multiples of 1 / SCALE of their unit."""

@@ -8,13 +8,13 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from datasets.blocks import Block, columns, join, one_hot, within
 from datasets.mimic_iv import sources
 from datasets.mimic_iv import vocabulary as words
 from datasets.mimic_iv.events import long_features, wide_features
 from datasets.mimic_iv.landmarks import ETHNICITIES, Selection
 from datasets.mimic_iv.stays import DAY, HOUR, History
 from datasets.mimic_iv.tables import Release
+from datasets.raw.blocks import Block, columns, join, one_hot, within
 
 AT_DISCHARGE = ("discharge_72h", "discharge")
 """Landmarks after a discharge alive, at which its destination and the length of stay are known."""

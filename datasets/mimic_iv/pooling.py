@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from datasets.cohort import CohortError
-from datasets.mapped import zeros
 from datasets.mimic_iv.dated import Dated
 from datasets.mimic_iv.landmarks import EXEMPT, NOTES_UNTIL, Selection, in_cxr_era
 from datasets.mimic_iv.stays import History
+from datasets.raw.mapped import zeros
 
 REASONS = ("observed", "not_given", "not_released", "not_yet_known", "not_recorded")
 """Why a modality is absent, by code: its files were not given; no such item of that year was released; an item of the index

@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 
 from datasets.cohort import Series
-from datasets.mapped import zeros
 from datasets.mimic_iv import sources
 from datasets.mimic_iv import vocabulary as words
 from datasets.mimic_iv.events import SCALE, known_rows
 from datasets.mimic_iv.sources import LongSource
 from datasets.mimic_iv.stays import HOUR
+from datasets.raw.mapped import zeros
 
 BINS = 72
 CHUNK = 10_000

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from datasets.drug_words import DRUG_CLASSES, INFUSIONS
 from datasets.mimic_iv import vocabulary as words
 from datasets.mimic_iv.tables import identifier, literal, number, second
+from datasets.raw.drug_words import DRUG_CLASSES, INFUSIONS
 
 SECONDS = 86_400
 ENDED = "ended"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datasets import tables
-from datasets.tables import connect, identifier, literal, number, text
+from datasets.raw import tables
+from datasets.raw.tables import connect, identifier, literal, number, text
 
 __all__ = ["MISSING", "Release", "connect", "identifier", "literal", "number", "second", "text"]
 

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from reports.section import Section
-from results.store import Store
+from results.storage.store import Store
 
 
 def section_of(store: Store, plans: Sequence[dict[str, Any]]) -> Section:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.captions import contexts
-from reports.drawing import canvas
-from reports.probed import Cells, entry, methods_of, notes, probed
+from reports.figures.drawing import canvas
 from reports.section import Figure, Section
-from reports.tables import Table, task_title
-from results.store import Store
+from reports.tables.captions import contexts
+from reports.tables.probed import Cells, entry, methods_of, notes, probed
+from reports.tables.table import Table, task_title
+from results.storage.store import Store
 
 Said = dict[str, str]
 """What captions end with, as ``contexts`` gives it."""

@@ -9,13 +9,13 @@ from typing import Any
 import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from reports.captions import contexts
-from reports.drawing import COLOURS, MARKERS, canvas
-from reports.probed import Cells, entry, methods_of, notes, probed
+from reports.figures.drawing import COLOURS, MARKERS, canvas
+from reports.frames.tidy import tidy
 from reports.section import Figure, Section
-from reports.tables import Entry, Table, task_title, words
-from reports.tidy import tidy
-from results.store import Store, planned_cells
+from reports.tables.captions import contexts
+from reports.tables.probed import Cells, entry, methods_of, notes, probed
+from reports.tables.table import Entry, Table, task_title, words
+from results.storage.store import Store, planned_cells
 
 Said = dict[str, str]
 """What captions end with, as ``contexts`` gives it."""

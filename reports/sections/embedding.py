@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.captions import contexts
-from reports.drawing import canvas, stroke
-from reports.probed import Cells, entry, methods_of, notes, probed
+from reports.figures.drawing import canvas, stroke
 from reports.section import Figure, Section
-from reports.tables import NOT_PLANNED, Entry, Table, task_title, words
-from results.store import Store
+from reports.tables.captions import contexts
+from reports.tables.probed import Cells, entry, methods_of, notes, probed
+from reports.tables.table import NOT_PLANNED, Entry, Table, task_title, words
+from results.storage.store import Store
 
 Said = dict[str, str]
 """What captions end with, as ``contexts`` gives it."""

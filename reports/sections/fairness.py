@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.captions import setting
-from reports.dots import draw_dots
-from reports.drawing import canvas
+from reports.figures.dots import draw_dots
+from reports.figures.drawing import canvas
+from reports.frames.subgroups import FRAME, subgroup_frame
 from reports.section import Figure, Section
-from reports.subgroup_places import FEW, Part, not_derived, parts_of
-from reports.subgroups import FRAME, subgroup_frame
-from reports.tables import Entry, Table, words
+from reports.tables.captions import setting
+from reports.tables.subgroup_places import FEW, Part, not_derived, parts_of
+from reports.tables.table import Entry, Table, words
 from results.rows import reference_row, rows_of
-from results.store import Store
+from results.storage.store import Store
 
 DERIVED = "groups"
 PRINTED = {

@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from reports.arm_figures import arms_figure
-from reports.arms import Arm, arms_differences, arms_frame, arms_table, axis_of, groups, label, plans_of
-from reports.captions import short_caption
+from reports.figures.arm_figures import arms_figure
 from reports.section import Section
-from results.store import Store
+from reports.tables.arms import Arm, arms_differences, arms_frame, arms_table, axis_of, groups, label, plans_of
+from reports.tables.captions import short_caption
+from results.storage.store import Store
 
 WHAT = (
     "Learning curve: AUC against the number of stays of the cohort, of which a fold is tested, 15 % of the rest are the validation part, "

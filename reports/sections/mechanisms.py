@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from reports.arm_figures import arms_figure
-from reports.arms import (
+from reports.figures.arm_figures import arms_figure
+from reports.section import Figure, Section
+from reports.tables.arms import (
     MISSING,
     Arm,
     arms_differences,
@@ -21,11 +22,10 @@ from reports.arms import (
     places_of,
     plans_of,
 )
-from reports.captions import short_caption
-from reports.differences import difference_entry
-from reports.section import Figure, Section
-from reports.tables import Entry, Table, entry_of, task_title, words
-from results.store import Store
+from reports.tables.captions import short_caption
+from reports.tables.differences import difference_entry
+from reports.tables.table import Entry, Table, entry_of, task_title, words
+from results.storage.store import Store
 
 AXES = {
     "kappa": "kappa (strength, MNAR)",
@@ -41,7 +41,7 @@ WORTH = {
     "both": ("Both", "together"),
     "as an input": ("As an input of a network", "zero-filling with mask less mean imputation"),
 }
-"""Names of the stored differences (``results/derivations/worth.py``) and the headings they stand under."""
+"""Names of the stored differences (``results/statistics/derivations/worth.py``) and the headings they stand under."""
 DRAWN = {
     "evidence": "as evidence (ceiling)",
     "cause": "as a cause (ceiling)",

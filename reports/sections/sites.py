@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.captions import setting
-from reports.dots import draw_dots
-from reports.drawing import canvas
+from reports.figures.dots import draw_dots
+from reports.figures.drawing import canvas
+from reports.frames.subgroups import FRAME, subgroup_frame
+from reports.frames.tidy import COLUMNS, tidy, typed
 from reports.section import Figure, Section
-from reports.subgroup_places import Part, parts_of
-from reports.subgroups import FRAME, subgroup_frame
-from reports.tables import NOT_PLANNED, WORDS, Entry, Table, task_title, words
-from reports.tidy import COLUMNS, tidy, typed
-from results.store import Store
+from reports.tables.captions import setting
+from reports.tables.subgroup_places import Part, parts_of
+from reports.tables.table import NOT_PLANNED, WORDS, Entry, Table, task_title, words
+from results.storage.store import Store
 
 DERIVED = "hospitals"
 ARMS = {"folds": "random folds", "sites": "unseen hospitals"}

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from reports import critical_difference
-from reports.captions import title_of
-from reports.curve_figures import curve_figures
-from reports.forest import forest
+from reports.figures import critical_difference
+from reports.figures.curve_figures import curve_figures
+from reports.figures.forest import forest
+from reports.figures.time_figure import time_figure
 from reports.section import Figure, Section
 from reports.sections.table3 import pattern_maps
-from reports.time_figure import time_figure
-from results.ranking import cohort_values, ranked
-from results.store import Store
+from reports.tables.captions import title_of
+from results.statistics.ranking import cohort_values, ranked
+from results.storage.store import Store
 
 
 def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:

@@ -7,15 +7,15 @@ from typing import Any
 
 import pandas as pd
 
-from reports.captions import short_caption
-from reports.differences import Records, difference_entry, difference_frame, p_entry, records_of, whiskers
-from reports.drawing import canvas, stroke
+from reports.figures.drawing import canvas, stroke
+from reports.frames.tidy import PRINTED, tidy
 from reports.section import Figure, Section
-from reports.tables import METRICS, NOT_PLANNED, Entry, Table, entry_of, task_title, words
-from reports.tidy import PRINTED, tidy
-from results.ladder import LADDER, Step, rung
+from reports.tables.captions import short_caption
+from reports.tables.differences import Records, difference_entry, difference_frame, p_entry, records_of, whiskers
+from reports.tables.table import METRICS, NOT_PLANNED, Entry, Table, entry_of, task_title, words
 from results.rows import Row, rows_of
-from results.store import Store
+from results.statistics.ladder import LADDER, Step, rung
+from results.storage.store import Store
 
 WHAT = (
     "Ablation ladder. Each step changes one thing of the step before it; difference: this step less the one before, paired within folds, "

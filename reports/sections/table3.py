@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.captions import setting
-from reports.heat_map import heat_map
+from reports.figures.heat_map import heat_map
+from reports.frames.subgroups import FRAME, subgroup_frame
 from reports.section import Figure, Section
-from reports.subgroup_places import Part, not_derived, parts_of
-from reports.subgroups import FRAME, subgroup_frame
-from reports.tables import Entry, Table, plain, words
-from results.store import Store
+from reports.tables.captions import setting
+from reports.tables.subgroup_places import Part, not_derived, parts_of
+from reports.tables.table import Entry, Table, plain, words
+from results.storage.store import Store
 
 DERIVED = "patterns"
 AT_LEAST = 12

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.captions import short_caption
-from reports.differences import difference_entry, difference_frame, records_of
+from reports.figures.sensitivity_figures import sensitivity_figure
+from reports.frames.tidy import COLUMNS, tidy
 from reports.section import Figure, Section
-from reports.sensitivity import MEAN, Drop, Study, aucs_of, by_fold, drop, field_name, plain_value, sweeps
-from reports.sensitivity_figures import sensitivity_figure
-from reports.tables import Entry, Table, entry_of, task_title, words
-from reports.tidy import COLUMNS, tidy
-from results.store import Store
+from reports.tables.captions import short_caption
+from reports.tables.differences import difference_entry, difference_frame, records_of
+from reports.tables.sensitivity import MEAN, Drop, Study, aucs_of, by_fold, drop, field_name, plain_value, sweeps
+from reports.tables.table import Entry, Table, entry_of, task_title, words
+from results.storage.store import Store
 
 EACH = (
     "AUC at each value, one hyper-parameter changed at a time; difference: this value less the default, paired within folds, with the 95 % "

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from benchmark.config import load_config
-from benchmark.conformance.cohorts import random_cohort
-from benchmark.experiment import resolved
-from benchmark.run_cell import Place, run_cell
-from benchmark.splits import stored_split
+from benchmark.cell.run_cell import Place, run_cell
+from benchmark.cell.splits import stored_split
+from benchmark.check.cohorts import random_cohort
+from benchmark.plan.config import load_config
+from benchmark.plan.plan import resolved
 from datasets.storage import Known, save_cohort, save_known
 from methods import registry
 from results.cell import Cell, PlannedCell

@@ -5,8 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from datasets.synthetic_worlds import WORLDS
-from results.store import Store
+from datasets.synthetic.departures import WORLDS
+from results.storage.store import Store
 from tests.benchmark.conftest import SMALL
 
 FEW = (*SMALL, "method=s_only", "method.max_epochs=1")

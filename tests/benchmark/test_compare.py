@@ -5,9 +5,9 @@ import json
 import pandas as pd
 import pytest
 
-from benchmark.show_gate import COLUMNS
-from results.locked_csv import locked
-from results.store import Store
+from benchmark.verbs.show_gate import COLUMNS
+from results.gate.locked_csv import locked
+from results.storage.store import Store
 from tests.results.test_gate import moved, table
 from tests.stores import ROWS, fabricate
 

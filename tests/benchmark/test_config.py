@@ -2,8 +2,8 @@
 
 import pytest
 
-from benchmark.config import Protocol, RectifierKind, arms_of, load_config, names
 from benchmark.errors import UsageError
+from benchmark.plan.config import Protocol, RectifierKind, arms_of, load_config, names
 
 
 def test_defaults():

@@ -8,9 +8,9 @@ import warnings
 import numpy as np
 import pytest
 
-from benchmark.check import check_method, chosen_checks
-from benchmark.conformance import CHECKS, learning, run_checks
-from benchmark.conformance.cohorts import changed, random_cohort
+from benchmark.check import CHECKS, learning, run_checks
+from benchmark.check.cohorts import changed, random_cohort
+from benchmark.check.method import check_method, chosen_checks
 from methods import registry
 from tests.broken import BROKEN, PeeksThroughMemory, Sound
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmark.config import load_config
 from benchmark.executors import Job, Limits, Work, run_job
-from benchmark.experiment import make_plan
-from results.store import Store
+from benchmark.plan.config import load_config
+from benchmark.plan.plan import make_plan
+from results.storage.store import Store
 from tests.stores import stored
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,13 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmark.cell.place import Place
 from benchmark.executors import BUSY, Job, Limits, Outcome, Work, attempt, run_job
 from benchmark.executors.attempt import compute_apart
 from benchmark.executors.child import Child, Died, Exceeded
-from benchmark.place import Place
 from results.cell import Cell, PlannedCell
-from results.locks import cell_lock
-from results.store import Store
+from results.storage.locks import cell_lock
+from results.storage.store import Store
 from tests.stores import record_of
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.config import load_config
 from benchmark.errors import UsageError
-from benchmark.experiment import known_rows, method_rows
+from benchmark.plan.config import load_config
+from benchmark.plan.plan import known_rows, method_rows
 from datasets.storage import Known
 from methods import registry
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from methods import registry
-from results.gate import RED, judge
-from results.locked_csv import read_locked
+from results.gate.judge import RED, judge
+from results.gate.locked_csv import read_locked
 from tests.faults import FAULTS, run_gate
 
 LOCKED = Path(__file__).resolve().parents[2] / "results" / "locked" / "gate.csv"

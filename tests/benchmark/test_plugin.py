@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmark.config import load_config
-from benchmark.experiment import method_rows
+from benchmark.plan.config import load_config
+from benchmark.plan.plan import method_rows
 from methods.registry import PlugInWarning, UnreadableInfo, UnusableMethod
 from tests.benchmark.conftest import SMALL
 

@@ -9,16 +9,16 @@ import pytest
 from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, brier_score_loss, roc_auc_score
 
-from benchmark import run_cell as run_cell_module
-from benchmark.config import load_config
-from benchmark.conformance.cohorts import random_cohort, spoiled
-from benchmark.experiment import make_plan
-from benchmark.probes import Fitted, drop, efficiency, embedding, measure, probe_file
-from benchmark.run_cell import run_cell
-from benchmark.source import RUN_CELL, closure
+from benchmark.cell import run_cell as run_cell_module
+from benchmark.cell.keys import RUN_CELL, closure
+from benchmark.cell.probes import Fitted, drop, efficiency, embedding, measure, probe_file
+from benchmark.cell.run_cell import run_cell
+from benchmark.check.cohorts import random_cohort, spoiled
+from benchmark.plan.config import load_config
+from benchmark.plan.plan import make_plan
 from methods import registry
 from methods.base import Method
-from methods.plain_mlp import Config as MlpConfig
+from methods.common.plain_mlp import Config as MlpConfig
 from methods.zero_fill import ZeroFill
 
 PROBES = ("drop", "efficiency", "embedding")

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark import run_cell as module
-from benchmark.conformance.cohorts import random_cohort
-from benchmark.run_cell import ORACLE, Place, checked, run_cell
-from benchmark.splits import stored_split
+from benchmark.cell import run_cell as module
+from benchmark.cell.run_cell import ORACLE, Place, checked, run_cell
+from benchmark.cell.splits import stored_split
+from benchmark.check.cohorts import random_cohort
 from datasets.storage import Known, save_cohort, save_known
 from methods import registry
 from methods.base import Method, Unsuited

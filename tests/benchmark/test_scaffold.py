@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.check.scaffold import write_method
 from benchmark.errors import UsageError
-from benchmark.scaffold import write_method
 from methods.registry import read_info
 
 ROOT = Path(__file__).resolve().parent.parent.parent

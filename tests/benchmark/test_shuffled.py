@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from benchmark.config import load_config
-from benchmark.experiment import make_plan
-from benchmark.shuffled import shuffle_outcomes
+from benchmark.cell.shuffled import shuffle_outcomes
+from benchmark.plan.config import load_config
+from benchmark.plan.plan import make_plan
 from datasets.cohort import Cohort
 from tests.benchmark.conftest import SMALL
 from tests.made import fields

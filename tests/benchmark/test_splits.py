@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.splits import draw_site_split, draw_split, joint_outcome, stored_split
+from benchmark.cell.splits import draw_site_split, draw_split, joint_outcome, stored_split
 from datasets.cohort import Cohort, CohortError, Modality
 
 

@@ -2,7 +2,7 @@
 
 import json
 
-from results.store import Store, planned_cells
+from results.storage.store import Store, planned_cells
 
 RUN = ("run", "table1", "n=160", "folds=2", "seeds=2", "dataset.draws=16", "bootstrap=0", "known=none", "landmark=discharge",
        "method=zero_fill,logistic", "rectifier=on")  # fmt: skip
@@ -53,7 +53,7 @@ def test_a_stack_that_cannot_be_trained_is_recorded_cell_by_cell(cli, tmp_path, 
 
 
 def test_a_fold_that_does_not_suit_the_method_is_skipped_alone(cli, tmp_path, monkeypatch):
-    from benchmark import run_cell
+    from benchmark.cell import run_cell
     from methods.base import Unsuited
 
     whole = run_cell._parts

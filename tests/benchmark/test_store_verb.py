@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from results.store import Store, planned_cells
+from results.storage.store import Store, planned_cells
 from tests.stores import ROWS, fabricate
 
 TINY = (

@@ -2,10 +2,10 @@
 
 import pytest
 
-from benchmark.config import load_config
 from benchmark.errors import UsageError
-from benchmark.stored import chosen_plans
-from results.store import Store
+from benchmark.plan.config import load_config
+from benchmark.plan.stored import chosen_plans
+from results.storage.store import Store
 
 
 def plan(name, written, dataset="embedded-mimic", protocol="strict", n=1000, hyper=None, **settings):

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from results.store import Store, planned_cells
+from results.storage.store import Store, planned_cells
 from tests.benchmark.conftest import SMALL
 
 CHEAP = ("known=none", "method=logistic,gbdt", *SMALL)

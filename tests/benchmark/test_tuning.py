@@ -6,16 +6,16 @@ import json
 import pandas as pd
 import pytest
 
-from benchmark import tuning
-from benchmark.conformance.cohorts import random_cohort
-from benchmark.run_cell import run_cell
-from benchmark.splits import stored_split
-from benchmark.tuning import Budget, candidates, choose, first_trials, further_trials
+from benchmark.cell.run_cell import run_cell
+from benchmark.cell.splits import stored_split
+from benchmark.check.cohorts import random_cohort
+from benchmark.plan import tuning
+from benchmark.plan.tuning import Budget, candidates, choose, first_trials, further_trials
 from datasets.storage import Known, save_cohort, save_known
 from methods import registry
 from methods.base import Method
 from results.cell import Cell, PlannedCell
-from results.store import Store
+from results.storage.store import Store
 from tests.benchmark.conftest import SMALL
 from tests.stores import record_of
 
@@ -139,7 +139,7 @@ def test_trials_are_shared_by_seeds_and_rectifiers_and_draw_alike():
 
 @pytest.fixture
 def place(tmp_path):
-    from benchmark.place import Place
+    from benchmark.cell.place import Place
 
     cohort = random_cohort(240, seed=3)
     save_cohort(cohort, tmp_path / "l" / "cohort")

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from benchmark import source
+from benchmark.cell import keys
 from benchmark.cli import main
-from benchmark.config import arms_of, load_config
 from benchmark.errors import UsageError
-from benchmark.experiment import make_plan
-from benchmark.replan import stored_config
-from results.store import Store, planned_cells
+from benchmark.plan.config import arms_of, load_config
+from benchmark.plan.plan import make_plan
+from benchmark.plan.replan import stored_config
+from results.storage.store import Store, planned_cells
 
 TINY = ("n=160", "folds=2", "dataset.draws=16", "bootstrap=5", "landmark=icu_24h", "known=ceiling")
 CHOSEN = ("method=s_only", "method.max_epochs=1")
@@ -69,21 +69,21 @@ def test_another_split(why):
 
 
 def test_a_changed_file(why, monkeypatch):
-    read = source.Path.read_bytes
-    edited = source.ROOT / "methods" / "training.py"
-    monkeypatch.setattr(source.Path, "read_bytes", lambda path: read(path) + (b"# edited" if path == edited else b""))
-    for cached in (source.source_hash, source._digest):
+    read = keys.Path.read_bytes
+    edited = keys.ROOT / "methods" / "common" / "training.py"
+    monkeypatch.setattr(keys.Path, "read_bytes", lambda path: read(path) + (b"# edited" if path == edited else b""))
+    for cached in (keys.source_hash, keys._digest):
         cached.cache_clear()
     try:
         answer, _ = why(NAME)
         ceiling, _ = why(NAME.replace("s_only", "ceiling"))
     finally:
         monkeypatch.undo()
-        for cached in (source.source_hash, source._digest):
+        for cached in (keys.source_hash, keys._digest):
             cached.cache_clear()
     assert set(answer["changed"]) == {"source"}
     ((name, (old, new)),) = changed(answer, "source").items()
-    assert name == "methods/training.py"
+    assert name == "methods/common/training.py"
     assert old != new
     assert len(old) == len(new) == 12
     assert ceiling["verdict"] == "stands"
@@ -177,7 +177,7 @@ def test_a_stored_configuration_makes_the_same_plan(experiment, overrides, built
 
 def test_an_arm_keeps_its_settings():
     config = arms_of("sites", ["dataset=embedded-eicu", "arm=sites"])[0]
-    from benchmark.experiment import _plain
+    from benchmark.plan.plan import _plain
 
     settings = _plain({**vars(config), "schedule": vars(config.schedule)})
     settings["arms"] = [arm["name"] for arm in config.arms]
@@ -193,6 +193,6 @@ def test_settings_of_another_version_are_one_line():
 def test_a_record_names_the_files_of_its_source(store):
     for planned in planned_cells(store.plans("table1")[0]):
         sources = store.record(planned)["sources"]
-        assert "benchmark/run_cell.py" in sources
+        assert "benchmark/cell/run_cell.py" in sources
         assert ("methods/s_only.py" in sources) == (planned.cell.method == "s_only")
-        assert sources == source.source_files(*source.cell_sources(planned.config))
+        assert sources == keys.source_files(*keys.cell_sources(planned.config))

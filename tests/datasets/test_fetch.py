@@ -6,9 +6,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from datasets import fetch as module
 from datasets.cohort import CohortError
-from datasets.fetch import CREDENTIALED, OPEN, commands, fetch
+from datasets.raw import fetch as module
+from datasets.raw.fetch import CREDENTIALED, OPEN, commands, fetch
 
 FILES = {"hosp/patients.csv.gz": b"patients" * 5000, "hosp/a b.csv.gz": b"blank", "README.txt": b"read me"}
 

@@ -9,10 +9,10 @@ from threadpoolctl import threadpool_limits
 
 from datasets.cohort import content_fingerprint
 from datasets.storage import load_cohort, load_known, save_cohort, save_known
-from datasets.synthetic import SyntheticParams, build, fingerprint
-from datasets.synthetic_draw import draw, draw_anchor, draw_observed
-from datasets.synthetic_presets import world_of
-from datasets.synthetic_world import pattern_code
+from datasets.synthetic.cohort import SyntheticParams, build, fingerprint
+from datasets.synthetic.draw import draw, draw_anchor, draw_observed
+from datasets.synthetic.model import pattern_code
+from datasets.synthetic.presets import world_of
 
 TASKS = {
     "icu_24h": ("mortality_inhosp",),

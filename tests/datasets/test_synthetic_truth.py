@@ -15,12 +15,12 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
-from datasets import synthetic_truth
-from datasets.synthetic import SyntheticParams, build
-from datasets.synthetic_draw import draw
-from datasets.synthetic_presets import world_of
-from datasets.synthetic_world import Content, SeriesModel, Task, World, pattern_code
-from datasets.synthetic_worlds import Clusters
+from datasets.synthetic import truth
+from datasets.synthetic.cohort import SyntheticParams, build
+from datasets.synthetic.departures import Clusters
+from datasets.synthetic.draw import draw
+from datasets.synthetic.model import Content, SeriesModel, Task, World, pattern_code
+from datasets.synthetic.presets import world_of
 
 
 def sigmoid(z):
@@ -145,8 +145,8 @@ def grid_prediction(world, cohort, row, series, size=4001):
 def test_prediction_equals_integration_on_a_grid(landmark, departing, rho, series):
     world = tiny_world(rho, departing=departing)
     cohort = draw(world, 60, 5)[0][landmark]
-    moments = synthetic_truth.posterior(world, cohort, series=series)
-    best, _ = synthetic_truth.predict(world, cohort, *moments, draws=1 << 14, counts=series, cells=synthetic_truth.BEST)
+    moments = truth.posterior(world, cohort, series=series)
+    best, _ = truth.predict(world, cohort, *moments, draws=1 << 14, counts=series, cells=truth.BEST)
     expected = [grid_prediction(world, cohort, row, series) for row in range(len(cohort))]
     assert {tuple(p) for p in cohort.observed} == {(True, False), (True, True)}
     tolerance = 5e-4 if departing == "clusters" else 2e-4  # a second coordinate of the points chooses the cluster
@@ -161,8 +161,8 @@ def test_survival_moves_the_best_prediction():
     world = tiny_world()
     cohort = draw(world, 60, 5)[0]["discharge"]
     unselected = replace(world, tasks=(world.tasks[0], replace(world.tasks[1], survivors=False)))
-    moments = synthetic_truth.posterior(world, cohort)
-    with_, without = (synthetic_truth.predict(w, cohort, *moments)[0]["evidence1_cause1"] for w in (world, unselected))
+    moments = truth.posterior(world, cohort)
+    with_, without = (truth.predict(w, cohort, *moments)[0]["evidence1_cause1"] for w in (world, unselected))
     assert (with_ < without).mean() > 0.9
     assert np.abs(with_ - without).max() > 0.03
 
@@ -179,7 +179,7 @@ def test_posterior_equals_the_dense_gaussian(preset, departing):
         c=world.c[:, : min(30, world.contents[0].width)],
     )
     cohort = draw(world, 5, 1)[0]["stay"]
-    mean, covariance = synthetic_truth.posterior(world, cohort, series=True)
+    mean, covariance = truth.posterior(world, cohort, series=True)
     for row in range(5):
         loading, values, noise = [], [], []
         for m in np.flatnonzero(cohort.observed[row]):
@@ -292,10 +292,10 @@ def test_monte_carlo_error_of_the_auc(preset):
     params = SyntheticParams(preset=preset)
     world = world_of(params)
     cohort = draw(world, params.n, 0)[0]["stay"]
-    moments = synthetic_truth.posterior(world, cohort)
+    moments = truth.posterior(world, cohort)
     aucs = []
     for seed in range(8):
-        best, size = synthetic_truth.predict(world, cohort, *moments, params.points, seed, cells=synthetic_truth.BEST)
+        best, size = truth.predict(world, cohort, *moments, params.points, seed, cells=truth.BEST)
         p = best["evidence1_cause1"]
         there = ~np.isnan(cohort.outcomes)
         aucs.append([roc_auc_score(cohort.outcomes[k, t], p[k, t]) for t, k in enumerate(there.T)])
@@ -339,7 +339,7 @@ def test_discharge_is_rows_of_stay(built):
     h = np.zeros((4000, 8))
     h[cohort.patient] = known.arrays["h"]
     part = cohort.take(np.arange(400))
-    again = synthetic_truth.known(world_of(params), part, h, 2048, seed=9)
+    again = truth.known(world_of(params), part, h, 2048, seed=9)
     assert np.abs(again.predictions["ceiling"] - known.predictions["ceiling"][:400]).mean() < 3e-3
     np.testing.assert_allclose(again.arrays["truth_probability"], known.arrays["truth_probability"][:400], atol=1e-6)
     np.testing.assert_allclose(again.arrays["oracle_features"], known.arrays["oracle_features"][:400], atol=1e-6)
@@ -348,16 +348,16 @@ def test_discharge_is_rows_of_stay(built):
 def test_expected_residual(built):
     """By hand for a constant; of the ceiling it is 0 within its error, pattern by pattern."""
     cohort, known = built["stay"]
-    truth, code = known.arrays["truth_probability"], pattern_code(cohort.observed)
-    by_pattern = synthetic_truth.expected_residual(np.full_like(truth, 0.3), truth, cohort.observed)
+    true, code = known.arrays["truth_probability"], pattern_code(cohort.observed)
+    by_pattern = truth.expected_residual(np.full_like(true, 0.3), true, cohort.observed)
     assert set(by_pattern) == set(code.tolist())
-    np.testing.assert_allclose(by_pattern[code[0]], truth[code == code[0]].mean(0) - 0.3)
-    residual = synthetic_truth.expected_residual(known.predictions["ceiling"][:, :1], truth[:, :1], cohort.observed)
+    np.testing.assert_allclose(by_pattern[code[0]], true[code == code[0]].mean(0) - 0.3)
+    residual = truth.expected_residual(known.predictions["ceiling"][:, :1], true[:, :1], cohort.observed)
     for c, value in residual.items():
         size = (code == c).sum()
         if size > 50:
             assert abs(value[0]) < 4 * (
-                truth[code == c, 0] - known.predictions["ceiling"][code == c, 0]
+                true[code == c, 0] - known.predictions["ceiling"][code == c, 0]
             ).std() / np.sqrt(size)
 
 
@@ -378,7 +378,7 @@ def test_defaults_are_worth_what_is_promised(preset):
     params = SyntheticParams(preset=preset, n=20_000)
     world, built = world_of(params), build(params)
     for landmark, (cohort, known) in built.items():
-        bare = synthetic_truth.anchor_only(world, cohort)
+        bare = truth.anchor_only(world, cohort)
         for t, target in enumerate(
             {"mortality_inhosp": 0.1, "readmission_30d": 0.2, "icu_90d": 0.1}[task] for task in cohort.tasks
         ):
@@ -403,7 +403,7 @@ def test_defaults_are_worth_what_is_promised(preset):
 def test_twenty_thousand_stays_in_a_minute_and_three_gib():
     program = (
         "import resource, time; start = time.time()\n"
-        "from datasets.synthetic import SyntheticParams, build\n"
+        "from datasets.synthetic.cohort import SyntheticParams, build\n"
         "build(SyntheticParams(n=20_000))\n"
         "print(time.time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)"
     )

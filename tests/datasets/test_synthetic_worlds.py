@@ -7,13 +7,13 @@ import pytest
 from scipy.stats import chi2_contingency
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from datasets import synthetic_truth
 from datasets.cohort import content_fingerprint
-from datasets.synthetic import SyntheticParams, build
-from datasets.synthetic_draw import draw, draw_anchor, draw_observed
-from datasets.synthetic_presets import H, world_of
-from datasets.synthetic_world import dot, pattern_code
-from datasets.synthetic_worlds import SHIFTED, SITES, WORLDS
+from datasets.synthetic import truth
+from datasets.synthetic.cohort import SyntheticParams, build
+from datasets.synthetic.departures import SHIFTED, SITES, WORLDS
+from datasets.synthetic.draw import draw, draw_anchor, draw_observed
+from datasets.synthetic.model import dot, pattern_code
+from datasets.synthetic.presets import H, world_of
 
 OTHERS = [name for name in WORLDS if name != "factors"]
 PRESETS = ["mimic", "eicu"]
@@ -93,12 +93,12 @@ def test_no_departure_is_factors():
             np.testing.assert_array_equal(known.predictions["ceiling_series"], best.predictions["ceiling_series"])
     world = world_of(replace(params, world="clusters", departure=0))
     for cohort, known in factors.values():
-        moments = synthetic_truth.posterior(world, cohort)
+        moments = truth.posterior(world, cohort)
         weight, centre, covariance = world.clusters.posterior(*moments)
         np.testing.assert_allclose(weight, np.tile(world.clusters.weight, (len(cohort), 1)), atol=1e-9)
         np.testing.assert_allclose(centre[:, 2], moments[0], atol=1e-9)
         np.testing.assert_allclose(covariance, moments[1], atol=1e-9)
-        mixed = synthetic_truth.predict(world, cohort, *moments, 2048)[0]["evidence1_cause1"]
+        mixed = truth.predict(world, cohort, *moments, 2048)[0]["evidence1_cause1"]
         assert np.abs(mixed - known.predictions["ceiling"]).max() < 0.05
 
 
@@ -119,9 +119,9 @@ def test_clusters_have_the_moments_of_one_gaussian_and_are_none():
 def test_moments_of_the_mixture_are_those_of_its_points():
     world = world_of(SyntheticParams(world="clusters"))
     cohorts, h = draw(world, 40, 2)
-    given = synthetic_truth.posterior(world, cohorts["stay"])
+    given = truth.posterior(world, cohorts["stay"])
     mean, covariance = world.clusters.moments(*given)
-    points = synthetic_truth._sampler(world, *given, 1 << 12, 0)(slice(None))
+    points = truth._sampler(world, *given, 1 << 12, 0)(slice(None))
     np.testing.assert_allclose(points.mean(axis=1), mean, atol=0.03)
     off = points - points.mean(axis=1, keepdims=True)
     np.testing.assert_allclose(np.einsum("nki,nkj->nij", off, off) / (1 << 12), covariance, atol=0.05)
@@ -152,7 +152,7 @@ def test_own_factor_of_text_is_seen_in_text_only(preset):
     assert all(task.w[H] == 1.5 and not task.r[:, H].any() for task in world.tasks)
     cohort = draw(world, 400, 0)[0]["discharge"]
     m = next(m for m, c in enumerate(world.contents) if H in c.coordinates)
-    spread = synthetic_truth.posterior(world, cohort)[1][:, H, H]
+    spread = truth.posterior(world, cohort)[1][:, H, H]
     assert spread[cohort.observed[:, m]].mean() < 0.6
     np.testing.assert_allclose(spread[~cohort.observed[:, m]], 1, atol=1e-9)
 
@@ -234,8 +234,8 @@ def test_who_is_blind_to_the_departure_is_worse(built):
     world, landmarks, blind = built
     for cohort, known in landmarks.values():
         other = blind(world)
-        moments = synthetic_truth.posterior(other, cohort)
-        wrong = synthetic_truth.predict(other, cohort, *moments, 256, cells=synthetic_truth.BEST)[0]["evidence1_cause1"]
+        moments = truth.posterior(other, cohort)
+        wrong = truth.predict(other, cohort, *moments, 256, cells=truth.BEST)[0]["evidence1_cause1"]
         true = known.arrays["truth_probability"]
         gain = loss(true, wrong) - loss(true, known.predictions["ceiling"])
         assert exceeds(gain.sum(axis=1)), cohort.landmark

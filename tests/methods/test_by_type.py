@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from methods.by_type import by_type, of_all
+from methods.hgmf.by_type import by_type, of_all
 
 B, D, O, P = 23, 5, 4, 6
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from benchmark.conformance.cohorts import random_cohort
+from benchmark.check.cohorts import random_cohort
 from methods.cm_ae import (
     FINETUNE,
     HEAD,
@@ -22,7 +22,7 @@ from methods.cm_ae import (
     reconstruction_errors,
     sparsity,
 )
-from methods.training import Batch, TorchMethod
+from methods.common.training import Batch, TorchMethod
 from methods.zero_fill import ZeroFill
 
 TASKS = ("readmission_30d", "mortality_inhosp")

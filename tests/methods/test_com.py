@@ -11,11 +11,11 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn import functional as F
 
-from benchmark.conformance.cohorts import random_cohort, spoiled
+from benchmark.check.cohorts import random_cohort, spoiled
 from methods import com
 from methods.com import Bank, Com, ComModule, Config, attention, supcon
-from methods.com_networks import GroupedBatchNorm, Rows, inward, outward
-from methods.training import Batch
+from methods.com.networks import GroupedBatchNorm, Rows, inward, outward
+from methods.common.training import Batch
 from methods.zero_fill import ZeroFill
 
 WIDTHS, T, D = (6, 5, 4), 2, torch.float64

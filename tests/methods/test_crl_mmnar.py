@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from benchmark.conformance.cohorts import random_cohort
+from benchmark.check.cohorts import random_cohort
+from methods.common.training import Batch
 from methods.crl_mmnar import (
     Config,
     CrlMmnar,
@@ -20,7 +21,6 @@ from methods.crl_mmnar import (
     sum_of_modality_means,
     task_weight,
 )
-from methods.training import Batch
 
 TASKS = ("readmission_30d", "icu_90d", "mortality_inhosp")
 WIDTHS = (6, 5, 4)
@@ -174,7 +174,7 @@ def test_training_losses_equal_hand_computation(monkeypatch):
     net, b = module(lambda_miss=0.5, lambda_rec=1.0, lambda_con=0.15).train(), batch()
     masked, eligible = draw_masked(b.observed)
     monkeypatch.setattr("methods.crl_mmnar.draw_masked", lambda observed: (masked, eligible))
-    monkeypatch.setattr("methods.layers.Dropout.forward", lambda self, x: x)
+    monkeypatch.setattr("methods.common.layers.Dropout.forward", lambda self, x: x)
     with torch.no_grad():
         output = net(b)
         e = net.encoders(b.x, b.observed)

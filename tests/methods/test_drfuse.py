@@ -12,10 +12,11 @@ from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmark.check import check_method
-from benchmark.conformance import CHECKS
-from benchmark.conformance.cohorts import random_cohort, spoiled
+from benchmark.check import CHECKS
+from benchmark.check.cohorts import random_cohort, spoiled
+from benchmark.check.method import check_method
 from methods import registry
+from methods.common.training import Batch
 from methods.drfuse import (
     Config,
     DrFuse,
@@ -27,7 +28,6 @@ from methods.drfuse import (
     rank_loss,
     with_modalities,
 )
-from methods.training import Batch
 
 WIDTHS = (6, 5, 4)
 LOSSES = ("auxiliary", "jsd", "orth", "rank")

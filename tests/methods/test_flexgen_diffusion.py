@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.nn.functional import gelu
 
-from methods.flexgen_diffusion import Denoiser, conditions, noise_schedule
-from methods.training import Batch
+from methods.common.training import Batch
+from methods.flexgen_ehr.diffusion import Denoiser, conditions, noise_schedule
 
 
 def denoiser(width=3, tasks=2, steps=50, drop=0.0):

@@ -8,11 +8,11 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from benchmark.conformance.cohorts import random_cohort, spoiled
+from benchmark.check.cohorts import random_cohort, spoiled
 from methods import registry
-from methods.flexgen_diffusion import Denoiser
+from methods.common.training import TorchMethod
 from methods.flexgen_ehr import HELD_OUT, Config, FlexgenEhr, choose_anchors, outcomes_alone
-from methods.training import TorchMethod
+from methods.flexgen_ehr.diffusion import Denoiser
 
 SMALL = {"hidden": 16, "latent": 6, "anchors": 20, "n_t": 5, "batch_size": 32, "max_epochs": 3}
 
@@ -61,7 +61,8 @@ def test_stages_have_their_epochs_and_the_schedule_cuts_them():
 def test_plans_take_at_most_max_epochs_steps(monkeypatch):
     steps = []
     monkeypatch.setattr(
-        "methods.flexgen_transport.partial_gw", lambda *a: steps.append(a[6]) or torch.ones(len(a[0]), 20, 20).double()
+        "methods.flexgen_ehr.transport.partial_gw",
+        lambda *a: steps.append(a[6]) or torch.ones(len(a[0]), 20, 20).double(),
     )
     fit(max_epochs=3)
     fit(max_epochs=3, ot_steps=2)

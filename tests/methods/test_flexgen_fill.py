@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from methods.flexgen_fill import fill_errors, fill_table, nearest
+from methods.flexgen_ehr.fill import fill_errors, fill_table, nearest
 
 
 class Guess:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from methods.flexgen_transport import CORNER, Transport, disagreement, geodesics, linear_cost, partial_gw, sinkhorn
+from methods.flexgen_ehr.transport import CORNER, Transport, disagreement, geodesics, linear_cost, partial_gw, sinkhorn
 
 EPS = 1e-2
 

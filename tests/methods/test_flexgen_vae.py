@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from methods.flexgen_vae import ObservedBatchNorm, Vaes
-from methods.training import Batch
+from methods.common.training import Batch
+from methods.flexgen_ehr.vae import ObservedBatchNorm, Vaes
 
 WIDTHS = (5, 3, 4)
 

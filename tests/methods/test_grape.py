@@ -8,12 +8,12 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from benchmark.check import check_method
-from benchmark.conformance import CHECKS
-from benchmark.conformance.cohorts import random_cohort, spoiled
+from benchmark.check import CHECKS
+from benchmark.check.cohorts import random_cohort, spoiled
+from benchmark.check.method import check_method
 from methods import registry
+from methods.common.training import Batch
 from methods.grape import Config, Grape, GrapeModule, Layer, propagate, propagate_edges
-from methods.training import Batch
 
 WIDTHS = (6, 5, 4)
 GRAPHS = ["modality", "feature"]

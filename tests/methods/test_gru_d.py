@@ -11,13 +11,13 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn import functional
 
-from benchmark.conformance.cohorts import changed, random_cohort
+from benchmark.check.cohorts import changed, random_cohort
 from datasets.cohort import Cohort, Series
+from methods.common.layers import keep_observed
+from methods.common.series import NoSeries
+from methods.common.training import Batch
 from methods.gru_d import LATE, Config, GruDMethod, GruDModule
-from methods.gru_d_cell import CELLS, GruD, decay, steps
-from methods.layers import keep_observed
-from methods.series import NoSeries
-from methods.training import Batch
+from methods.gru_d.cell import CELLS, GruD, decay, steps
 from methods.zero_fill import Config as PlainConfig
 from methods.zero_fill import ZeroFill
 from tests.speed.peer import exchange, needs_peers

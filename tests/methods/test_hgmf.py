@@ -7,12 +7,12 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from benchmark.conformance.cohorts import random_cohort
+from benchmark.check.cohorts import random_cohort
 from methods import zero_fill
+from methods.common.preprocessing import Inputs
+from methods.common.training import Batch
 from methods.hgmf import Config, Hgmf, HgmfModule
-from methods.hgmf_graph import SMALLEST_TYPE, HypernodeGraph, assign, nearest, vocabulary
-from methods.preprocessing import Inputs
-from methods.training import Batch
+from methods.hgmf.graph import SMALLEST_TYPE, HypernodeGraph, assign, nearest, vocabulary
 
 WIDTHS = (6, 5, 4)
 SMALL = {"hidden": 8, "subset_width": 4, "rank": 3, "width": 6, "heads": 2, "k": 3}

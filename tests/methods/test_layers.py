@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from methods.layers import (
+from methods.common.layers import (
     Dropout,
     GroupedLayerNorm,
     GroupedLinear,

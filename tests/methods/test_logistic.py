@@ -5,9 +5,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from benchmark.conformance.cohorts import random_cohort
+from benchmark.check.cohorts import random_cohort
+from methods.common.preprocessing import Preprocessor
 from methods.logistic import Config, Logistic
-from methods.preprocessing import Preprocessor
 
 
 @pytest.fixture(scope="module")

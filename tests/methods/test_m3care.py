@@ -8,13 +8,13 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from benchmark.conformance.cohorts import random_cohort
+from benchmark.check.cohorts import random_cohort
 from methods import zero_fill
-from methods.layers import ObservedBatchNorm
+from methods.common.layers import ObservedBatchNorm
+from methods.common.outcomes import selection_score
+from methods.common.training import Batch
 from methods.m3care import Config, InteractionLayer, M3Care, M3CareModule, Network, norm_gap
-from methods.m3care_similarity import gaussian_kernel, mean_distance, squared_distances
-from methods.outcomes import selection_score
-from methods.training import Batch
+from methods.m3care.similarity import gaussian_kernel, mean_distance, squared_distances
 
 M, WIDTHS = 3, (5, 4, 3)
 SMALL = {"hidden": 8, "batch_size": 16, "max_epochs": 2, "lr": 1e-3}

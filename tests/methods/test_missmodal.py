@@ -11,9 +11,10 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn import functional as F
 
-from benchmark.conformance.cohorts import hidden, random_cohort
+from benchmark.check.cohorts import hidden, random_cohort
 from methods import missmodal
-from methods.layers import Dropout, GroupedLayerNorm
+from methods.common.layers import Dropout, GroupedLayerNorm
+from methods.common.training import Batch, Output, TorchMethod
 from methods.mean_impute import MeanImpute
 from methods.missmodal import (
     Config,
@@ -24,7 +25,6 @@ from methods.missmodal import (
     draw_views,
     geometric_loss,
 )
-from methods.training import Batch, Output, TorchMethod
 from methods.zero_fill import ZeroFill
 
 WIDTHS = (6, 5, 4)

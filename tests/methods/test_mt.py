@@ -10,11 +10,11 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
-from benchmark.conformance.cohorts import random_cohort
+from benchmark.check.cohorts import random_cohort
 from methods import registry
+from methods.common.training import Batch, supervised_loss
 from methods.mt import Mt, PolicySearch, sample_gates, warm_up_cosine
-from methods.mt_network import POLICIES, Config, MtModule, random_subset, singles
-from methods.training import Batch, supervised_loss
+from methods.mt.network import POLICIES, Config, MtModule, random_subset, singles
 
 WIDTHS = (6, 5, 4)
 SMALL = {"hidden": 16, "layers": 3, "heads": 2, "dropout": 0.0}
@@ -184,7 +184,7 @@ def test_the_loss_is_the_mean_over_the_views(monkeypatch, widths, drawn_views, v
     net, b = module("mid", widths, random_views=drawn_views), batch(widths=widths)
     net.base_log_odds = torch.tensor([-1.0, 0.5])
     drawn = random_subset(b.observed)
-    monkeypatch.setattr("methods.mt_network.random_subset", lambda observed: drawn)
+    monkeypatch.setattr("methods.mt.network.random_subset", lambda observed: drawn)
     with torch.no_grad():
         out = net.train()(b)
         net.eval()

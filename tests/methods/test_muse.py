@@ -9,13 +9,13 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
-from benchmark.check import check_method, chosen_checks
-from benchmark.conformance.cohorts import random_cohort, spoiled
+from benchmark.check.cohorts import random_cohort, spoiled
+from benchmark.check.method import check_method, chosen_checks
 from methods import registry
-from methods.layers import ObservedBatchNorm, mlp
+from methods.common.layers import ObservedBatchNorm, mlp
+from methods.common.training import Batch
 from methods.muse import Config, Muse, MuseModule, supervised_pairs, unsupervised
-from methods.muse_graph import Layer, drop_edges, propagate
-from methods.training import Batch
+from methods.muse.graph import Layer, drop_edges, propagate
 
 WIDTHS = (6, 5, 4)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from methods.outcomes import base_rate, learnable, selection_score
+from methods.common.outcomes import base_rate, learnable, selection_score
 
 NAN = np.nan
 

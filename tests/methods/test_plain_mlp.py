@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.conformance.cohorts import random_cohort
+from benchmark.check.cohorts import random_cohort
+from methods.common.plain_mlp import Config, PlainMlp
+from methods.common.training import Batch
 from methods.mean_impute import MeanImpute
-from methods.plain_mlp import Config, PlainMlp
 from methods.s_only import SOnly
-from methods.training import Batch
 from methods.zero_fill import ZeroFill
 
 

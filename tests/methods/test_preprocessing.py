@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.conformance.cohorts import random_cohort
+from benchmark.check.cohorts import random_cohort
 from datasets.cohort import Cohort, Modality
-from methods.preprocessing import CLIP, Preprocessor, raw_features
+from methods.common.preprocessing import CLIP, Preprocessor, raw_features
 
 
 def one_modality(values, observed):

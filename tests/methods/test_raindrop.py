@@ -9,15 +9,15 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from benchmark.check import check_method
-from benchmark.conformance import CHECKS
-from benchmark.conformance.cohorts import random_cohort
+from benchmark.check import CHECKS
+from benchmark.check.cohorts import random_cohort
+from benchmark.check.method import check_method
 from methods import registry
+from methods.common.series import NoSeries, SeriesScaler
+from methods.common.training import Batch
 from methods.raindrop import LATE, Config, Raindrop, RaindropModule, recorded_steps
-from methods.raindrop_graph import SensorGraph, disagreement, pruned
-from methods.raindrop_released import ReleasedBody
-from methods.series import NoSeries, SeriesScaler
-from methods.training import Batch
+from methods.raindrop.graph import SensorGraph, disagreement, pruned
+from methods.raindrop.released import ReleasedBody
 from tests.speed.peer import exchange, needs_peers
 
 FORMS = ["paper", "released"]
@@ -137,7 +137,7 @@ def test_a_pruned_edge_carries_nothing(monkeypatch):
     seen = []
     keep = torch.ones(B, F, F)
     keep[:, 1, 3] = 0
-    monkeypatch.setattr("methods.raindrop_graph.pruned", lambda e, share: e * keep)
+    monkeypatch.setattr("methods.raindrop.graph.pruned", lambda e, share: e * keep)
     monkeypatch.setattr(net.layers[1], "messages", lambda *a: seen.append(a) or type(first).messages(net.layers[1], *a))
     with torch.no_grad():
         net.propagate(h, read, p)

@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 
-from methods.rectifier import (
+from methods.common.rectifier import (
     TAUS,
     Rectifier,
     add_offsets,

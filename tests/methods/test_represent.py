@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.conformance.cohorts import random_cohort, spoiled
+from benchmark.check.cohorts import random_cohort, spoiled
 from methods import registry
 
 HEADS = {

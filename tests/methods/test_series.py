@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.conformance.cohorts import random_cohort
-from methods.series import NoSeries, SeriesScaler, series_of
+from benchmark.check.cohorts import random_cohort
+from methods.common.series import NoSeries, SeriesScaler, series_of
 
 
 @pytest.fixture

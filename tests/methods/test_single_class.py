@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from benchmark.conformance.cohorts import changed, random_cohort
+from benchmark.check.cohorts import changed, random_cohort
 from methods import registry
-from methods.outcomes import base_rate
+from methods.common.outcomes import base_rate
 
 
 def single_class(y):

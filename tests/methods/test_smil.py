@@ -10,10 +10,10 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
-from benchmark.conformance.cohorts import random_cohort, spoiled
+from benchmark.check.cohorts import random_cohort, spoiled
 from methods import smil
+from methods.common.training import Batch, supervised_loss
 from methods.smil import Config, Core, Noise, Smil, adapt, complete_stays, gaussian_kl, meta_losses, modality_priors
-from methods.training import Batch, supervised_loss
 from methods.zero_fill import Config as PlainConfig
 from methods.zero_fill import ZeroFill
 

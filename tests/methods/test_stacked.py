@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.conformance.cohorts import random_cohort
+from benchmark.check.cohorts import random_cohort
 from methods import registry
-from methods.stacked import Replica, fit_stacked, stacks_of
-from methods.training import Output, TorchMethod, TrainingConfig
+from methods.common.stacked import Replica, fit_stacked, stacks_of
+from methods.common.training import Output, TorchMethod, TrainingConfig
 
 STACKABLE = [name for name in registry.infos() if registry.load(name).stackable(registry.load(name).Config())]
 NOTHING_DRAWN = {

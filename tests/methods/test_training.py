@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.conformance.cohorts import random_cohort
-from methods.outcomes import base_rate, selection_score
-from methods.training import Batch, Output, TorchMethod, TrainingConfig, supervised_loss
+from benchmark.check.cohorts import random_cohort
+from methods.common.outcomes import base_rate, selection_score
+from methods.common.training import Batch, Output, TorchMethod, TrainingConfig, supervised_loss
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def test_chunks_do_not_matter(parts, monkeypatch):
     train, valid, test = parts
     method = Simple().fit(train, valid)
     whole = method.predict_proba(test)
-    monkeypatch.setattr("methods.training.CHUNK", 7)
+    monkeypatch.setattr("methods.common.training.CHUNK", 7)
     np.testing.assert_allclose(method.predict_proba(test), whole, atol=1e-6)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from methods.trees import Trees
+from methods.gbdt.trees import Trees
 
 
 def data(n, seed, gaps):

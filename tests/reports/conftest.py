@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from results.rows import rows_of
-from results.statistics import derive
-from results.store import Store
+from results.statistics.derive import derive
+from results.storage.store import Store
 from tests.stores import ROWS, fabricate
 
 
@@ -38,7 +38,7 @@ def with_curves(fabricated, tmp_path_factory):
 
 
 def made_curves(plan, statistics):
-    """Curves as ``results/derivations/curves.py`` stores them, of which only the form is true."""
+    """Curves as ``results/statistics/derivations/curves.py`` stores them, of which only the form is true."""
     grid, intervals = [i / 50 for i in range(51)], statistics["intervals"]
     curves = []
     for row in rows_of(plan):

@@ -3,8 +3,8 @@
 import pytest
 
 from reports.sections import learning_curve, mechanisms
-from reports.tables import plain
-from results.derivations import ceiling, worth
+from reports.tables.table import plain
+from results.statistics.derivations import ceiling, worth
 from tests.stores import fabricate
 
 ROWS = (

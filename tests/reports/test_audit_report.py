@@ -2,14 +2,14 @@
 
 import pytest
 
-from reports.audit import Numbers
-from reports.audit_document import markdown, replaced
-from reports.audit_simulated import SAMPLER, sampler_table
+from reports.audit.document import markdown, replaced
+from reports.audit.report import Numbers
+from reports.audit.simulated import SAMPLER, sampler_table
 from reports.build import ReportError
-from reports.shuffled import marked
-from reports.tables import Entry, Table, words
+from reports.tables.shuffled import marked
+from reports.tables.table import Entry, Table, words
 from results.cell import Cell, PlannedCell
-from results.store import Store
+from results.storage.store import Store
 
 
 def numbers(outcomes, low, high, ceiling=0.80):

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from reports.build import COMPARISONS, INTERVALS, ReportError, assemble, build_report, render_text, write_report
-from reports.files import FORMATS, slug
-from reports.published import LABEL
-from reports.tidy import COLUMNS, tidy
-from results.statistics import derive
+from reports.formats.files import FORMATS, slug
+from reports.frames.tidy import COLUMNS, tidy
+from reports.published.published import LABEL
+from results.statistics.derive import derive
 from tests.stores import ROWS, fabricate
 
 

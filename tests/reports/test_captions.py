@@ -1,7 +1,7 @@
 import pytest
 
-from reports.captions import caption
-from results.statistics import derive
+from reports.tables.captions import caption
+from results.statistics.derive import derive
 from tests.stores import ROWS, fabricate, rewrite
 
 
@@ -25,7 +25,7 @@ def test_uncommitted_changes_show(tmp_path, where):
     if where == "plan":
         plan = plan | {"clean": False}
     else:
-        from results.store import planned_cells
+        from results.storage.store import planned_cells
 
         planned = planned_cells(plan)[0]
         record = store.record(planned)

@@ -3,7 +3,7 @@ import pytest
 
 from reports.build import ReportError
 from reports.cards import write_cards
-from reports.tidy import tidy
+from reports.frames.tidy import tidy
 from tests.stores import fabricate
 
 METHOD = {

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.critical_difference import figure
-from results.ranking import ranked
+from reports.figures.critical_difference import figure
+from results.statistics.ranking import ranked
 
 
 def values(cohorts, methods=6, gap=1.0):

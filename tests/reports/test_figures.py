@@ -2,14 +2,14 @@ import re
 
 import pytest
 
-from reports.curve_figures import LINES, curve_figures, grouped
-from reports.drawing import canvas
-from reports.forest import CALLED, KNOWN, UNCALLED, forest
-from reports.pictures import file_of, inline
+from reports.figures.curve_figures import LINES, curve_figures, grouped
+from reports.figures.drawing import canvas
+from reports.figures.forest import CALLED, KNOWN, UNCALLED, forest
+from reports.figures.time_figure import time_figure
+from reports.formats.pictures import file_of, inline
 from reports.section import Figure
 from reports.sections import section_of
-from reports.time_figure import time_figure
-from results.statistics import derive
+from results.statistics.derive import derive
 from tests.stores import ROWS, fabricate
 
 

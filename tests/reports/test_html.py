@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from reports.build import assemble, build_report
-from reports.html import MEANINGS, page, place
-from reports.provenance import Provenance
-from reports.tables import Entry, Table, parts, words
+from reports.formats.html import MEANINGS, page, place
+from reports.frames.provenance import Provenance
+from reports.tables.table import Entry, Table, parts, words
 
 NASTY = "<script>alert(1)</script> & \"quoted\" 'single' {{ 7 * 7 }}"
 VOID = {"meta", "link", "input", "br", "hr", "img"}

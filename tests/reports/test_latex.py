@@ -6,9 +6,9 @@ import subprocess
 import pytest
 
 from reports.build import assemble
-from reports.latex import document, escape, number, piece, tabular
-from reports.pictures import file_of
-from reports.tables import Entry, Table
+from reports.formats.latex import document, escape, number, piece, tabular
+from reports.formats.pictures import file_of
+from reports.tables.table import Entry, Table
 
 NASTY = string.printable + "±×≤≥−–—→Δδταβλσμ°²†‡…’‘“”éüßøåñÅÐþłőΩ漢字🙂\x00\x7f\u200b"
 

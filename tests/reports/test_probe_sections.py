@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from scipy.stats import pearsonr
 
-from reports.probed import probed
 from reports.sections import section_of
 from reports.sections.embedding import fisher, short, wilson
-from reports.tables import plain
-from results.store import planned_cells
+from reports.tables.probed import probed
+from reports.tables.table import plain
+from results.storage.store import planned_cells
 from tests.stores import LANDMARKS, ROWS, fabricate, rewrite
 
 TASKS = LANDMARKS

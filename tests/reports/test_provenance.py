@@ -1,5 +1,5 @@
-from reports.provenance import provenance
-from results.store import planned_cells
+from reports.frames.provenance import provenance
+from results.storage.store import planned_cells
 from tests.stores import ROWS, fabricate, rewrite
 
 

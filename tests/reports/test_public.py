@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 from reports.build import ReportError
-from reports.public import export, public_files
-from reports.public_frame import Tally, public_frame
-from reports.suppression import Suppression
+from reports.public.public import export, public_files
+from reports.public.public_frame import Tally, public_frame
+from reports.public.suppression import Suppression
 from results.disclosure import Count
-from results.statistics import derive
-from results.store import planned_cells
+from results.statistics.derive import derive
+from results.storage.store import planned_cells
 from tests.stores import ROWS, fabricate, measured, record_of, rewrite
 
 PATIENT = 88_000_000
@@ -132,13 +132,13 @@ def test_no_count_is_from_1_to_9(made):
 
 
 def group_frame(stored, name):
-    from reports.subgroups import FRAME, subgroup_frame
+    from reports.frames.subgroups import FRAME, subgroup_frame
 
     return subgroup_frame(*stored, name)[list(FRAME)]
 
 
 def printed(stored, name):
-    from reports.suppression import suppression
+    from reports.public.suppression import suppression
 
     return public_frame(group_frame(stored, name), suppression(stored[0], [stored[1]]), Tally())
 
@@ -256,7 +256,7 @@ def test_whole_folders_alone_are_written(stored, tmp_path):
 
 
 def test_a_broken_cell_is_refused(stored, tmp_path):
-    from results.store import BrokenCell
+    from results.storage.store import BrokenCell
 
     store, plan = stored
     shutil.copytree(store.root, tmp_path / "copy")

@@ -5,10 +5,10 @@ import pytest
 
 from methods import registry
 from reports.build import assemble
-from reports.measured import measured_of
-from reports.paper import COHORTS, EXPERIMENTS, METHODS, NUMBERS, OBSERVED, ROWS, SWEPT
-from reports.published import COLUMNS, FOOTNOTES, SOURCE, beside_published, printed, published_tables
-from reports.tidy import tidy
+from reports.frames.tidy import tidy
+from reports.published.measured import measured_of
+from reports.published.paper import COHORTS, EXPERIMENTS, METHODS, NUMBERS, OBSERVED, ROWS, SWEPT
+from reports.published.published import COLUMNS, FOOTNOTES, SOURCE, beside_published, printed, published_tables
 from tests.stores import ROWS as MADE
 from tests.stores import fabricate
 

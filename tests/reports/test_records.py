@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from reports.build import build_report
-from reports.files import FORMATS
-from reports.records import Records
-from results.store import planned_cells
+from reports.formats.files import FORMATS
+from reports.frames.records import Records
+from results.storage.store import planned_cells
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from reports.frames.tidy import tidy
 from reports.sections.table4 import section
-from reports.sensitivity import aucs_of, drop, sweeps
-from reports.tables import plain, text_frame
-from reports.tidy import tidy
-from results.derivations import sweep as derivation
+from reports.tables.sensitivity import aucs_of, drop, sweeps
+from reports.tables.table import plain, text_frame
+from results.statistics.derivations import sweep as derivation
 from tests.stores import fabricate
 
 ROWS = tuple(

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from reports.shares import shares
-from reports.tidy import tidy
-from results.store import planned_cells
+from reports.frames.shares import shares
+from reports.frames.tidy import tidy
+from results.storage.store import planned_cells
 from tests.stores import ROWS, fabricate
 
 

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from reports.build import ReportError, write_report
-from reports.files import text_of
+from reports.formats.files import text_of
 from reports.speed import NOTE, speed_report
-from reports.tables import plain
+from reports.tables.table import plain
 from results.speed import bench_of
 from tests.benches import CELLS, document
 

@@ -7,15 +7,15 @@ import pandas as pd
 import pytest
 
 from reports.build import build_report
-from reports.heat_map import heat_map
+from reports.figures.heat_map import heat_map
+from reports.frames.tidy import COLUMNS
 from reports.sections import section_of
 from reports.sections.sites import mover
 from reports.sections.table3 import AT_LEAST, pattern_title
-from reports.tables import plain
-from reports.tidy import COLUMNS
-from results.derivations import groups, hospitals, patterns
-from results.statistics import derive
-from results.store import planned_cells
+from reports.tables.table import plain
+from results.statistics.derivations import groups, hospitals, patterns
+from results.statistics.derive import derive
+from results.storage.store import planned_cells
 from tests.stores import ROWS, fabricate, rewrite
 
 MANY = [f"structured+p{i}" for i in range(14)]

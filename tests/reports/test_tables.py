@@ -1,7 +1,7 @@
 import pytest
 
-from reports.tables import bold_places, plain, table, text_frame
-from reports.tidy import PRINTED, tidy
+from reports.frames.tidy import PRINTED, tidy
+from reports.tables.table import bold_places, plain, table, text_frame
 from tests.stores import ROWS, fabricate
 
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from reports.tidy import COLUMNS, tidy
-from results.metrics import METRICS
-from results.store import planned_cells
+from reports.frames.tidy import COLUMNS, tidy
+from results.metrics.scores import METRICS
+from results.storage.store import planned_cells
 from tests.stores import ROWS, fabricate
 
 

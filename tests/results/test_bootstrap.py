@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from results import bootstrap
-from results.bootstrap import interval, mean_of_defined, resample_weights, weighted_metrics, weighted_sums
+from results.statistics import bootstrap
+from results.statistics.bootstrap import interval, mean_of_defined, resample_weights, weighted_metrics, weighted_sums
 
 
 def draw(seed, n, decimals):

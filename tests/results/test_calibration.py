@@ -4,7 +4,7 @@ from scipy import stats
 from scipy.special import expit
 from sklearn.calibration import calibration_curve
 
-from results.calibration import (
+from results.metrics.calibration import (
     CURVE_BINS,
     Bins,
     debiased_calibration_error,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from results.comparison import corrected_t
+from results.statistics.comparison import corrected_t
 
 
 def test_corrected_t_worked_example():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from results.decision import net_benefit, treat_all
+from results.metrics.decision import net_benefit, treat_all
 
 
 def test_worked_example():

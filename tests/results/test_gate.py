@@ -6,8 +6,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from results.gate import ALARM, COUNTS, KEY, GateError, gate_values, judge, seeds_of, tolerances, with_all
-from results.store import planned_cells
+from results.gate.judge import ALARM, COUNTS, KEY, GateError, gate_values, judge, seeds_of, tolerances, with_all
+from results.storage.store import planned_cells
 from tests.stores import ROWS, fabricate
 
 SMALL = {"n": 120, "folds": 2, "landmarks": {"icu_24h": ("mortality_inhosp",)}}

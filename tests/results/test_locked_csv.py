@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from results.gate import COUNTS, KEY, GateError, judge, seeds_of, with_all
-from results.locked_csv import derived, locked, read_locked, write_locked
+from results.gate.judge import COUNTS, KEY, GateError, judge, seeds_of, with_all
+from results.gate.locked_csv import derived, locked, read_locked, write_locked
 from tests.results.test_gate import moved, table
 
 LOCKED = Path(__file__).resolve().parents[2] / "results" / "locked"

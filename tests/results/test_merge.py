@@ -9,10 +9,10 @@ import pytest
 
 from results import merge as module
 from results.cell import PlannedCell
-from results.folders import put
 from results.merge import merge
-from results.statistics import derive
-from results.store import Store, StoreError, planned_cells
+from results.statistics.derive import derive
+from results.storage.folders import put
+from results.storage.store import Store, StoreError, planned_cells
 from tests.stores import ROWS, fabricate, rewrite
 
 SMALL = {"n": 40, "folds": 2, "rows": ROWS[:2], "landmarks": {"icu_24h": ("mortality_inhosp",)}}

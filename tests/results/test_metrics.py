@@ -3,8 +3,8 @@ import pytest
 import statsmodels.api as sm
 from sklearn.calibration import calibration_curve
 
-from results.calibration import ECE_BINS
-from results.metrics import METRICS, ONE_CLASS_IS_ENOUGH, Metric, brier_recalibrated, score
+from results.metrics.calibration import ECE_BINS
+from results.metrics.scores import METRICS, ONE_CLASS_IS_ENOUGH, Metric, brier_recalibrated, score
 
 
 def values(label, probability):

@@ -8,9 +8,9 @@ from scipy import stats
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
-from results.paired import Pair, compare
 from results.rows import rows_of
-from results.store import planned_cells
+from results.statistics.paired import Pair, compare
+from results.storage.store import planned_cells
 from tests.stores import ROWS, fabricate
 
 METRICS = {"auc": roc_auc_score, "auprc": average_precision_score, "brier": brier_score_loss}

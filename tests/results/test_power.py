@@ -25,8 +25,8 @@ from scipy.special import expit
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from results.statistics import derive
-from results.store import planned_cells
+from results.statistics.derive import derive
+from results.storage.store import planned_cells
 from tests.stores import record_of
 
 TASKS = ("mortality_inhosp", "readmission_30d", "icu_90d")

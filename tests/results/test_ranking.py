@@ -6,8 +6,8 @@ import pytest
 from scikit_posthocs import posthoc_nemenyi_friedman
 from scipy import stats
 
-from results.ranking import LEVEL, cliques, cohort_values, critical_difference, ranked
-from results.statistics import derive
+from results.statistics.derive import derive
+from results.statistics.ranking import LEVEL, cliques, cohort_values, critical_difference, ranked
 from tests.stores import ROWS, fabricate
 
 

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from results.files import StoreError
 from results.speed import bench_of, newest
+from results.storage.files import StoreError
 from tests.benches import PROVENANCE, document, rows, write
 
 

@@ -7,8 +7,8 @@ from scipy import stats
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
-from results.statistics import derive
-from results.store import planned_cells
+from results.statistics.derive import derive
+from results.storage.store import planned_cells
 from tests.stores import ROWS, fabricate, rewrite
 
 COPY = ("copy", "default", "off", "a copy", "method", 0.6)

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from results import files, folders
 from results.cell import Cell, PlannedCell
-from results.store import PREDICTION_COLUMNS, BrokenCell, Store, StoreError, planned_cells
+from results.storage import files, folders
+from results.storage.store import PREDICTION_COLUMNS, BrokenCell, Store, StoreError, planned_cells
 
 PLANNED = PlannedCell(
     Cell("d", "icu_24h", "strict", "mt", "default", "off", "none", 0, 0), {"hidden": 8}, {"config": "abc"}, "MT"

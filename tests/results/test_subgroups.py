@@ -3,12 +3,12 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, recall_score, roc_auc_score
 
-from results.bootstrap import resample_weights
-from results.derivations import groups, hospitals, patterns
-from results.metrics import expected_calibration_error
-from results.statistics import derive
-from results.store import planned_cells
-from results.subgroups import METRICS, Part, alarm_threshold, group_metrics, score_group, too_few
+from results.metrics.scores import expected_calibration_error
+from results.statistics.bootstrap import resample_weights
+from results.statistics.derivations import groups, hospitals, patterns
+from results.statistics.derive import derive
+from results.statistics.subgroups import METRICS, Part, alarm_threshold, group_metrics, score_group, too_few
+from results.storage.store import planned_cells
 from tests.stores import ROWS, fabricate, rewrite
 
 COPY = ("copy", "default", "off", "a copy", "method", 0.6)

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from results.summary import summarise
+from results.statistics.summary import summarise
 
 NAN = math.nan
 

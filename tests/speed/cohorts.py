@@ -6,9 +6,9 @@ from itertools import cycle, islice
 
 import numpy as np
 
-from benchmark.conformance.cohorts import random_series
+from benchmark.check.cohorts import random_series
 from datasets.cohort import Cohort, Modality
-from datasets.synthetic_presets import EICU, MIMIC
+from datasets.synthetic.presets import EICU, MIMIC
 
 PRESETS = {"eICU-like": EICU, "MIMIC-like": MIMIC}
 

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from benchmark import provenance
+from benchmark.cell import provenance
 from benchmark.executors.attempt import one_thread
 from tests.speed.peer import versions
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from datasets import tables
+from datasets.raw import tables
 from datasets.registry import DEFAULT_DATA
 
 COPIES = int(os.environ.get("SCALE_COPIES", "24"))

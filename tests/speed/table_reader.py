@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.provenance import peak_memory_mib, reset_peak_memory
+from benchmark.cell.provenance import peak_memory_mib, reset_peak_memory
 from datasets.eicu import events as eicu_events
 from datasets.eicu import sources as eicu_sources
 from datasets.eicu import static as eicu_static

@@ -120,7 +120,7 @@ def test_an_epoch_against_imml(benchmark, method, theirs, batch, tmp_path):
 def test_edge_dropping_against_imml(benchmark):
     import torch
 
-    from methods.muse_graph import drop_edges
+    from methods.muse.graph import drop_edges
 
     observed = torch.rand(STAYS, len(WIDTHS)) < 0.8
     compare(benchmark, Peer("muse", STAYS, *WIDTHS), lambda: drop_edges(observed, "code"), name="edge_drop")
@@ -150,7 +150,7 @@ def test_gru_d_against_pypots(benchmark):
     """The recurrence with a linear head, without dropout, which PyPOTS has none of."""
     import torch
 
-    from methods.gru_d_cell import GruD, steps
+    from methods.gru_d.cell import GruD, steps
 
     b, s, f, h = GRU_D
     zero, y = torch.zeros(f), torch.arange(b) % 2
@@ -178,7 +178,7 @@ def test_gru_d_against_pypots(benchmark):
 def test_deltas_and_last_observations_against_pypots(benchmark):
     import torch
 
-    from methods.gru_d_cell import steps
+    from methods.gru_d.cell import steps
 
     _, s, f, _ = GRU_D
     given = random_series(PREPARED, s, f)
@@ -193,8 +193,8 @@ def test_raindrop_against_pypots(benchmark):
     """What the released code computes."""
     import torch
 
+    from methods.common.training import Batch
     from methods.raindrop import Config, RaindropModule
-    from methods.training import Batch
 
     b, s, f = RAINDROP
     net = RaindropModule((1,), 2, f, s, Config(variant="released")).train()

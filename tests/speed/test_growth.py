@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from methods import registry
-from methods.training import TorchMethod
+from methods.common.training import TorchMethod
 from tests.speed.alternation import cpu_seconds
 from tests.speed.cohorts import random_cohort
 

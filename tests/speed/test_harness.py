@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.config import load_config
-from benchmark.experiment import make_plan
-from results.store import Store
+from benchmark.plan.config import load_config
+from benchmark.plan.plan import make_plan
+from results.storage.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 CELLS = ("folds=3", "method=logistic,s_only,zero_fill,cm_ae,gru_d,crl_mmnar")

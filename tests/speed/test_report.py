@@ -3,8 +3,8 @@
 import pytest
 
 from reports.build import build_report
-from reports.files import FORMATS
-from results.statistics import derive
+from reports.formats.files import FORMATS
+from results.statistics.derive import derive
 from tests.reports.conftest import made_curves
 from tests.stores import fabricate
 

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from datasets.registry import DATASETS, prepare
-from results.bootstrap import weighted_metrics
+from results.statistics.bootstrap import weighted_metrics
 
 
 @pytest.mark.parametrize("how", ["vectorised", "one by one with scikit-learn"])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from methods import registry
-from methods.stacked import fit_stacked
+from methods.common.stacked import fit_stacked
 from tests.speed.alternation import cpu_seconds
 from tests.speed.cohorts import PRESETS, random_cohort
 

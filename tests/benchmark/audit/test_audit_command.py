@@ -13,15 +13,15 @@ from benchmark.audit.noise import SIMULATIONS
 from benchmark.audit.plan import audit_plan
 from benchmark.audit.simulations import sampler_plan
 from benchmark.audit.unit import measure
+from benchmark.cell.run_cell import run_cell
 from benchmark.cli import main
-from benchmark.config import load_config
 from benchmark.executors import Work
 from benchmark.executors.attempt import compute
-from benchmark.experiment import make_plan
-from benchmark.run_cell import run_cell
+from benchmark.plan.config import load_config
+from benchmark.plan.plan import make_plan
 from benchmark.verbs import audit as verb
-from reports.audit import audit_plans
-from results.store import Store
+from reports.audit.report import audit_plans
+from results.storage.store import Store
 
 SMALL = ("n=160", "folds=2", "dataset.draws=16", "bootstrap=20")
 
@@ -99,7 +99,7 @@ def test_the_document_is_rebuilt_from_the_store(audited, monkeypatch, tmp_path):
     shutil.copy(verb.DOCUMENT, page)
     monkeypatch.setattr(verb, "DOCUMENT", page)
     monkeypatch.setattr(
-        "reports.audit.audit_plans", lambda store: [p for e in ("audit", "audit_noise") for p in store.plans(e)]
+        "reports.audit.report.audit_plans", lambda store: [p for e in ("audit", "audit_noise") for p in store.plans(e)]
     )
     assert main(["audit", "--docs", "--json", f"store={folder / 'store'}"]) == 0
     text = page.read_text(encoding="utf-8")

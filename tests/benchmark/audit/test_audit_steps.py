@@ -15,11 +15,11 @@ from benchmark.audit.noise import Simulation, simulate
 from benchmark.audit.released import FACTORS, Released, damped, fitted_delta, jumped, rectified, reference_pattern
 from benchmark.audit.steps import CUMULATIVE, FITTED, STEPS, rows
 from benchmark.audit.unit import extended
-from benchmark.splits import draw_split
+from benchmark.cell.splits import draw_split
 from datasets.cohort import Cohort, pattern_names
-from datasets.synthetic import SyntheticParams, build
+from datasets.synthetic.cohort import SyntheticParams, build
+from methods.common.rectifier import Rectifier
 from methods.crl_mmnar import Config, CrlMmnar
-from methods.rectifier import Rectifier
 
 RETURNS = ("readmission_30d", "icu_90d")
 

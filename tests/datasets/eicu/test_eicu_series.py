@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from datasets import mapped
 from datasets.eicu import build, series
+from datasets.raw import mapped
 
 
 def made(raw, root, landmark="icu_24h"):

@@ -13,8 +13,8 @@ from datasets.mimic_iv import build as building
 from datasets.mimic_iv.build import Extras, build
 from datasets.mimic_iv.features import allow_list
 from datasets.mimic_iv.sources import LONG, WIDE
+from datasets.raw.verify import verify
 from datasets.storage import load_cohort, load_known, save_cohort, save_known
-from datasets.verify import verify
 from tests.datasets.mimic_iv.conftest import made_items
 
 TABLES = sorted(

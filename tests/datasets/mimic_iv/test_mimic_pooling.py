@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets import mapped
 from datasets.cohort import CohortError
 from datasets.mimic_iv import landmarks, pooling
 from datasets.mimic_iv.dated import Dated
@@ -15,6 +14,7 @@ from datasets.mimic_iv.dated import empty as no_items
 from datasets.mimic_iv.pooling import REASONS, pool
 from datasets.mimic_iv.stays import index_stays, read_history
 from datasets.mimic_iv.tables import Release, connect
+from datasets.raw import mapped
 from tests.datasets.mimic_iv.conftest import made_items
 
 ROW = 0

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from methods.base import Method, named, part
-from methods.outcomes import base_rate, learnable
-from methods.preprocessing import Preprocessor
+from methods.common.outcomes import base_rate, learnable
+from methods.common.preprocessing import Preprocessor
 
 from .maths import class_direction
 

@@ -3,8 +3,8 @@
 import pytest
 
 from reports.sections.table2 import section
-from reports.tables import plain, text_frame
-from results.derivations import steps
+from reports.tables.table import plain, text_frame
+from results.statistics.derivations import steps
 from tests.stores import fabricate
 
 ROWS = (

@@ -1,0 +1,220 @@
+"""Reads test predictions to be audited: anyone's CSV or parquet, a stored cell's predictions, or all cells of a stored plan."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmark.errors import UsageError, unknown
+from results.audit.rounding import half_widths
+from results.cell import Cell
+from results.storage.store import Store, planned_cells
+
+NEEDED = ("patient", "task", "label", "probability_base", "probability", "pattern", "fold")
+OPTIONAL = ("row",)
+PROBABILITIES = {"probability_base": "base", "probability": "after"}
+MISSING = ("", "nan", "NaN", "NA", "None", "<NA>")
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Test predictions of one method: ``frame`` as ``results.audit.checks.examine`` takes it, ``left_out`` rows without a prediction.
+
+    ``rectifier``: of a stored cell, the step that its record names: ``off, on, shrunk``; ``protocol`` likewise.
+    """
+
+    name: str
+    frame: pd.DataFrame
+    left_out: int
+    rectifier: str | None = None
+    protocol: str | None = None
+
+
+def read_predictions(path: Path, columns: Sequence[str], one_fold: bool) -> Iterator[Predictions]:
+    """What ``path`` holds: one file's predictions, or those of each row and seed of a stored plan (``STORE/plans/NAME.json``).
+
+    Args:
+        columns: ``name=column in the file``.
+        one_fold: all rows of the file are one test part; else it needs ``fold``.
+
+    Raises:
+        UsageError: a file that cannot be read or used, with the line where there is one.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path} is no file: give a CSV, a parquet file or a stored plan (STORE/plans/NAME.json)")
+    if path.suffix == ".json":
+        yield from _plan(path)
+        return
+    cell = path.with_name("cell.json")
+    stored = Cell(**_json(cell)["cell"]) if path.name == "predictions.parquet" and cell.exists() else None
+    table = _test_rows(_mapped(read_table(path), columns, path))
+    if stored is not None and "fold" not in table:
+        table["fold"] = str(stored.fold)
+    if one_fold:
+        table["fold"] = "0"
+    facts = (stored.rectifier, stored.protocol) if stored else (None, None)
+    yield Predictions(path.name, *checked(table, path), *facts)
+
+
+def read_train(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Training patients: a table with ``patient`` and maybe ``fold`` and ``split`` (rows of ``train``), or one patient a line.
+
+    Raises:
+        UsageError: a file that cannot be read, or without patients.
+    """
+    if not path.is_file():
+        raise UsageError(
+            f"{path} is no file: --train takes a CSV or parquet with patient and fold, or one patient a line"
+        )
+    table = _mapped(read_table(path), columns, path, strict=False)
+    if "patient" not in table:
+        if len(table.columns) > 2:
+            raise UsageError(f"{path} has no column patient; its columns: {', '.join(table.columns)}")
+        first = table.columns[0]
+        table = pd.DataFrame({"patient": [first, *table[first]]})
+    if "split" in table:
+        table = table[table["split"] == "train"]
+    table = table[~table["patient"].isin(MISSING)]
+    if table.empty:
+        raise UsageError(f"{path} names no training patient")
+    return table[[c for c in ("patient", "fold") if c in table]]
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The file's columns as text, with ``line``: the line in a CSV (the header is 1), the row in a parquet file (the first is 1).
+
+    Raises:
+        UsageError: the file is empty, truncated or no table.
+    """
+    try:
+        if path.suffix == ".parquet":
+            table = pd.read_parquet(path)
+            start = 1
+        else:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False)
+            start = 2
+    except pd.errors.EmptyDataError:
+        raise UsageError(f"{path} is empty: it needs a header and a row for each prediction") from None
+    except (OSError, EOFError, ValueError, UnicodeDecodeError) as error:
+        why = " ".join(str(error).split())
+        raise UsageError(f"{path} cannot be read ({why[:120]}): is it whole?") from None
+    table = pd.DataFrame({str(name): _as_text(table[name]) for name in table})
+    return table.assign(line=np.arange(start, start + len(table)))
+
+
+def checked(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
+    """The rows that have a prediction, in the columns and types of the audit, and how many have none.
+
+    Raises:
+        UsageError: a missing column, no rows, a value that cannot be, or a row that stands there twice.
+    """
+    lacking = [name for name in NEEDED if name not in table]
+    if lacking:
+        hint = "; --one-fold if all rows are one test part" if lacking == ["fold"] else ""
+        raise UsageError(
+            f"{path} lacks {', '.join(lacking)}: --columns {lacking[0]}=NAME says which column it is{hint}; "
+            f"it has {', '.join(c for c in table if c != 'line')}"
+        )
+    if table.empty:
+        raise UsageError(f"{path} has no test rows")
+    table = table.reset_index(drop=True)
+    out = table[["line", "patient", "task", "pattern", "fold", *(c for c in OPTIONAL if c in table)]].copy()
+    for name in ("patient", "task", "pattern", "fold"):
+        _refuse(table[name].isin(MISSING), table, path, name, f"{name} is empty")
+    out["label"] = _numbers(table, "label", path)
+    _refuse(~out["label"].isin((0, 1)) & out["label"].notna(), table, path, "label", "label {} is none of 0, 1, NaN")
+    for source, name in PROBABILITIES.items():
+        value = _numbers(table, source, path)
+        _refuse(value.notna() & ~value.between(0, 1), table, path, source, source + " {} is not in [0, 1]")
+        out[name] = value
+    _refuse(out["base"].isna() != out["after"].isna(), table, path, "line", "one of the two probabilities is missing")
+    predicted = out["base"].notna()
+    out, text = out[predicted], table[predicted]
+    if out.empty:
+        raise UsageError(f"{path} has no row with both probabilities")
+    same = out.duplicated([c for c in out if c != "line"], keep=False)
+    if same.any():
+        key = [c for c in out if c != "line"]
+        first = out[same].groupby(key, dropna=False, sort=False)["line"].agg(list).iloc[0]
+        raise UsageError(
+            f"{path}: duplicate rows, {int(out.duplicated(key).sum())} in all, the first on lines {first[0]} and {first[1]}: "
+            "each (patient, task, fold) stands once"
+        )
+    for source, name in PROBABILITIES.items():
+        out[f"{name}_half"] = half_widths(out[name].to_numpy(), text[source].tolist())
+    return out.reset_index(drop=True), int((~predicted).sum())
+
+
+def _plan(path: Path) -> Iterator[Predictions]:
+    """The done cells of a plan, folds together, by landmark, method, variant, rectifier and seed."""
+    plan = _json(path)
+    if "cells" not in plan:
+        raise UsageError(f"{path} is no stored plan: STORE/plans/NAME.json")
+    store = Store(path.parent.parent)
+    rows: dict[tuple, list[pd.DataFrame]] = {}
+    for planned in planned_cells(plan):
+        if (store.record(planned) or {}).get("status") == "done":
+            table = _test_rows(store.predictions(planned))
+            table = pd.DataFrame({name: _as_text(table[name]) for name in table})
+            table["line"], table["fold"] = np.arange(1, len(table) + 1), str(planned.cell.fold)
+            rows.setdefault((*planned.cell.group, planned.cell.seed), []).append(table)
+    if not rows:
+        raise UsageError(f"{path}: none of its cells is done")
+    for (_, landmark, protocol, method, variant, rectifier, _, seed), tables in rows.items():
+        name = f"{landmark} {method}:{variant} rectifier-{rectifier} seed-{seed}"
+        yield Predictions(name, *checked(pd.concat(tables, ignore_index=True), path), rectifier, protocol)
+
+
+def _mapped(table: pd.DataFrame, columns: Sequence[str], path: Path, strict: bool = True) -> pd.DataFrame:
+    names = {}
+    for text in columns:
+        ours, _, theirs = text.partition("=")
+        if ours not in (*NEEDED, *OPTIONAL, "split"):
+            raise unknown("column", ours, (*NEEDED, *OPTIONAL, "split"))
+        if not theirs:
+            raise UsageError(f"--columns {text}: write it {ours}=NAME")
+        if theirs not in table and strict:
+            raise UsageError(
+                f"{path} has no column {theirs} (--columns {text}); it has {', '.join(c for c in table if c != 'line')}"
+            )
+        if theirs in table:
+            names[theirs] = ours
+    clash = [ours for ours in names.values() if ours in table and ours not in names]
+    return table.drop(columns=clash).rename(columns=names)
+
+
+def _test_rows(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["split"].astype(str) == "test"].copy() if "split" in table else table
+
+
+def _numbers(table: pd.DataFrame, name: str, path: Path) -> pd.Series:
+    text = table[name].str.strip()
+    value = pd.to_numeric(text.where(~text.isin(MISSING)), errors="coerce").astype(float)
+    _refuse(value.isna() & ~text.isin(MISSING), table, path, name, name + " {} is no number")
+    return value
+
+
+def _refuse(wrong: pd.Series, table: pd.DataFrame, path: Path, name: str, what: str) -> None:
+    if wrong.any():
+        first = table[wrong.to_numpy()].iloc[0]
+        raise UsageError(
+            f"{path}, line {first['line']}: {what.format(repr(first[name]))} ({int(wrong.sum())} such rows)"
+        )
+
+
+def _as_text(column: pd.Series) -> pd.Series:
+    if pd.api.types.is_float_dtype(column.dtype):
+        return pd.Series([repr(float(v)) for v in column.astype(float)], index=column.index, dtype=object)
+    return column.astype(object).where(column.notna(), "").map(str)
+
+
+def _json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no JSON ({error})") from None

@@ -1,0 +1,121 @@
+"""The source a cell stands on: a file and every module of this project that it imports, transitively.
+
+The file of a plug-in brings the modules of its own package as well, and those that lie beside it; other distributions are not
+followed, as they are not for a method of this project.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("datasets", "results", "methods", "benchmark", "reports")
+RUN_CELL = ROOT / "benchmark" / "cell" / "run_cell.py"
+
+
+@cache
+def imported_modules(path: Path) -> tuple[Path, ...]:
+    """Files of this project, or of the plug-in of ``path``, that the file at ``path`` imports by name, anywhere in it, itself left out."""
+    found = set() if _is_ours(path) else set(_packages_above(path))
+    for folder, name in _imports(path):
+        base = folder.joinpath(*name.split("."))
+        found.update(p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file())
+    return tuple(sorted(found - {path}))
+
+
+def closure(*paths: Path) -> tuple[Path, ...]:
+    """The given files and all files that they import in the same sense, transitively, sorted by their names."""
+    seen: set[Path] = set()
+    todo = [p.resolve() for p in paths]
+    while todo:
+        path = todo.pop()
+        if path not in seen:
+            seen.add(path)
+            todo.extend(imported_modules(path))
+    return tuple(sorted(seen, key=_name))
+
+
+@cache
+def source_hash(*paths: Path) -> str:
+    """SHA-256 over the closure of ``paths``: names and contents, wherever the files lie."""
+    digest = hashlib.sha256()
+    for path in closure(*paths):
+        digest.update(_name(path).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def source_files(*paths: Path) -> dict[str, str]:
+    """What ``source_hash`` hashes, file by file: name -> the first 12 digits of its SHA-256."""
+    return {_name(path).as_posix(): _digest(path) for path in closure(*paths)}
+
+
+def cell_sources(config: dict[str, Any]) -> tuple[Path, ...]:
+    """The files that a cell of this configuration (``PlannedCell.config``) starts from: what runs it, its method and its probes."""
+    from benchmark.cell.probes import probe_file
+    from methods.registry import source_file
+
+    method = config.get("method", {"fitted": False})
+    method = (source_file(method["class"]),) if method["fitted"] else ()
+    return (RUN_CELL, *method, *(probe_file(name) for name in config.get("probes", [])))
+
+
+@cache
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is this project's; an environment inside the clone, with plug-ins in it, is not."""
+    return path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in PACKAGES
+
+
+def _name(path: Path) -> Path:
+    """The path from the folder that imports start at: the clone, or the one that holds a plug-in's package."""
+    if _is_ours(path):
+        return path.relative_to(ROOT)
+    return path.relative_to(_start(path))
+
+
+def _start(path: Path) -> Path:
+    """The folder that holds the outermost package of a file, or the file itself."""
+    return path.parents[len(_packages_above(path))]
+
+
+def _packages_above(path: Path) -> list[Path]:
+    """The ``__init__.py`` of the packages that a file lies in, innermost first: importing it runs them."""
+    inits = []
+    for folder in path.parents:
+        if not (folder / "__init__.py").is_file():
+            break
+        inits.append(folder / "__init__.py")
+    return inits
+
+
+def _imports(path: Path) -> Iterator[tuple[Path, str]]:
+    """Each module that a file imports by name, as a folder and the dotted name below it; what may not be ours is left out."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names, above = [alias.name for alias in node.names], None
+        elif isinstance(node, ast.ImportFrom):
+            module = [node.module] if node.module else []
+            names = [*module, *(".".join([*module, alias.name]) for alias in node.names)]
+            above = path.parents[node.level - 1] if node.level else None
+        else:
+            continue
+        for name in names:
+            yield from ((folder, name) for folder in ([above] if above else _starts(name.split(".")[0], path)))
+
+
+def _starts(top: str, path: Path) -> list[Path]:
+    """The folders in which the package or module ``top`` may be found, where it is this project's or of the plug-in of ``path``."""
+    if top in PACKAGES:
+        return [ROOT]
+    if _is_ours(path):
+        return []
+    beside = [_start(path)] if (_start(path) / f"{top}.py").is_file() else []
+    return beside + [folder.parent for folder in path.parents if folder.name == top]

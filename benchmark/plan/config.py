@@ -1,0 +1,357 @@
+"""The configuration of a run: Hydra composes and validates it from ``conf/`` and the overrides of the command line.
+
+``method=`` takes one name or a comma list, each with an optional variant after a colon (``crl_mmnar:mmnar``);
+``method.FIELD=VALUE`` sets a hyper-parameter of the chosen methods that have it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, Optional
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from benchmark.errors import UsageError, unknown
+from datasets.registry import DATASETS
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+GROUPS = ("dataset", "schedule")
+PLACES = ("root", "note_root", "cxr_root", "encoder", "subset")
+"""Options of a dataset that need no ``dataset.`` before them."""
+NOT_OVERRIDES = {"methods", "hyper", "experiment", "only", "arms", "sweep", "probes", "derived"}
+"""Fields that an experiment's file sets, or that have a shorter name on the command line."""
+
+
+class Protocol(Enum):
+    """Whose rules: the suite's strict ones or the paper's."""
+
+    strict = "strict"
+    paper = "paper"
+
+
+class RectifierKind(Enum):
+    """``auto`` is on for the methods that have it by default (crl_mmnar) and off for the others."""
+
+    auto = "auto"
+    on = "on"
+    off = "off"
+    shrunk = "shrunk"
+
+
+class Calibration(Enum):
+    """Rows on which the strict rectifier is fitted: the validation part, or out-of-fold predictions of the training part."""
+
+    valid = "valid"
+    oof = "oof"
+
+
+class Tuning(Enum):
+    """How hyper-parameters are chosen: the defaults, or nested in each fold from each method's grid, or ``budget=`` of it at random."""
+
+    none = "none"
+    grid = "grid"
+    random = "random"
+
+
+class Executor(Enum):
+    """Where cells are computed (``benchmark/executors``)."""
+
+    local = "local"
+    dask = "dask"
+    slurm = "slurm"
+    stacked = "stacked"
+
+
+class Outcomes(Enum):
+    """``shuffled``: whole rows of outcomes permuted among the stays before the split is drawn, so that every AUC should be 0.5."""
+
+    true = "true"
+    shuffled = "shuffled"
+
+
+class SplitKind(Enum):
+    """Who is tested together: ``folds`` at random, stratified; ``sites`` whole hospitals, so that no method has seen the tested ones."""
+
+    folds = "folds"
+    sites = "sites"
+
+
+@dataclass
+class Schedule:
+    """How long methods that train by epochs do so."""
+
+    name: str = MISSING
+    batch_size: int = MISSING
+    max_epochs: int = MISSING
+    patience: int = MISSING
+    lr_factor: float = MISSING
+
+
+@dataclass
+class CellLimits:
+    """What one cell may take: minutes of wall time, GiB of memory; None = no limit."""
+
+    minutes: Optional[float] = None  # noqa: UP045
+    gib: Optional[float] = None  # noqa: UP045
+
+
+@dataclass
+class RawDataset:
+    """A dataset built from raw tables in ``root``."""
+
+    name: str = MISSING
+    root: Optional[str] = None  # noqa: UP045 (OmegaConf reads this spelling)
+
+
+@dataclass
+class MimicDataset(RawDataset):
+    """MIMIC-IV: also notes, X-ray embeddings, how notes are encoded, and which cohort."""
+
+    note_root: Optional[str] = None  # noqa: UP045
+    cxr_root: Optional[str] = None  # noqa: UP045
+    encoder: Optional[str] = None  # noqa: UP045
+    revision: Optional[str] = None  # noqa: UP045
+    subset: Optional[str] = None  # noqa: UP045
+    observation_admit: bool = False
+
+
+@dataclass
+class RunConfig:
+    """Everything that a run depends on.
+
+    What an experiment's file may say besides the overrides of the command line: ``only`` the datasets that it speaks of; ``arms`` the
+    cohorts or settings that it compares (each ``name``, ``axis``, ``value``, ``set``, a list of overrides, and ``also``, axis -> value,
+    where it stands on other axes too), one plan an arm;
+    ``sweep`` hyper-parameters to vary one at a time, field -> values; ``probes`` what each cell measures besides its predictions
+    (``benchmark/cell/probes/``); ``derived`` what is derived from the stored predictions besides intervals and comparisons
+    (``results/statistics/derivations/``).
+    """
+
+    experiment: str = MISSING
+    dataset: Any = MISSING  # the group's schema; a plain dict once composed
+    schedule: Schedule = field(default_factory=Schedule)
+    methods: list[str] = field(default_factory=list)
+    hyper: dict[str, Any] = field(default_factory=dict)
+    known: list[str] = field(default_factory=lambda: ["all"])
+    only: list[str] = field(default_factory=list)
+    arms: list[Any] = field(default_factory=list)
+    arm: Optional[str] = None  # noqa: UP045
+    sweep: dict[str, Any] = field(default_factory=dict)
+    probes: list[str] = field(default_factory=list)
+    derived: list[str] = field(default_factory=list)
+    landmark: Optional[str] = None  # noqa: UP045
+    n: Optional[int] = None  # noqa: UP045
+    split: SplitKind = SplitKind.folds
+    outcomes: Outcomes = Outcomes.true
+    folds: int = 5
+    seeds: int = 1
+    protocol: Protocol = Protocol.strict
+    rectifier: RectifierKind = RectifierKind.auto
+    calibration: Calibration = Calibration.valid
+    tuning: Tuning = Tuning.none
+    budget: Optional[int] = None  # noqa: UP045
+    reference: str = "crl_mmnar"
+    bootstrap: int = 1000
+    device: str = "cpu"
+    store: str = "results/cells"
+    out: str = "reports/build"
+    built: str = "datasets/built"
+    executor: Executor = Executor.local
+    scheduler: Optional[str] = None  # noqa: UP045
+    slurm: dict[str, Any] = field(default_factory=dict)
+    limits: CellLimits = field(default_factory=CellLimits)
+
+
+WHERE = ("store", "out", "built", "executor", "scheduler", "slurm", "limits")
+"""Fields that say where a run computes and writes; no number depends on them, but for ``executor=stacked``, which cells and plans name."""
+
+
+def names(group: str) -> list[str]:
+    """The names that a group of the configuration (dataset, schedule, experiment) knows."""
+    return sorted(p.stem for p in (CONF / group).glob("*.yaml"))
+
+
+def load_config(experiment: str, overrides: list[str]) -> RunConfig:
+    """The composed configuration of an experiment.
+
+    Raises:
+        UsageError: an unknown experiment, name, key or value.
+    """
+    if experiment not in names("experiment"):
+        raise unknown("experiment", experiment, names("experiment"))
+    embedded = dataset_of(overrides).startswith("embedded-")
+    if not embedded and any(text.startswith("n=") for text in overrides):
+        raise UsageError(f"n= is a dial of embedded cohorts; {dataset_of(overrides)} has the stays it has")
+    _register(embedded)
+    lines = [f"experiment={experiment}"]
+    for text in overrides:
+        lines.extend(_translate(text))
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = OmegaConf.to_object(compose("config", overrides=lines))
+            config.dataset = dataclasses.asdict(config.dataset)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _refused(error, overrides) from None
+    _check(config)
+    return config
+
+
+def arms_of(experiment: str, overrides: list[str]) -> list[RunConfig]:
+    """The configuration of each arm of an experiment, or its one configuration where it has no arms; ``arm=NAME[,NAME]`` chooses.
+
+    Raises:
+        UsageError: as ``load_config``, an unknown arm, or an override of what the arms vary.
+    """
+    base = load_config(experiment, overrides)
+    own = [text for text in overrides if not text.startswith("arm=")]
+    varied = {text.partition("=")[0] for arm in base.arms for text in arm["set"]}
+    for key in [text.partition("=")[0] for text in own]:
+        if key in varied:
+            raise UsageError(f"{key}= is what the arms of {experiment} vary: choose some with arm=NAME[,NAME]")
+    wanted = None if base.arm is None else [name.strip() for name in base.arm.split(",")]
+    known = [arm["name"] for arm in base.arms]
+    for name in wanted or []:
+        if name not in known:
+            raise unknown(f"arm of {experiment}", name, known)
+    if not base.arms:
+        return [base]
+    configs = []
+    for arm in base.arms:
+        if wanted is None or arm["name"] in wanted:
+            config = load_config(experiment, [*arm["set"], *own])
+            of = [{k: v for k, v in other.items() if k != "set"} for other in base.arms]
+            config.arm, config.arms = arm["name"], [{**arm, "of": of}]
+            configs.append(config)
+    return configs
+
+
+def dataset_of(overrides: list[str]) -> str:
+    """The dataset that the overrides choose, or the default one."""
+    chosen = [text.partition("=")[2] for text in overrides if text.partition("=")[0] == "dataset"]
+    return chosen[-1] if chosen else "embedded-mimic"
+
+
+def _translate(text: str) -> list[str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UsageError(f"{text!r} is not an override: write key=value, e.g. seeds=5")
+    if key in GROUPS:
+        if value not in names(key):
+            raise unknown(key, value, names(key))
+        return [text]
+    if key == "method":
+        chosen = [v.strip() for v in value.strip("[]").split(",") if v.strip()]
+        return [f"methods=[{','.join(repr(v) for v in chosen)}]"]
+    if key.startswith("method."):
+        return [f"+hyper.{key.removeprefix('method.')}={value}"]
+    if key == "known":
+        return [f"known=[{value.strip('[]')}]"]
+    root = key.lstrip("+~").split(".")[0]
+    fields = {f.name for f in dataclasses.fields(RunConfig)} - NOT_OVERRIDES | {"method"}
+    if key in PLACES:
+        return [f"dataset.{key}={value!r}"]
+    if root not in fields:
+        raise unknown("override", key, fields | set(PLACES))
+    if key in ("store", "out", "built", "device", "landmark", "arm", "scheduler", "outcomes"):
+        return [f"{key}={value!r}"]
+    if key.startswith("slurm."):
+        return [f"+{text}"]
+    return [text]
+
+
+def _check(config: RunConfig) -> None:
+    for key, least in (("folds", 2), ("seeds", 1), ("bootstrap", 0)):
+        if getattr(config, key) < least:
+            raise UsageError(f"{key}={getattr(config, key)} is too small: {least} or more")
+    if config.only and config.dataset["name"] not in config.only:
+        raise UsageError(
+            f"{config.experiment} speaks of {', '.join(config.only)}, not of {config.dataset['name']}: pass dataset="
+        )
+    for key in ("minutes", "gib"):
+        value = getattr(config.limits, key)
+        if value is not None and value <= 0:
+            raise UsageError(f"limits.{key}={value:g} is too small: more than 0")
+    _check_tuning(config)
+    if config.n is not None and config.n < 1:
+        raise UsageError(f"n={config.n} is too small: 1 or more")
+    info = DATASETS[config.dataset["name"]]
+    landmarks = info.landmarks[config.protocol.value]
+    if config.protocol is Protocol.strict:
+        landmarks += info.on_request
+    if config.landmark is not None and config.landmark not in landmarks:
+        raise unknown(f"landmark of {info.name} under protocol={config.protocol.value}", config.landmark, landmarks)
+    if config.protocol is Protocol.paper and (
+        config.rectifier is RectifierKind.shrunk or config.calibration is Calibration.oof
+    ):
+        raise UsageError(
+            "rectifier=shrunk and calibration=oof belong to protocol=strict; the paper's rectifier has neither"
+        )
+    if not config.methods:
+        raise UsageError("method= names no method")
+
+
+def _check_tuning(config: RunConfig) -> None:
+    random, name = config.tuning is Tuning.random, config.dataset["name"]
+    if random != (config.budget is not None):
+        raise UsageError("tuning=random needs budget=N, the candidates of each method; no other tuning takes one")
+    if random and config.budget < 1:
+        raise UsageError(f"budget={config.budget} is too small: 1 or more")
+    if config.tuning is Tuning.none:
+        return
+    if not DATASETS[name].tunable:
+        raise UsageError(
+            f"tuning={config.tuning.value} on {name}: its validation parts hold a dozen events; tuning=none, the defaults"
+        )
+    if config.sweep:
+        raise UsageError(
+            f"tuning={config.tuning.value}: {config.experiment} varies hyper-parameters itself; tuning=none"
+        )
+
+
+def _refused(error: Exception, overrides: list[str]) -> UsageError:
+    lines = [line.strip() for line in f"{error}\n{error.__cause__ or ''}".splitlines() if line.strip()]
+    known = [f"dataset.{name}" for name in _dataset_fields(overrides)]
+    for text in overrides:
+        key = text.partition("=")[0]
+        if (key in PLACES and f"dataset.{key}" not in known) or (key.startswith("dataset.") and key not in known):
+            return unknown("override", key, known)
+    if lines[0].startswith("In 'experiment/"):
+        experiment = lines[0].split("'")[1].removeprefix("experiment/")
+        return UsageError(f"{experiment} sets dials that {dataset_of(overrides)} does not have: pass another dataset=")
+    values = [line for line in lines if "Invalid value" in line or "could not be converted" in line]
+    detail = values[0] if values else lines[0]
+    return UsageError(f"{' '.join(overrides)}: {detail}")
+
+
+def _dataset_fields(overrides: list[str]) -> list[str]:
+    if dataset_of(overrides).startswith("embedded-"):
+        return [f.name for f in dataclasses.fields(_embedded_schema())]
+    kind = DATASETS[dataset_of(overrides)].kind
+    return [f.name for f in dataclasses.fields(MimicDataset if kind == "mimic" else RawDataset)]
+
+
+def _embedded_schema() -> type:
+    """The dials of an embedded cohort as a schema; None = the preset's own value."""
+    from typing import get_type_hints
+
+    from datasets.synthetic.cohort import SyntheticParams
+
+    hints = get_type_hints(SyntheticParams)
+    dials = [(f.name, Optional[hints[f.name]], None) for f in dataclasses.fields(SyntheticParams)]  # noqa: UP045
+    return dataclasses.make_dataclass("EmbeddedDataset", [("name", str, MISSING), *dials])
+
+
+def _register(embedded: bool) -> None:
+    store = ConfigStore.instance()
+    store.store(name="schema", node=RunConfig)
+    store.store(group="dataset", name="raw", node=RawDataset)
+    store.store(group="dataset", name="mimic", node=MimicDataset)
+    if embedded:
+        store.store(group="dataset", name="embedded", node=_embedded_schema())

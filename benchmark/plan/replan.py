@@ -1,0 +1,53 @@
+"""A stored plan's configuration again, so that it can be planned under today's source and cohorts."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from benchmark.errors import UsageError
+from benchmark.plan.config import PLACES, RunConfig, load_config
+
+FIELDS = {"method": "methods"}
+"""Names of the command line for fields of another name."""
+
+
+def stored_config(plan: dict[str, Any], overrides: list[str]) -> RunConfig:
+    """The configuration that wrote ``plan``, with ``overrides`` of the command line put over it; the experiment's file is not read for
+    what they do not name.
+
+    Raises:
+        UsageError: an override that cannot be, or settings that this version does not know.
+    """
+    settings = {**plan["settings"], "arms": [{"name": name} for name in plan["settings"].get("arms", [])]}
+    try:
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), settings))
+    except OmegaConfBaseException as error:
+        line = str(error).splitlines()[0]
+        raise UsageError(
+            f"plan {plan['name']} was written by another version of this suite ({line}): run it again"
+        ) from None
+    if not overrides:
+        return config
+    own = [f"dataset={config.dataset['name']}", f"protocol={config.protocol.value}"]
+    asked = load_config(config.experiment, [*own, *overrides])
+    for key in (text.partition("=")[0] for text in overrides):
+        config = _put(config, asked, "dataset." + key if key in PLACES else key)
+    return config
+
+
+def _put(config: RunConfig, asked: RunConfig, key: str) -> RunConfig:
+    """``config`` with what ``key`` names taken from ``asked``."""
+    group, _, name = key.partition(".")
+    if group == "method" and name:
+        return dataclasses.replace(config, hyper={**config.hyper, name: asked.hyper[name]})
+    if group == "dataset" and name:
+        return dataclasses.replace(config, dataset={**config.dataset, name: asked.dataset[name]})
+    if group == "schedule" and name:
+        schedule = dataclasses.replace(config.schedule, **{name: getattr(asked.schedule, name)})
+        return dataclasses.replace(config, schedule=schedule)
+    field = FIELDS.get(group, group)
+    return dataclasses.replace(config, **{field: getattr(asked, field)})

@@ -1,0 +1,70 @@
+"""How a comparison is printed: a table, one JSON document, or Markdown for a page of continuous integration."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+
+from benchmark.show import show
+from results.gate.judge import RED, VERDICTS
+
+COLUMNS = ("method", "dataset", "task", "metric", "base", "new", "difference", "tolerance", "verdict")
+NUMBERS = {"base": "{:.4f}", "new": "{:.4f}", "difference": "{:+.4f}", "tolerance": "{:.4f}"}
+SAID = {
+    "worse": "worse",
+    "missing": "missing",
+    "better": "better (to be locked: make lock)",
+    "new": "new (to be locked: make lock)",
+    "no tolerance": "without a tolerance (the base has one seed)",
+    "ok": "ok",
+}
+
+
+def headline(found: pd.DataFrame) -> str:
+    """How many rows have which verdict, what is not ok first."""
+    count = found["verdict"].value_counts()
+    parts = [f"{count[verdict]} {SAID[verdict]}" for verdict in VERDICTS if verdict in count]
+    return f"{len(found)} rows: {', '.join(parts)}"
+
+
+def print_table(found: pd.DataFrame, everything: bool) -> None:
+    """Print what is not ok, or all rows, and one line that counts."""
+    rows = _as_text(found if everything else found[found["verdict"] != "ok"])
+    if rows:
+        show(rows, COLUMNS, as_json=False)
+    print(headline(found))
+
+
+def print_json(base: str, new: str, found: pd.DataFrame) -> None:
+    """Print all rows in full precision as one JSON document."""
+    rows = found.astype(object).where(found.notna(), None).to_dict("records")
+    counts = found["verdict"].value_counts().to_dict()
+    print(json.dumps({"base": base, "new": new, "verdicts": counts, "rows": rows}, indent=1))
+
+
+def as_markdown(base: str, new: str, found: pd.DataFrame) -> str:
+    """A heading with the outcome, the rows that are not ok, and the others folded away."""
+    outcome = "red" if found["verdict"].isin(RED).any() else "green"
+    lines = [f"## Gate: {outcome}", "", f"`{new}` against `{base}`. {headline(found)}.", ""]
+    apart = found["verdict"] != "ok"
+    if apart.any():
+        lines += [*_markdown_table(found[apart]), ""]
+    if not apart.all():
+        lines += ["<details><summary>rows that are ok</summary>", "", *_markdown_table(found[~apart]), "", "</details>"]
+    return "\n".join(lines)
+
+
+def _markdown_table(found: pd.DataFrame) -> list[str]:
+    rows = [[row[c] for c in COLUMNS] for row in _as_text(found)]
+    ruler = ["---:" if c in NUMBERS else "---" for c in COLUMNS]
+    return [f"| {' | '.join(cells)} |" for cells in (COLUMNS, ruler, *rows)]
+
+
+def _as_text(found: pd.DataFrame) -> list[dict[str, str]]:
+    rows = []
+    for row in found.to_dict("records"):
+        name = row["method"] if row["variant"] == "default" else f"{row['method']}:{row['variant']}"
+        numbers = {c: "-" if pd.isna(row[c]) else form.format(row[c]) for c, form in NUMBERS.items()}
+        rows.append({**row, **numbers, "method": name})
+    return rows

@@ -1,0 +1,1 @@
+"""What every builder of raw tables uses: reading, joining, feature blocks, drug names, checksums, download."""

@@ -1,0 +1,112 @@
+"""The graph of HGMF (``hgmf.py``): stays typed by their observation pattern, and their neighbours among the training stays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+
+from methods.common.preprocessing import Inputs
+from methods.common.training import CHUNK
+
+MOST_TYPES, SMALLEST_TYPE = 32, 20
+GRID = 2.0**20
+"""Squared distances are compared in units of 1 / GRID."""
+
+
+@dataclass(frozen=True, eq=False)
+class HypernodeGraph:
+    """Types and neighbours, from N training stays.
+
+    ``patterns`` bool [P, M], the last one empty; ``other`` whether there is a type P for stays of no such pattern; ``types`` int64 [N];
+    ``rows[m]`` int64 [N_m] and ``values[m]`` float32 [N_m, d_m]: the training stays that have modality m, and their x_m.
+    """
+
+    patterns: np.ndarray
+    other: np.ndarray
+    types: np.ndarray
+    rows: tuple[np.ndarray, ...]
+    values: tuple[np.ndarray, ...]
+
+    @classmethod
+    def of(cls, inputs: Inputs) -> Self:
+        """The graph of these stays."""
+        patterns, other = vocabulary(inputs.observed)
+        types, seen = assign(inputs.observed, patterns, other)
+        rows = tuple(np.flatnonzero(s) for s in seen.T)
+        return cls(patterns, np.array(other), types, rows, tuple(x[r] for x, r in zip(inputs.x, rows, strict=True)))
+
+    @property
+    def count(self) -> int:
+        """Number of types."""
+        return len(self.patterns) + int(self.other)
+
+    def attach(self, inputs: Inputs, k: int, device: str, themselves: bool = False) -> dict[str, np.ndarray]:
+        """``types`` int64 [B], ``seen`` bool [B, M], and ``neighbours`` int64 [B, M k]: training stays, each once, -1 = none.
+
+        ``themselves``: the stays are the training stays, none of which is its own neighbour.
+        """
+        types, seen = assign(inputs.observed, self.patterns, bool(self.other))
+        found = np.full((*seen.shape, k), -1, dtype=np.int64)
+        for m, (x, rows, values) in enumerate(zip(inputs.x, self.rows, self.values, strict=True)):
+            centres = np.flatnonzero(seen[:, m])
+            near = nearest(x[centres], values, k, device, themselves)
+            found[centres, m, : near.shape[1]] = rows[near]
+        found = np.sort(found.reshape(len(types), seen.shape[1] * k), axis=1)
+        found[:, 1:][found[:, 1:] == found[:, :-1]] = -1
+        return {"types": types, "seen": seen, "neighbours": found}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Plain arrays."""
+        parts = {f"{m}.{n}": v for n in ("rows", "values") for m, v in enumerate(getattr(self, n))}
+        return {"patterns": self.patterns, "other": self.other, "types": self.types, **parts}
+
+    @classmethod
+    def from_state(cls, state: dict[str, np.ndarray]) -> Self:
+        """The graph whose ``state`` this is."""
+        rows, values = (tuple(state[f"{m}.{n}"] for m in range(state["patterns"].shape[1])) for n in ("rows", "values"))
+        return cls(state["patterns"], state["other"], state["types"], rows, values)
+
+
+def vocabulary(observed: np.ndarray) -> tuple[np.ndarray, bool]:
+    """bool [P, M], the patterns that are types, the most frequent first and the empty one last; and whether there is a type ``other``."""
+    patterns, counts = np.unique(observed[observed.any(axis=1)], axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:MOST_TYPES]
+    order = order[counts[order] >= SMALLEST_TYPE]
+    left = counts.sum() - counts[order].sum()
+    other = left >= SMALLEST_TYPE or (left > 0 and not len(order))
+    return np.concatenate([patterns[order], np.zeros((1, observed.shape[1]), dtype=bool)]), bool(other)
+
+
+def assign(observed: np.ndarray, patterns: np.ndarray, other: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Types int64 [B] and what counts as observed bool [B, M] of stays with these patterns [B, M].
+
+    A pattern that is no type is ``other``, as it is; without that type, the largest type within it, the more frequent of equal ones.
+    """
+    more = patterns.astype(np.float32) @ (~observed).astype(np.float32).T
+    types = np.where(more.T == 0, patterns.sum(axis=1), -1).argmax(axis=1)
+    seen = patterns[types]
+    if other:
+        types = np.where((seen == observed).all(axis=1), types, len(patterns))
+        seen = observed
+    return types, seen
+
+
+def nearest(x: np.ndarray, bank: np.ndarray, k: int, device: str, themselves: bool = False) -> np.ndarray:
+    """int64 [B, min(k, N)]: the rows of ``bank`` [N, d] nearest to those of x [B, d], in chunks; ``themselves``: x is the bank."""
+    n = len(bank)
+    k = min(k, n - themselves)
+    if k < 1 or not len(x):
+        return np.zeros((len(x), 0), dtype=np.int64)
+    bank = torch.from_numpy(bank).to(device, torch.float64)
+    lengths, index, parts = bank.square().sum(dim=1), torch.arange(n, device=device), []
+    for begin in range(0, len(x), CHUNK // 2):
+        some = torch.from_numpy(x[begin : begin + CHUNK // 2]).to(device, torch.float64)
+        squared = torch.addmm(lengths, some, bank.T, alpha=-2).add_(some.square().sum(dim=1, keepdim=True))
+        if themselves:
+            squared[torch.arange(len(some), device=device), index[begin : begin + len(some)]] = squared.max() + 1
+        key = squared.mul_(GRID).round_().long().mul_(n).add_(index)
+        parts.append(key.topk(k, dim=1, largest=False).values.remainder(n).cpu())
+    return torch.cat(parts).numpy()

@@ -1,0 +1,294 @@
+"""M3Care: what a stay lacks is imputed in latent space from similar stays, by two graph convolutions and a Transformer over modalities.
+
+C. Zhang, X. Chu, L. Ma, Y. Zhu, Y. Wang, J. Wang, J. Zhao, "M3Care: Learning with Missing Modalities in Multimodal Healthcare Data",
+KDD 2022, 2418-2428, arXiv 2210.17292. Its code, choczhang/M3Care 3036c42 (notebooks ODIR and OV), has no licence: read for facts only.
+
+Equations (stays i, j of one batch of n; modality m in 1..M; delta_im observed or not; sigma the logistic function; d = ``hidden``):
+
+    h_im    = delta_im relu(W_m x_im + b_m);    u_m = BN(relu(phi_m(h_m))),  z_m = BN(h_m),   phi_m: Linear-ReLU-Linear-ReLU-Linear
+    k(a)_ij = (1/3) sum over b in {s/2, s, 2s} of exp(-D_ij / b),   D_ij = |a_i - a_j|^2,  s = stopgrad of the mean of D (1 if < 1e-3)
+    G_m     = ((1 - eps_m) k(u_m) + eps_m) k(z_m),   eps_m = sigma(e_m)            ``kernel = odir``, elementwise; e_m = 2 at first
+    G_m     = (1 - eps_m) k(u_m) + eps_m k(z_m),     u_m = BN(phi_m(h_m))         ``kernel = ov``; e_m = -.3 at first
+    S_ij    = sum_m G_mij delta_im delta_jm / sum_m delta_im delta_jm              0 where i and j have no modality in common
+    S^_ij   = S_ij where S_ij > L, else 0,  L = sigma(l)                           as relu(S - L) + 1[S > L] stopgrad(L): l is learned
+    g_im    = relu(sum_j A_mij g1_jm V_m + c_m),   g1_im = relu(sum_j A_mij h_jm U_m + b_m),   A_mij = S^_ij delta_jm
+    a_im    = sigma(w_m . g_im) / (sigma(w_m . g_im) + sigma(w'_m . h_im))
+    h*_im   = a_im g_im + (1 - a_im) h_im  where delta_im = 1,  else g_im
+    t_i     = (h*_im + E_m for m);   twice: t = relu(Layer(Linear(t) + PE)),  Layer a Transformer's, 4 heads and then 1, d_ff = 4d
+    y_i     = Linear(drop(relu(Linear([t_i1; ..; t_iM]))))
+    L       = L_sup + lam sum_m | ||phi_m(H_m)||_F - ||H_m||_F |                   H_m the h_im observed in the batch
+
+Adaptations:
+
+- Inference through a bank. The released test loop builds its graph among the test stays of a batch: a prediction depends on who stands
+  beside it, and one stay alone is NaN. Here R = batch size - 1 training stays, drawn once by the seed without their outcomes, are kept
+  with their h, u, z, g1 and bandwidths s (evaluation mode, weights of the epoch chosen); each later stay joins alone, with edges from
+  the bank and to itself, and gives none. Validation scores take the same way. A training stay asked for again is a later stay. At the
+  threshold rounding would make or break an edge, so the graph is in double precision there. ``transductive`` is the released inference,
+  in the order given, ``batch_size`` at a time: A ROW'S PREDICTION THEN DEPENDS ON ITS BATCH, and the check ``other_rows`` must fail.
+- ``row_mask = False``: anybody takes from neighbours that have m. The code takes S^_ij delta_im delta_jm: a stay without m then takes
+  from nobody, and g_im = relu(c_m) is one constant for all of them, so nothing is imputed from neighbours; ``row_mask`` does that.
+- Sums over neighbours are not divided by anything, as in the code; ``row_norm`` divides them by sum_j A_mij.
+- Any modality may be missing, each is one token and each is refined; in the code those always there (static, images) are not. Encoders are
+  linear in place of ResNet-18 and text Transformers; each modality has its own phi_m (the code's two eyes share one).
+- BN, s, and the norms of the loss are over observed rows, and s over pairs of them. BN is one for each modality and branch, with running
+  statistics from batches with two or more; the code has a single BN object for all of them, whose statistics are then meaningless.
+  In a batch with fewer than two stays that have m, s = 1, as it is in the bank. A stay with nothing observed has no edge, not even to
+  itself, so all such stays have one answer.
+- Transformer layers normalise before each part. The code computes that LayerNorm and does not use it; ``ln = False`` does the same.
+  All M tokens attend to each other; in the code text tokens too, which have a PE within their text.
+- l = 0 at first (OV; 2 in ODIR, where nearly nobody has a neighbour). ReLU everywhere (OV: SELU). OV's second copy of the static
+  encoding before the head is left out. d_ff and heads as in the code; linear layers and convolutions U(+-1/sqrt fan-in), E N(0, .02).
+- Masked multi-label cross-entropy, weights 1/T; AdamW, where the code has Adam with L2; stopped by the suite's mean AUC.
+
+Looked up in the code itself (both notebooks): kernels and bandwidths, what BN and phi are applied to, masks of the graph convolutions,
+threshold, adaptive weights, norm gap, the unused LayerNorm, initial values, Transformer layers, test loop of ODIR. lam, lr, weight decay
+and clipping are the design card's reading of it. Of the paper only the abstract could be read, so "anybody takes from neighbours that have
+m" rests on its words (what is missing is imputed from "each patient's similar neighbors"), and the forms of G_m are those of the code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from datasets.cohort import Cohort
+from methods.common.layers import Dropout, GroupedLinear, ModalityEncoders, keep_observed
+from methods.common.training import Batch, Output, TorchMethod, TrainingConfig
+from methods.m3care.similarity import FIRST_E, Similarity, mean_distance
+
+INFO = {
+    "title": "M3Care (bank inference)",
+    "citation": "M3Care: Learning with Missing Modalities in Multimodal Healthcare Data (KDD 2022; arXiv 2210.17292)",
+    "year": 2022,
+    "family": "graph of patients",
+    "based_on": "facts of the released notebooks, which have no licence (none used); graph masked as the paper's abstract has it",
+    "uses_series": False,
+    "class": "M3Care",
+}
+INNER_DROPOUT = 0.1
+"""Of attention weights and inside the feed-forward part."""
+
+
+@dataclass(frozen=True)
+class Config(TrainingConfig):
+    """Defaults: the ODIR notebook, and the choices listed in the module's docstring."""
+
+    lr: float = 1e-4
+    weight_decay: float = 1e-4
+    batch_size: int = 512
+    grad_clip: float = 20.0
+    hidden: int = 128
+    """d."""
+    dropout: float = 0.5
+    lam: float = 1e-7
+    l_init: float = 0.0
+    """l before training: edges need a similarity above sigma(l)."""
+    kernel: str = "odir"
+    """``odir`` or ``ov``."""
+    row_mask: bool = False
+    row_norm: bool = False
+    ln: bool = True
+    transductive: bool = False
+
+    def __post_init__(self) -> None:
+        self.one_of(kernel=tuple(FIRST_E))
+        if self.hidden < 4 or self.hidden % 4:
+            raise ValueError(f"m3care: hidden is {self.hidden}; it must be a multiple of 4, the number of heads")
+
+
+class Stays(NamedTuple):
+    """What a graph knows of B stays: ``h`` and ``g1`` [B, M, d], zeros where unobserved, ``points`` [2M, B, d] (u_1 .. u_M, z_1 .. z_M),
+    ``scale`` [2M] (s of each), ``observed`` bool [B, M].
+    """
+
+    h: Tensor
+    g1: Tensor
+    points: Tensor
+    scale: Tensor
+    observed: Tensor
+
+
+class Pass(NamedTuple):
+    """``output``; ``stays``, the stays of the pass; ``g`` [B, M, d] and ``edges`` S^ [B, n], from the batch itself or from the bank; ``z``
+    [B, M d], what the head reads.
+    """
+
+    output: Output
+    stays: Stays
+    g: Tensor
+    edges: Tensor
+    z: Tensor
+
+
+class InteractionLayer(nn.Module):
+    """relu(Layer(Linear(t) + PE)) of tokens t [B, M, d]."""
+
+    def __init__(self, modalities: int, heads: int, config: Config) -> None:
+        super().__init__()
+        d, self.heads = config.hidden, heads
+        self.embed, self.qkv, self.out = nn.Linear(d, d), nn.Linear(d, 3 * d), nn.Linear(d, d)
+        self.norms = nn.ModuleList(nn.LayerNorm(d) if config.ln else nn.Identity() for _ in range(2))
+        self.ffn = nn.Sequential(nn.Linear(d, 4 * d), nn.ReLU(), Dropout(INNER_DROPOUT), nn.Linear(4 * d, d))
+        self.dropout, self.attention_dropout = Dropout(config.dropout), Dropout(INNER_DROPOUT)
+        angle = torch.arange(modalities)[:, None] / 10000 ** (torch.arange(0, d, 2) / d)
+        self.register_buffer("pe", torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1), persistent=False)
+
+    def forward(self, t: Tensor) -> Tensor:
+        """[B, M, d]."""
+        t = self.embed(t) + self.pe
+        t = t + self.dropout(self.attend(self.norms[0](t)))
+        return torch.relu(t + self.dropout(self.ffn(self.norms[1](t))))
+
+    def attend(self, t: Tensor) -> Tensor:
+        """Self-attention of the tokens [B, M, d]."""
+        q, k, v = self.qkv(t).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        weight = self.attention_dropout((q @ k.transpose(2, 3) * q.shape[3] ** -0.5).softmax(dim=3))
+        return self.out((weight.to(v.dtype) @ v).transpose(1, 2).flatten(2))
+
+
+class Network(nn.Module):
+    """The equations of the module's docstring, among the stays of a batch or with edges from a bank."""
+
+    def __init__(self, widths: tuple[int, ...], tasks: int, config: Config) -> None:
+        super().__init__()
+        c, m, d = config, len(widths), config.hidden
+        self.config = c
+        self.encoders = ModalityEncoders(
+            widths, d, 0.0, lambda width, d, _: nn.Sequential(nn.Linear(width, d), nn.ReLU())
+        )
+        self.similarity = Similarity(m, d, c.kernel, c.l_init)
+        self.gcn = nn.ModuleList(GroupedLinear(m, d, d) for _ in range(2))
+        self.w_g, self.w_h = GroupedLinear(m, d, 1), GroupedLinear(m, d, 1)
+        self.types = nn.Parameter(0.02 * torch.randn(m, d))
+        self.layers = nn.Sequential(*(InteractionLayer(m, heads, c) for heads in (4, 1)))
+        head = [nn.Linear(m * d, 2 * d), nn.ReLU(), Dropout(c.dropout), nn.Linear(2 * d, tasks)]
+        self.head = nn.Sequential(nn.Flatten(), *head)
+
+    def forward(self, x: tuple[Tensor, ...], observed: Tensor, bank: Stays | None = None) -> Pass:
+        """Of x_m [B, d_m] and observed [B, M]."""
+        h = self.encoders(x, observed)
+        points, phi = self.similarity.points(h, observed)
+        scale = mean_distance(points, observed.repeat(1, 2)) if bank is None else bank.scale
+        near = Stays(h, h, points, scale, observed) if bank is None else bank
+        edges = self.similarity.edges(self.similarity(points, near.points, scale, observed, near.observed))
+        g1 = torch.relu(self.gcn[0](self.gather(edges, h, observed, bank and (bank.h, bank.observed))))
+        g = torch.relu(self.gcn[1](self.gather(edges, g1, observed, bank and (bank.g1, bank.observed))))
+        tokens = self.fuse(h.to(self.types.dtype), g.to(self.types.dtype), observed) + self.types
+        z = self.layers(tokens).flatten(1)
+        logits = self.head(z)
+        losses = {"stabiliser": self.config.lam * norm_gap(phi, h, observed)} if self.training else {}
+        stays = Stays(h, keep_observed(g1, observed), points, scale, observed)
+        return Pass(Output(logits, losses), stays, g, edges, z)
+
+    def gather(self, edges: Tensor, own: Tensor, observed: Tensor, bank: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """sum_j A_mij x_jm [B, M, d] over the stays of the batch, whose x is ``own`` [B, M, d]; or over the bank, given as x [R, M, d]
+        and its ``observed`` [R, M], and the stay itself, whose S_ii is 1.
+        """
+        own, seen = keep_observed(own, observed), observed.to(own.dtype)
+        sent, theirs = (own, seen) if bank is None else (bank[0], bank[1].to(own.dtype))
+        edges = edges.to(own.dtype)
+        total, weight = (edges @ sent.flatten(1)).view_as(own), edges @ theirs
+        if bank is not None:
+            total, weight = total + own, weight + seen
+        if self.config.row_norm:
+            total = total / torch.where(weight > 0, weight, 1.0).unsqueeze(2)
+        return keep_observed(total, observed) if self.config.row_mask else total
+
+    def fuse(self, h: Tensor, g: Tensor, observed: Tensor) -> Tensor:
+        """h* [B, M, d]."""
+        a, c = torch.sigmoid(self.w_g(g)), torch.sigmoid(self.w_h(h))
+        return torch.where(observed.unsqueeze(2), h + a / (a + c) * (g - h), g)
+
+
+def norm_gap(phi: Tensor, h: Tensor, observed: Tensor) -> Tensor:
+    """sum_m | ||phi_m||_F - ||h_m||_F | over observed rows, of [B, M, d] both."""
+    norms = [torch.linalg.vector_norm(keep_observed(v.float(), observed), dim=(0, 2)) for v in (phi, h)]
+    return (norms[0] - norms[1]).abs().sum()
+
+
+class M3CareModule(nn.Module):
+    """The network, and the bank that later stays take their edges from, in double precision."""
+
+    def __init__(self, widths: tuple[int, ...], tasks: int, bank: int, config: Config) -> None:
+        super().__init__()
+        m, d, self.config = len(widths), config.hidden, config
+        self.net = Network(widths, tasks, config)
+        shapes = {"h": (bank, m, d), "g1": (bank, m, d), "points": (2 * m, bank, d), "scale": (2 * m,), "degree": ()}
+        for name, shape in shapes.items():
+            self.register_buffer(f"bank_{name}", torch.zeros(shape, dtype=torch.float64))
+        self.register_buffer("bank_observed", torch.zeros(bank, m, dtype=torch.bool))
+
+    def forward(self, batch: Batch) -> Output:
+        """In training logits and losses of the graph of the batch; else logits, each stay alone with the bank (or ``transductive``)."""
+        if self.training:
+            return self.net(batch.x, batch.observed).output
+        if not self.config.transductive:
+            return self.exact(batch, self.bank()).output
+        n, size = len(batch.observed), self.config.batch_size
+        parts = [self.exact(batch.take(slice(i, i + size))).output.logits for i in range(0, max(n, 1), size)]
+        return Output(torch.cat(parts), {})
+
+    def represent(self, batch: Batch) -> Tensor:
+        """z [B, M d], with edges from the bank."""
+        return self.exact(batch, self.bank()).z
+
+    def bank(self) -> Stays:
+        """The stays that later ones take their edges from."""
+        return Stays(*(self.get_buffer(f"bank_{name}") for name in Stays._fields))
+
+    def exact(self, batch: Batch, bank: Stays | None = None) -> Pass:
+        """A pass whose graph, encoders and convolutions included, is in double precision."""
+        graph = ("encoders", "similarity", "gcn")
+        weights = {k: v.double() for k, v in self.net.state_dict().items() if k.startswith(graph)}
+        return functional_call(self.net, weights, (tuple(v.double() for v in batch.x), batch.observed, bank))
+
+    @torch.no_grad()
+    def refresh(self, batch: Batch) -> None:
+        """The bank computed again, from its stays; ``bank_degree`` is the mean number of neighbours of one of them."""
+        found = self.exact(batch)
+        for name, value in found.stays._asdict().items():
+            self.get_buffer(f"bank_{name}").copy_(value)
+        self.bank_degree.copy_(((found.edges > 0).sum() - batch.observed.any(dim=1).sum()) / len(batch.observed))
+
+
+class M3Care(TorchMethod):
+    """M3Care; see the module's docstring."""
+
+    Config = Config
+    grid: ClassVar = {"lr": [1e-4, 3e-4, 1e-3], "hidden": [64, 128, 256], "dropout": [0.2, 0.5], "l_init": [0.0, 2.0]}
+    variants: ClassVar = {
+        "row_mask": {"row_mask": True},
+        "row_norm": {"row_norm": True},
+        "transductive": {"transductive": True},
+        "ov_kernel": {"kernel": "ov"},
+        "no_ln": {"ln": False},
+    }
+    titles: ClassVar = {"transductive": "M3Care (transductive: rows depend on their batch)"}
+
+    def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
+        """The untrained network, its bank empty."""
+        return M3CareModule(widths, len(tasks), self.bank_size, self.config)
+
+    def prepare(self, train: Cohort, valid: Cohort) -> None:
+        """The size of the bank."""
+        self.bank_size = max(1, min(self.config.batch_size, len(train)) - 1)
+
+    def represent(self, cohort: Cohort) -> np.ndarray | None:
+        """z; None under ``transductive``, where it depends on the batch."""
+        return None if self.config.transductive else super().represent(cohort)
+
+    def load_state(self, state: dict[str, np.ndarray]) -> Self:
+        """The method whose ``state`` this is, ready to predict."""
+        self.bank_size = len(state["module.bank_observed"])
+        return super().load_state(state)
+
+    def remember(self, train: Batch) -> None:
+        """The bank; with the best weights the loop keeps the bank made from them."""
+        rows = np.random.default_rng(self.seed).permutation(len(train.observed))[: self.bank_size]
+        self.module.refresh(train.take(torch.from_numpy(rows).to(train.observed.device)))

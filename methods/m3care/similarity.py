@@ -1,0 +1,76 @@
+"""The task-guided similarity of stays that M3Care is named for: deep kernels by modality, averaged, and a threshold that is learned.
+
+Equations, citation and departures: ``methods/m3care/__init__.py``. M modalities, G = 2M branches (u_1 .. u_M, z_1 .. z_M).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from methods.common.layers import GroupedLinear, ObservedBatchNorm, keep_observed
+
+FIRST_E = {"odir": 2.0, "ov": -0.3}
+"""e_m before training, by the form of the kernel."""
+
+
+def squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    """D [G, A, B] between the rows of a [G, A, d] and b [G, B, d], in full precision; exactly 0 from a row to itself where b is a."""
+    with torch.autocast(a.device.type, enabled=False):
+        lengths = a.square().sum(dim=2, keepdim=True) + b.square().sum(dim=2).unsqueeze(1)
+        d = torch.baddbmm(lengths, a, b.transpose(1, 2), alpha=-2).clamp(min=0)
+    return d.masked_fill(torch.eye(a.shape[1], dtype=torch.bool, device=a.device), 0) if a is b else d
+
+
+def mean_distance(a: Tensor, observed: Tensor) -> Tensor:
+    """s [G]: mean of |a_i - a_j|^2 over pairs of different rows of a [G, n, d] that are ``observed`` [n, G], without gradient; 1 where
+    there is no pair or it is below 1e-3.
+
+    The mean over pairs is twice the unbiased variance, summed over dimensions.
+    """
+    seen, a = observed.T, a.detach()
+    n = seen.sum(dim=1)
+    mean = keep_observed(a, seen).sum(dim=1, keepdim=True) / n.clamp(min=1)[:, None, None]
+    s = 2 * keep_observed((a - mean).square(), seen).sum(dim=(1, 2)) / (n - 1).clamp(min=1)
+    return torch.where(s < 1e-3, 1.0, s)
+
+
+def gaussian_kernel(d: Tensor, scale: Tensor) -> Tensor:
+    """Mean of exp(-d / b) over b in {s/2, s, 2s}, for d [G, A, B] and s [G]."""
+    widest = torch.exp(d / (-2 * scale[:, None, None]))
+    middle = widest.square()
+    return (widest + middle + middle.square()) / 3
+
+
+class Similarity(nn.Module):
+    """phi, the deep kernels of the modalities, their average and the threshold; ``kernel`` is the form of G_m."""
+
+    def __init__(self, modalities: int, d: int, kernel: str, l_init: float) -> None:
+        super().__init__()
+        m, self.kernel = modalities, kernel
+        first, second, third = (GroupedLinear(m, d, d) for _ in range(3))
+        self.phi = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third)
+        self.norm = ObservedBatchNorm(2 * m, d)
+        self.e = nn.Parameter(torch.full((m,), FIRST_E[kernel]))
+        self.l = nn.Parameter(torch.tensor(l_init))
+
+    def points(self, h: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+        """(u, z) [2M, B, d] and phi(h) [B, M, d], of h [B, M, d]."""
+        phi = self.phi(h)
+        u = torch.relu(phi) if self.kernel == "odir" else phi
+        points = self.norm(torch.cat([u, h.to(u.dtype)], dim=1), observed.repeat(1, 2))
+        return points.transpose(0, 1), phi
+
+    def forward(self, a: Tensor, b: Tensor, scale: Tensor, to: Tensor, of: Tensor) -> Tensor:
+        """S [A, B] between points a [2M, A, d] of stays ``to`` bool [A, M] and points b [2M, B, d] of stays ``of`` bool [B, M]."""
+        k_u, k_z = gaussian_kernel(squared_distances(a, b), scale).chunk(2)
+        eps = torch.sigmoid(self.e)[:, None, None]
+        g = ((1 - eps) * k_u + eps) * k_z if self.kernel == "odir" else (1 - eps) * k_u + eps * k_z
+        both = (to.T.unsqueeze(2) & of.T.unsqueeze(1)).to(g.dtype)
+        return (g * both).sum(dim=0) / both.sum(dim=0).clamp(min=1)
+
+    def edges(self, s: Tensor) -> Tensor:
+        """S^ of similarities S, of any shape."""
+        limit = torch.sigmoid(self.l)
+        above = torch.relu(s - limit)
+        return above + (above > 0) * limit.detach()

@@ -1,0 +1,1 @@
+"""The report of the audit: its tables, figure, document and simulations."""

@@ -1,0 +1,112 @@
+"""The tables of ``docs/audit.md``, written between markers ``<!-- audit:NAME -->`` and ``<!-- /audit:NAME -->`` from the store."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from reports.audit.report import SHOWN, Numbers, number_range, numbers_of, steps_tables
+from reports.audit.simulated import noise_table, sampler_table
+from reports.build import ReportError, assemble, write_whole
+from reports.tables.shuffled import is_shuffled
+from reports.tables.table import METRICS, Table, plain, task_title
+from results.storage.store import Store
+
+NOTHING = "*Nothing is stored: `python -m benchmark audit` computes it.*"
+SIMULATED = {"audit_noise": noise_table, "audit_sampler": sampler_table}
+
+
+def rewrite(store: Store, plans: Sequence[dict[str, Any]], path: Path, steps: Sequence[dict[str, str]]) -> Path:
+    """The document at ``path`` with every marked part written anew from these plans.
+
+    Args:
+        store: where the cells of the plans are.
+        plans: of ``reports.audit.report.EXPERIMENTS``.
+        path: a Markdown file with the markers.
+        steps: the registry: ``id, title, where, released, here, stage`` of each step.
+
+    Raises:
+        ReportError: the document has a marker of another name, or one without its end.
+    """
+    audits = [numbers_of(store, plan) for plan in plans if plan["experiment"] == "audit"]
+    parts = {
+        "steps": "\n\n".join(_step(step, audits) for step in steps),
+        "tables": "\n\n".join(markdown(t) for n in audits for t in steps_tables(store, n)) or NOTHING,
+    }
+    for experiment, table in SIMULATED.items():
+        own = [plan for plan in plans if plan["experiment"] == experiment]
+        parts[experiment.removeprefix("audit_")] = "\n\n".join(markdown(table(store, p)[0]) for p in own) or NOTHING
+    shuffled = next((plan for plan in store.plans("table1") if is_shuffled(plan)), None)
+    parts["shuffled"] = NOTHING if shuffled is None else markdown(assemble(store.root, [shuffled]).measured[0])
+    return write_whole(path, replaced(path.read_text(encoding="utf-8"), parts, path.name).encode())
+
+
+def replaced(text: str, parts: dict[str, str], name: str) -> str:
+    """``text`` with what lies between the markers of each part exchanged."""
+    opened = re.findall(r"<!-- audit:(\w+) -->", text)
+    for part in opened:
+        if part not in parts:
+            raise ReportError(f"{name} has a marker audit:{part}; known: {', '.join(parts)}")
+        between = re.compile(rf"(<!-- audit:{part} -->\n).*?(<!-- /audit:{part} -->)", re.DOTALL)
+        if not between.search(text):
+            raise ReportError(f"{name} has a marker audit:{part} without its end <!-- /audit:{part} -->")
+        text = between.sub(lambda found, part=part: f"{found[1]}{parts[part]}\n{found[2]}", text)
+    return text
+
+
+def markdown(table: Table) -> str:
+    """A table as Markdown: its heading, caption, rows and notes."""
+    heads = [", ".join(filter(None, column)) for column in table.columns]
+    lines = [f"### {table.heading}", "", _escaped(table.caption), "", f"| | {' | '.join(map(_escaped, heads))} |"]
+    lines.append("| --- |" + " --- |" * len(heads))
+    lines += [
+        f"| {_escaped(title)} | {' | '.join(_escaped(plain(e)) for e in entries)} |" for title, _, entries in table.rows
+    ]
+    return "\n".join([*lines, "", *(f"- {_escaped(note)}" for note in table.notes)])
+
+
+def _step(step: dict[str, str], audits: list[Numbers]) -> str:
+    """A step's facts, and what it is worth alone, in each audit."""
+    lines = [
+        f"### {step['id']}: {step['title']}",
+        "",
+        f"- As released ({step['where']}): {step['released']}.",
+        f"- Here: {step['here']}.",
+    ]
+    if step["stage"]:
+        lines += [line for n in audits for line in _worth(step["id"], n)] or [f"- Worth: {NOTHING}"]
+    return "\n".join(lines)
+
+
+def _worth(step: str, n: Numbers) -> list[str]:
+    """A line a task: the number under the strict protocol and with the step alone, and what they rest on."""
+    own = next((r["variant"] for r in n.plan["rows"] if r["variant"].endswith(f"-{step}")), None)
+    base = n.plan["rows"][0]["variant"]
+    lines = []
+    for landmark, facts in n.plan["landmarks"].items():
+        fits = n.fits.get((landmark, n.plan["reference"], own or ""))
+        if fits is None or not fits["done"]:
+            continue
+        for task in facts["tasks"]:
+            said = []
+            for metric in SHOWN:
+                before, after = n.of(landmark, task, metric, base), n.of(landmark, task, metric, own)
+                if before is None or after is None:
+                    continue
+                interval = "" if after["ci_low"] is None else f" [{after['ci_low']:.3f}, {after['ci_high']:.3f}]"
+                flag = ", flagged" if n.flagged(landmark, task, metric, own) else ""
+                said.append(f"{METRICS[metric]} {before['value']:.3f} → {after['value']:.3f}{interval}{flag}")
+            ceiling = n.ceiling(landmark, task, "auc")
+            said += [f"ceiling AUC {ceiling:.3f}"] if ceiling is not None else []
+            epochs = f"epochs {number_range(fits['epochs'])}" if fits["epochs"] else "no epochs"
+            folds = f"{n.plan['folds']} of {n.plan['settings']['folds_of_the_split']} folds"
+            done = f"fits done: {fits['done']} of {n.plan['seeds']} seeds x {folds}"
+            rest = f"N {max(fits['n_train']):,} in training, {max(fits['n_test']):,} tested; {epochs}; {done}"
+            lines.append(f"- Worth, {n.outcomes} outcomes, {task_title(task)}: {'; '.join(said)} ({rest}).")
+    return lines
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,173 @@
+"""ROC, precision-recall and reliability curves by task, from ``statistics["curves"]``: at most eight lines a panel.
+
+Rows of panels are groups of methods, columns are tasks. The reference and the ceiling stand in every panel, so that methods of different
+groups can be compared with them. Each line has a marker of its own besides its colour, and is named beside its row of panels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from reports.figures.drawing import Stroke, canvas, stroke
+from reports.section import Figure
+from reports.tables.captions import named, setting
+from reports.tables.table import task_title
+from results.storage.store import Store
+
+LINES = 8
+COMMON = ("ceiling",)
+"""Known rows that stand in every panel beside the reference."""
+SEVERAL = "averaged over seeds within a fold, then over folds"
+KINDS = {
+    "roc": (
+        "tpr", "ROC curves", f"true positive rate at each false positive rate, {SEVERAL}; dotted: chance",
+        "false positive rate", "true positive rate",
+    ),
+    "pr": (
+        "precision", "Precision-recall curves", f"precision at each recall, {SEVERAL}; dotted: the prevalence", "recall", "precision",
+    ),
+    "reliability": (
+        "reliability", "Reliability curves",
+        "rate of positives against mean predicted risk in ten bins of equal mass, cut within each fold and seed; bars: Wilson intervals; "
+        "dotted: perfect calibration", "predicted risk", "observed rate",
+    ),
+}  # fmt: skip
+Key = tuple[str, str]
+
+
+def curve_figures(store: Store, plan: dict[str, Any]) -> list[Figure]:
+    """A figure of each of KINDS that has any curve; none where none was derived."""
+    curves = (store.statistics(plan["name"]) or {}).get("curves")
+    return [f for f in (_figure(store, plan, curves, kind) for kind in KINDS) if f] if curves else []
+
+
+def grouped(keys: Sequence[Key], common: Sequence[Key]) -> list[list[Key]]:
+    """The lines of each row of panels: the common ones, and an even share of the others, at most LINES in all."""
+    common = [key for key in keys if key in common]
+    others = [key for key in keys if key not in common]
+    room = LINES - len(common)
+    count = max(1, -(-len(others) // room))
+    cuts = [round(i * len(others) / count) for i in range(count + 1)]
+    return [[*others[a:b], *common] for a, b in pairwise(cuts)]
+
+
+def _figure(store: Store, plan: dict[str, Any], curves: dict[str, Any], kind: str) -> Figure | None:
+    field, title, about, x, y = KINDS[kind]
+    drawn = [c for c in curves["curves"] if c[field] is not None]
+    if not drawn:
+        return None
+    places = list(dict.fromkeys((c["landmark"], c["task"]) for c in curves["curves"]))
+    by_place = {(c["landmark"], c["task"], c["method"], c["variant"]): c for c in drawn}
+    titles = {(c["method"], c["variant"]): c["title"] for c in drawn}
+    common = [(name, "default") for name in (*COMMON, plan["reference"])]
+    groups = grouped(list(titles), common)
+    figure, axes = canvas(2.6 * len(places) + 2.4, 1.7 * len(groups) + 0.6, len(groups), len(places))
+    looks = {key: stroke(i) for group in groups for i, key in enumerate(reversed(group))}
+    for i, group in enumerate(groups):
+        for j, (landmark, task) in enumerate(places):
+            ax = axes[i * len(places) + j]
+            found = {key: by_place[landmark, task, *key] for key in group if (landmark, task, *key) in by_place}
+            DRAW[kind](ax, curves, found, looks)
+            if i == 0:
+                ax.set_title(f"{task_title(task)}\n({landmark})", fontsize=9)
+            if i == len(groups) - 1:
+                ax.set_xlabel(x)
+            if j == 0:
+                ax.set_ylabel(y)
+            if kind != "reliability":
+                ax.label_outer()
+        _name(axes[(i + 1) * len(places) - 1], group, titles, looks)
+    missing = [c for c in curves["curves"] if c[field] is None]
+    lost = "".join(
+        f" No curve: {t}."
+        for t in dict.fromkeys(f"{c['title']} ({task_title(c['task'])}: {c['reason']})" for c in missing)
+    )
+    caption = f"{title} by task: {about}.{lost} {setting(store, plan)}"
+    tasks = ", ".join(task_title(task) for _, task in places)
+    alt = f"{title} of {len(titles)} rows for {tasks}, in {len(groups)} rows of panels with at most {LINES} lines each."
+    return Figure(named(kind, plan), caption, alt + _areas(kind), figure)
+
+
+def _areas(kind: str) -> str:
+    areas = {
+        "roc": " Areas under the curves are the AUC of the table.",
+        "pr": " Areas under the curves are the AUPRC of the table.",
+    }
+    return areas.get(kind, "")
+
+
+def _roc(ax: Axes, curves: dict[str, Any], found: dict[Key, Any], looks: dict[Key, Stroke]) -> None:
+    ax.plot([0, 1], [0, 1], ":", color="0.5", linewidth=0.9)
+    for i, (key, curve) in enumerate(found.items()):
+        _line(ax, [0, *curves["fpr"]], [0, *curve["tpr"]], looks[key], i)
+    _unit(ax)
+
+
+def _pr(ax: Axes, curves: dict[str, Any], found: dict[Key, Any], looks: dict[Key, Stroke]) -> None:
+    for i, (key, curve) in enumerate(found.items()):
+        if i == 0:
+            ax.axhline(curve["prevalence"], linestyle=":", color="0.5", linewidth=0.9)
+        _line(ax, curves["recall"], curve["precision"], looks[key], i, drawstyle="steps-pre")
+    _unit(ax)
+
+
+def _reliability(ax: Axes, curves: dict[str, Any], found: dict[Key, Any], looks: dict[Key, Stroke]) -> None:
+    ends = [v for c in found.values() for name in ("predicted", "observed") for v in c["reliability"][name]]
+    top = min(1.0, 1.08 * max([*ends, 0.05]))
+    ax.plot([0, top], [0, top], ":", color="0.5", linewidth=0.9)
+    for key, curve in found.items():
+        bins, look = curve["reliability"], looks[key]
+        ax.vlines(bins["predicted"], bins["low"], bins["high"], color=look.colour, linewidth=0.5, alpha=0.35)
+        ax.plot(
+            bins["predicted"],
+            bins["observed"],
+            color=look.colour,
+            linestyle=look.dash,
+            marker=look.marker,
+            markersize=3,
+            linewidth=0.9,
+        )
+    ax.set_xlim(0, top)
+    ax.set_ylim(0, top)
+    ax.tick_params(labelsize=7)
+
+
+DRAW: dict[str, Callable[[Axes, dict[str, Any], dict[Key, Any], dict[Key, Stroke]], None]] = {
+    "roc": _roc, "pr": _pr, "reliability": _reliability,
+}  # fmt: skip
+
+
+def _line(ax: Axes, x: Sequence[float], y: Sequence[float], look: Stroke, i: int, drawstyle: str = "default") -> None:
+    """A curve with a few markers, not at the same places as those of the others."""
+    ax.plot(x, y, color=look.colour, linestyle=look.dash, marker=look.marker, markersize=3.5, markevery=(3 + i, 12), linewidth=0.9,
+            drawstyle=drawstyle)  # fmt: skip
+
+
+def _unit(ax: Axes) -> None:
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1)
+    ax.set_xticks([0, 0.5, 1])
+    ax.set_yticks([0, 0.5, 1])
+    ax.tick_params(labelsize=7)
+
+
+def _name(ax: Axes, group: Sequence[Key], titles: dict[Key, str], looks: dict[Key, Stroke]) -> None:
+    """The names of a row of panels, to the right of it."""
+    handles = [
+        ax.plot([], [], color=looks[k].colour, linestyle=looks[k].dash, marker=looks[k].marker, markersize=4, linewidth=1)[0]
+        for k in group
+    ]  # fmt: skip
+    labels = [_folded(titles[k]) for k in group]
+    ax.legend(handles, labels, loc="center left", bbox_to_anchor=(1.03, 0.5), frameon=False, fontsize=7, borderpad=0)
+
+
+def _folded(title: str, width: int = 30) -> str:
+    """A long title in two lines."""
+    if len(title) <= width:
+        return title
+    cut = title.rfind(" ", 0, width)
+    return f"{title[:cut]}\n{title[cut + 1 :]}" if cut > 0 else title

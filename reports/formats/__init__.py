@@ -1,0 +1,1 @@
+"""From tables and figures to bytes: CSV, LaTeX, HTML, SVG and PDF."""

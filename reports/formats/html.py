@@ -1,0 +1,127 @@
+"""The report as one HTML page: tables that sort and filter, figures inline, provenance; nothing is loaded from anywhere.
+
+The page is ``templates/report.html.j2`` with ``report.css`` and ``report.js`` set into it. All text is escaped by Jinja; what is not are
+the drawings, which matplotlib escapes. State lies in the fragment, so that a view can be linked to:
+``#q=gru&sort=table-1.2.descending`` filters rows by words and sorts the first table by its third column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports.formats.pictures import inline
+from reports.frames.provenance import Provenance
+from reports.section import Figure
+from reports.tables.table import Entry, Table, parts
+
+TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
+MEANINGS = {
+    "failed": "the computation stopped with an error in every cell; the reason stands below the table",
+    "skipped": "not computed in any cell, for the reason below the table",
+    "missing": "nothing of it is stored yet",
+    "n/a": "computed, but the number is not defined, for the reason below the table (‡)",
+    "–": "nothing to print: the row does not speak of this, or a comment beside it says why",
+}
+"""What a place without a number says."""
+MARKS = {
+    "†": "from fewer cells than planned, see the note below the table",
+    "‡": "not defined, see the note below the table",
+}
+OTHER_MARK = "see the note below the table"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A table's place on the page: ``number`` or a word, ``spread`` and ``mark`` behind it; ``sort`` is the number in full or empty,
+    ``full`` all of its numbers in full or what the word means; ``kind`` tells numbers, text and words for no number apart."""
+
+    number: str
+    spread: str
+    mark: str
+    bold: bool
+    kind: str
+    sort: str
+    full: str
+
+
+def place(entry: Entry) -> Place:
+    """An entry as it stands on the page."""
+    number, spread = parts(entry)
+    if entry.mean is None:
+        kind = "absent" if number in MEANINGS else "text"
+        return Place(number, "", entry.mark, False, kind, _sort_key(number), MEANINGS.get(number, ""))
+    full = repr(float(entry.mean))
+    full += "" if entry.sd is None else f" ± {float(entry.sd)!r}"
+    full += "" if entry.interval is None else f" [{float(entry.interval[0])!r}, {float(entry.interval[1])!r}]"
+    return Place(number, spread, entry.mark, entry.bold, "number", repr(float(entry.mean)), full)
+
+
+def page(
+    experiment: str,
+    plans: Sequence[tuple[dict[str, Any], Provenance]],
+    measured: Sequence[Table],
+    beside_published: Sequence[Table],
+    figures: Sequence[tuple[Figure, bytes]],
+    notes: Sequence[str],
+    files: Sequence[str],
+) -> str:
+    """The page of an experiment.
+
+    Args:
+        plans: each with its provenance, in print order.
+        measured: tables in print order.
+        beside_published: tables that also have published numbers; they stand after the figures.
+        figures: each with its SVG file.
+        notes: why a figure or table is not there.
+        files: names of the files that lie beside the page.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )  # fmt: skip
+    tables = [*measured, *beside_published]
+    used = {e.word for t in tables for _, _, entries in t.rows for e in entries if e.mean is None}
+    return environment.get_template("report.html.j2").render(
+        experiment=experiment,
+        plans=plans,
+        tables=[_laid_out(i, table) | {"beside_published": i > len(measured)} for i, table in enumerate(tables, 1)],
+        figures=[
+            {"id": f"figure-{i}", "figure": figure, "svg": Markup(inline(svg, f"figure-{i}"))}
+            for i, (figure, svg) in enumerate(figures, 1)
+        ],
+        notes=notes,
+        files=files,
+        words={word: meaning for word, meaning in MEANINGS.items() if word in used},
+        marks=MARKS,
+        other_mark=OTHER_MARK,
+        css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        js=Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),
+    )
+
+
+def _laid_out(number: int, table: Table) -> dict[str, Any]:
+    """A table as the template reads it: spans of the first heading, and bodies of rows, the known ones in a body of their own."""
+    return {
+        "id": f"table-{number}",
+        "number": number,
+        "table": table,
+        "spans": [(head, len(list(own))) for head, own in groupby(table.columns, key=lambda c: c[0])],
+        "bodies": [
+            (known, [(title, [place(e) for e in entries]) for title, _, entries in rows])
+            for known, rows in groupby(table.rows, key=lambda row: row[1])
+        ],
+    }
+
+
+def _sort_key(text: str) -> str:
+    """A count such as ``1,234`` as a number that sorts, else nothing."""
+    try:
+        return repr(float(text.replace(",", "")))
+    except ValueError:
+        return ""

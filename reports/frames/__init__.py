@@ -1,0 +1,1 @@
+"""From the store to tidy data frames."""

@@ -1,0 +1,48 @@
+"""What tuning chose: one row a method, landmark and fold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from results.rows import rows_of
+from results.storage.store import Store
+
+COLUMNS = (
+    "experiment", "dataset", "landmark", "protocol", "method", "variant", "fold", "tuning", "candidates", "trials", "failed", "chosen",
+    "score", "trial_seeds", "reason",
+)  # fmt: skip
+
+
+def tuned(store: Store, plans: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Of each tuned cell of the plans (one of the seeds of a fold, which share their choice): how many candidates and trials there were
+    and failed, the hyper-parameters chosen (``field=value; ...``), their mean validation score over ``trial_seeds`` trials, or the reason
+    why nothing was chosen."""
+    found = {}
+    for plan in plans:
+        for row in rows_of(plan):
+            for planned in row.cells:
+                record = store.record(planned)
+                if record and record.get("tuning"):
+                    cell, choice = planned.cell, record["tuning"]
+                    where = (
+                        plan["experiment"],
+                        cell.dataset,
+                        cell.landmark,
+                        cell.protocol,
+                        cell.method,
+                        cell.variant,
+                        cell.fold,
+                    )
+                    found[(*where, cell.tuning)] = (
+                        choice["candidates"],
+                        choice["trials"],
+                        choice["failed"],
+                        "; ".join(f"{field}={value}" for field, value in (choice["change"] or {}).items()),
+                        choice["score"],
+                        choice["seeds"],
+                        choice["reason"],
+                    )
+    return pd.DataFrame([(*where, *choice) for where, choice in found.items()], columns=list(COLUMNS))

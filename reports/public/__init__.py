@@ -1,0 +1,1 @@
+"""What may leave a site: counts and frames with small cells suppressed."""

@@ -1,0 +1,1 @@
+"""The numbers that the paper printed, beside those measured here."""

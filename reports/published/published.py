@@ -1,0 +1,178 @@
+"""Numbers that the paper published beside those measured here, never in the same column, each with its source.
+
+A difference (measured - published) is given only where the cohort and the task are the paper's own. Contradictions among the printed
+numbers (``results/published/footnotes.csv``) are footnotes of the published column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from reports.published.measured import TIDY, Measured, by_number, measured_of
+from reports.published.paper import CITATION, COHORTS, EXPERIMENTS, WHY_NOT_COMPARABLE
+from reports.tables.table import METRICS, NOT_PLANNED, Entry, Table, task_title, words
+
+SOURCE = Path(__file__).resolve().parents[2] / "results" / "published" / "paper.csv"
+FOOTNOTES = SOURCE.with_name("footnotes.csv")
+LABEL = "Published by the paper beside measured here"
+NUMBER = ["table", "dataset", "task", "method", "metric"]
+COLUMNS = [
+    "source", "dataset", "task", "method", "metric", "published", "published_sd", "cohort", "protocol", "arm", "measured_task",
+    "measured_method", "measured_variant", "measured", "measured_sd", "difference", "comment", "footnote",
+]  # fmt: skip
+HEADS = METRICS | {"delta_auc": "AUC, less the step before", "n": "N"}
+LONG = ("Table 4", "Text")
+"""Parts of the paper whose numbers differ in kind: one a line."""
+NOTES = (
+    "Published: as printed in the paper, mean ± standard deviation over its five seeds where it gives one. No split, prediction or "
+    "baseline code was published with it, so that none of these numbers can be recomputed.",
+    "The released code labels death in any later admission and ICU admission without a time limit, where the paper names in-hospital "
+    "death and 90 days; it holds no eICU pipeline.",
+)
+
+
+@cache
+def printed(experiment: str) -> pd.DataFrame:
+    """Published numbers that an experiment speaks to, in the paper's order: NUMBER, ``published``, ``published_sd``, ``footnote``; may be
+    empty. ``method`` is the row's name as printed, ``metric`` in lower case; the sizes of Table 3's patterns are rows of metric ``n``."""
+    raw = pd.read_csv(SOURCE).rename(columns={"method_or_row": "method", "mean": "published", "std": "published_sd"})
+    part = raw["table"].where(raw["table"] != "Text", "Text:" + raw["method"])
+    raw = raw[part.isin(EXPERIMENTS.get(experiment, ()))].assign(metric=lambda f: f["metric"].str.lower())
+    sizes = raw[raw["n"].notna()].drop_duplicates(["table", "dataset", "method"])
+    sizes = sizes.assign(task="-", metric="n", published=sizes["n"], published_sd=float("nan"))
+    frame = pd.concat([raw, sizes])[[*NUMBER, "published", "published_sd"]].reset_index(drop=True)
+    frame = frame.astype({"published": float, "published_sd": float})
+    return frame.assign(footnote=[_footnote(row) for row in frame.to_dict("records")])
+
+
+def beside_published(plans: Sequence[dict[str, Any]], frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Every number of ``printed``, for each plan, with what was measured: COLUMNS; no rows where the paper has no such table.
+
+    Args:
+        plans: the report's, of one experiment.
+        frames: the report's frames; those with the columns of a tidy frame are searched, in this order.
+    """
+    tidy = [by_number(f) for f in frames if set(TIDY) <= set(f.columns)]
+    found = []
+    for plan in plans:
+        cohort = {"cohort": plan["dataset"], "protocol": plan["protocol"], "arm": (plan.get("arm") or {}).get("name")}
+        for row in printed(plans[0]["experiment"]).to_dict("records"):
+            number = measured_of(row, plan, tidy)
+            found.append({
+                **row, **cohort, "source": f"{CITATION}, {row['table'].replace('Table', 'Table ').lstrip()}", "measured_task": number.task,
+                "measured_method": number.method, "measured_variant": number.variant, "measured": number.value,
+                "measured_sd": number.sd, **_difference(row, plan, number),
+            })  # fmt: skip
+    return pd.DataFrame(found, columns=COLUMNS)
+
+
+def published_tables(frame: pd.DataFrame, plans: Sequence[dict[str, Any]]) -> list[Table]:
+    """The frame of ``beside_published`` as tables: one a plan, part of the paper, cohort and task."""
+    tables = []
+    frame = frame.assign(arm=frame["arm"].fillna(""))
+    for (source, cohort, protocol, arm, dataset, task), own in frame.groupby(
+        ["source", "cohort", "protocol", "arm", "dataset", "task"], sort=False
+    ):
+        plan = next(
+            p for p in plans
+            if (p["dataset"], p["protocol"], (p.get("arm") or {}).get("name") or "") == (cohort, protocol, arm)
+        )  # fmt: skip
+        tables.append(_table(own, source, dataset, task, plan, several=len(plans) > 1))
+    return tables
+
+
+def _table(own: pd.DataFrame, source: str, dataset: str, task: str, plan: dict[str, Any], several: bool) -> Table:
+    letters = {text: chr(ord("a") + i) for i, text in enumerate(dict.fromkeys(t for t in own["footnote"] if t))}
+    numbers = {text: str(i) for i, text in enumerate(dict.fromkeys(t for t in own["comment"] if t), 1)}
+    place = source.removeprefix(f"{CITATION}, ")
+    long = place in LONG
+    own = own.assign(title=own["method"] + ": " + own["metric"].str.replace("_", " ") if long else own["method"])
+    metrics = [""] if long else list(dict.fromkeys(own["metric"]))
+    rows = []
+    for title, cells in own.groupby("title", sort=False):
+        entries: list[Entry] = []
+        for metric in metrics:
+            cell = cells if long else cells[cells["metric"] == metric]
+            entries += _entries(cell.iloc[0].to_dict(), letters) if len(cell) else [NOT_PLANNED] * 3
+        said = dict.fromkeys(numbers[t] for t in cells["comment"] if t)
+        rows.append((str(title), False, (*entries, words(", ".join(said)))))
+    heads = [HEADS.get(m, m) for m in metrics]
+    columns = [(head, kind) for head in heads for kind in ("published", "measured", "difference")]
+    size = f"protocol {plan['protocol']}, folds: {plan['folds']}, seeds: {plan['seeds']}"
+    measured = f"{plan['dataset']} ({plan['description'].rstrip('.')}), {size}"
+    return Table(
+        (*columns, ("", "comment")),
+        tuple(rows),
+        f"{LABEL}. Source of the published column: {source}; {dataset}{_of(task)}. Measured: {measured}; commit "
+        f"{str(plan['commit'])[:10]}, {plan['written'][:10]}. Difference: measured - published, only where cohort and task are the same.",
+        (*(f"{n}: {text}." for text, n in numbers.items()), *(f"({a}) {text}" for text, a in letters.items()), *NOTES),
+        f"Paper, {place}: {dataset}{_of(task)}" + (f" ({plan['dataset']}, {plan['protocol']})" if several else ""),
+    )
+
+
+def _of(task: str) -> str:
+    return "" if task in ("-", "unspecified") else f", {task_title(task)}"
+
+
+def _entries(cell: dict[str, Any], letters: dict[str, str]) -> list[Entry]:
+    """Published, measured, difference."""
+    mark = f"({letters[cell['footnote']]})" if cell["footnote"] else ""
+    count = cell["metric"] in ("n", "default", "range_low", "range_high") or cell["metric"].endswith("_n")
+
+    def number(value: float, sd: float = float("nan"), mark: str = "", signed: bool = False) -> Entry:
+        if pd.isna(value):
+            return Entry(None, None, "–", mark, False)
+        if count:
+            return Entry(None, None, f"{value:,.6g}", mark, False)
+        return Entry(
+            float(value), None if pd.isna(sd) else float(sd), "", mark, False, signed=signed, digits=_digits(cell)
+        )
+
+    return [
+        number(cell["published"], cell["published_sd"], mark),
+        number(cell["measured"], cell["measured_sd"]),
+        number(cell["difference"], signed=True),
+    ]
+
+
+def _digits(cell: dict[str, Any]) -> int:
+    """Decimals: those of the paper."""
+    if cell["metric"] in HEADS or cell["metric"] in ("auc_low", "auc_high"):
+        return 3
+    return 4 if abs(cell["published"]) < 0.1 else 2
+
+
+def _difference(row: dict[str, Any], plan: dict[str, Any], number: Measured) -> dict[str, Any]:
+    """The difference, or None, and the comment that says why or what else differs."""
+    said = [number.comment] if number.comment else []
+    if plan["dataset"] in WHY_NOT_COMPARABLE and plan["dataset"] in COHORTS.get(row["dataset"], (plan["dataset"],)):
+        said.append(WHY_NOT_COMPARABLE[plan["dataset"]])
+    comparable = number.value is not None and number.same and plan["dataset"] == COHORTS.get(row["dataset"], ("",))[0]
+    if comparable:
+        said.append("the paper's folds and its code for this cohort are not published: labels and preprocessing differ")
+    return {
+        "difference": number.value - row["published"] if comparable else None,
+        "comment": "; ".join(said),
+    }
+
+
+@cache
+def _contradictions() -> list[dict[str, str]]:
+    return pd.read_csv(FOOTNOTES, dtype=str, keep_default_na=False).to_dict("records")
+
+
+def _footnote(row: dict[str, Any]) -> str:
+    """The footnotes of a published number: those whose filled fields are its own."""
+    at = {"table": row["table"], "dataset": row["dataset"], "task": row["task"], "method_or_row": row["method"]}
+    found = [
+        note["footnote"] for note in _contradictions()
+        if all(note[name] in ("", value) for name, value in at.items())
+        and note["metric"].lower() in ("", row["metric"])
+        and (row["metric"] != "n" or note["metric"] == "n")
+    ]  # fmt: skip
+    return " ".join(found)

@@ -1,0 +1,1 @@
+"""From tidy frames to the tables of a report, with their captions."""

@@ -1,0 +1,81 @@
+"""Queries: what is consistent with the declaration, and seldom so by chance."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from results.audit.finding import Declared, Finding, at_places, finding
+from results.audit.ranks import ranked
+
+LEAST = 10
+"""Positives and negatives that a group must have to be scored, as in the suite's tables by pattern."""
+PERFECT = (1.0, 1.0)
+GROUPS = 3
+"""Exactly calibrated groups below which nothing is asked: one or two may be chance."""
+
+
+def fitted_here(rows: pd.DataFrame, task: str, declared: Declared) -> list[Finding]:
+    """``fitted_here``: the mean result equals the mean label in at least half of the (pattern, fold) that were moved."""
+    if declared.fitted_on == "same" or declared.name == "none":
+        return []
+    known = rows[rows["label"].notna()]
+    exact, moved = [], 0
+    for (pattern, fold), group in known.groupby(["pattern", "fold"], observed=True):
+        if len(group) < LEAST or not ((group["lower"] > 0) | (group["upper"] < 0)).any():
+            continue
+        moved += 1
+        room = 4 * float(group["after_half"].max()) / np.sqrt(len(group)) + 1e-7
+        distance = float(group["after"].mean() - group["label"].mean())
+        if abs(distance) <= room:
+            lines = [int(line) for line in group["line"].head(2)]
+            exact.append(
+                {"pattern": str(pattern), "fold": str(fold), "n": len(group), "distance": distance, "lines": lines}
+            )
+    if len(exact) < max(GROUPS, moved / 2):
+        return []
+    what = (
+        f"mean result = mean label, to rounding, in {len(exact)} of {moved} corrected groups: "
+        "was the step fitted on the rows it corrects?"
+    )
+    return [
+        finding("fitted_here", task, at_places(known, exact), what, places=exact, lines=exact[0]["lines"], query=True)
+    ]
+
+
+def equal_scores(rows: pd.DataFrame, task: str) -> list[Finding]:
+    """``equal_scores``: two patterns, or a pattern and all rows, with the same AUC and average precision to four digits.
+
+    Scores as in the tables: within folds, then the mean over folds in which they are defined.
+    """
+    known = rows[rows["label"].notna()]
+    parts = {"all rows": known}
+    parts |= {
+        str(pattern): group for pattern, group in known.groupby("pattern", observed=True) if len(group) < len(known)
+    }
+    scores = {
+        name: _scores(part)
+        for name, part in parts.items()
+        if part["label"].value_counts().reindex((0, 1)).min() >= LEAST
+    }
+    found = []
+    for a, b in combinations(scores, 2):
+        if scores[a] is not None and scores[a] == scores[b] != PERFECT:
+            lines = [int(parts[name]["line"].iloc[0]) for name in (a, b)]
+            place = {"pattern": f"{a}, {b}", "fold": None, "auc": scores[a][0], "auprc": scores[a][1], "lines": lines}
+            what = f"AUC {scores[a][0]:.4f} and average precision {scores[a][1]:.4f}, both the same for {a} and {b}"
+            both = parts[b] if a == "all rows" else pd.concat([parts[a], parts[b]])
+            found.append(finding("equal_scores", task, both, what, places=[place], lines=lines, query=True))
+    return found
+
+
+def _scores(part: pd.DataFrame) -> tuple[float, float] | None:
+    """AUC and average precision, or None where no fold has both labels."""
+    folds = [fold for _, fold in part.groupby("fold", observed=True) if fold["label"].nunique() == 2]
+    if not folds:
+        return None
+    values = [ranked(fold["label"].to_numpy(), fold["after"].to_numpy()) for fold in folds]
+    auc, precision = (round(float(np.mean([v[name] for v in values])), 4) for name in ("auc", "auprc"))
+    return auc, precision

@@ -1,0 +1,138 @@
+"""Results that the declared step cannot have given: too many offsets, several results of one base probability, a changed order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from results.audit.finding import Declared, Finding, finding
+from results.audit.offsets import pierce
+
+STEEP = 20.0
+"""Slope on the logit scale up to which an increasing function may turn the rounding of a base probability into different results."""
+FINE = 1e-6
+"""Half width of base probabilities up to which equal ones are taken to be the same one under ``monotone``: a step of an isotonic
+regression may lie inside the rounding of coarser ones."""
+SHOWN = 6
+
+
+def too_many_offsets(rows: pd.DataFrame, task: str, declared: Declared) -> list[Finding]:
+    """``offsets``: groups that need more offsets than declared (``none``: any but 0)."""
+    if declared.name == "monotone":
+        return []
+    if declared.name == "none":
+        moved = rows[(rows["lower"] > 0) | (rows["upper"] < 0)]
+        if moved.empty:
+            return []
+        what = f"{len(moved)} of {len(rows)} probabilities were changed, and no change is declared"
+        largest = float((moved["after"] - moved["base"]).abs().max())
+        places = [_place(group, n=len(group)) for _, group in moved.groupby(["pattern", "fold"], observed=True)]
+        places.sort(key=lambda place: -place["n"])
+        return [finding("offsets", task, moved, what, places=places, largest_change=largest)]
+    wrong = rows[rows["needed"] > declared.offsets]
+    if wrong.empty:
+        return []
+    places = []
+    for _, group in wrong.groupby("group"):
+        counts = _offsets(group)
+        pair = [group["line"].iloc[int(np.argmin(group["upper"]))], group["line"].iloc[int(np.argmax(group["lower"]))]]
+        values = {f"{value:+.4f}": count for value, count in counts[:SHOWN]}
+        places.append(_place(group, needed=int(group["needed"].iloc[0]), n=len(group), lines=pair, values=values))
+    places.sort(key=lambda place: (-place["needed"], -place["n"]))
+    first = places[0]
+    shown = ", ".join(f"{value} ({count} rows)" for value, count in first["values"].items())
+    what = (
+        f"{first['needed']} different offsets where {declared.offsets} {'is' if declared.offsets == 1 else 'are'} declared: {shown}"
+        f"{' ...' if first['needed'] > SHOWN else ''}"
+    )
+    return [finding("offsets", task, wrong, what, places=places, lines=first["lines"], needed=first["needed"])]
+
+
+def same_base(rows: pd.DataFrame, task: str, declared: Declared) -> list[Finding]:
+    """``same_base``: rows of one group with one base probability and results that differ by more than rounding allows."""
+    if declared.name == "none":
+        return []
+    if declared.name == "monotone" and rows["base_half"].max() > FINE:
+        return []
+    suspects = rows if declared.name == "monotone" else rows[rows["needed"] > declared.offsets]
+    suspects = suspects[suspects.duplicated(["group", "base"], keep=False)]
+    wrong, places = [], []
+    for _, level in suspects.groupby(["group", "base"]):
+        if declared.name == "monotone":
+            differ = np.ptp(level["after"]) > _room(level)
+        else:
+            differ = len(pierce(level["lower"].to_numpy(), level["upper"].to_numpy())) > declared.offsets
+        if differ:
+            wrong.append(level)
+            pair = [
+                level["line"].iloc[int(np.argmin(level["after"]))],
+                level["line"].iloc[int(np.argmax(level["after"]))],
+            ]
+            places.append(
+                _place(
+                    level,
+                    n=len(level),
+                    lines=pair,
+                    base=float(level["base"].iloc[0]),
+                    spread=float(np.ptp(level["after"])),
+                )
+            )
+    if not wrong:
+        return []
+    places.sort(key=lambda place: -place["spread"])
+    first = places[0]
+    what = f"one base probability, results up to {first['spread']:.4f} apart ({len(places)} such probabilities)"
+    return [
+        finding("same_base", task, pd.concat(wrong), what, places=places, lines=first["lines"], spread=first["spread"])
+    ]
+
+
+def order_changed(rows: pd.DataFrame, task: str, declared: Declared) -> list[Finding]:
+    """``order`` (``monotone`` only): a result below that of a row with a smaller base probability."""
+    if declared.name != "monotone":
+        return []
+    wrong, places = [], []
+    for _, group in rows.groupby("group"):
+        ordered = group.sort_values(["base", "after"], kind="stable")
+        after, line = ordered["after"].to_numpy(), ordered["line"].to_numpy()
+        top = np.maximum.accumulate(after)
+        room = 2 * np.ldexp(1.0, -24) + np.where(top > 0, 2.0**-22 * top, 0.0)
+        below = top - after > room
+        if below.any():
+            worst = int(np.argmax(top - after))
+            pair = [int(line[int(np.argmax(after[: worst + 1]))]), int(line[worst])]
+            wrong.append(ordered[below])
+            places.append(_place(group, pattern=None, n=int(below.sum()), lines=pair, fall=float((top - after)[worst])))
+    if not wrong:
+        return []
+    places.sort(key=lambda place: -place["fall"])
+    first = places[0]
+    what = f"results fall by up to {first['fall']:.4f} while the base probability rises"
+    return [finding("order", task, pd.concat(wrong), what, places=places, lines=first["lines"], fall=first["fall"])]
+
+
+def _room(level: pd.DataFrame) -> float:
+    """How far apart rounding lets the results of one printed base probability be, under a function of slope STEEP at most."""
+    p, half, after = level["base"].iloc[0], level["base_half"].max(), level["after"]
+    if p - half <= 0 or p + half >= 1:
+        return np.inf
+    width = np.log((p + half) / (p - half)) - np.log((1 - p - half) / (1 - p + half))
+    return float(2 * level["after_half"].max() + STEEP * width * (after * (1 - after)).max())
+
+
+def _offsets(group: pd.DataFrame) -> list[tuple[float, int]]:
+    """The offsets that serve a group, each in the middle of what its rows allow, and its rows; the most frequent first."""
+    middle = (group["lower"] + group["upper"]) / 2
+    by_offset = middle[np.isfinite(middle)].groupby(group["moved"])
+    found = zip(by_offset.median(), by_offset.size(), strict=True)
+    return sorted(((float(value) + 0.0, int(count)) for value, count in found), key=lambda item: -item[1])
+
+
+def _place(group: pd.DataFrame, **numbers: Any) -> dict[str, Any]:
+    """Where a group is, and its numbers as JSON values."""
+    lines = [int(line) for line in numbers.pop("lines", group["line"].head(SHOWN))]
+    patterns = group["pattern"].unique()
+    where = {"pattern": str(patterns[0]) if len(patterns) == 1 else None, "fold": str(group["fold"].iloc[0])}
+    return where | numbers | {"lines": lines}

@@ -1,0 +1,1 @@
+"""The gate: locked metrics, and which of a store's got worse."""

@@ -1,0 +1,1 @@
+"""Discrimination, calibration and decision metrics of predicted probabilities."""

@@ -1,0 +1,135 @@
+"""One row of a table against another, paired within folds: difference, bootstrap interval, corrected t-test, Holm's adjustment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from statsmodels.stats.multitest import multipletests
+
+from results.rows import Row
+from results.statistics.bootstrap import METRICS, interval, mean_of_defined
+from results.statistics.comparison import corrected_t
+from results.statistics.fold_values import Folds, Memo, Sizes, done_cells, fold_values
+from results.storage.store import Store
+
+LEVEL = 0.05
+NUMBERS = ("a", "b", "difference", "sd_folds", "ci_low", "ci_high", "t", "p", "p_holm")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """``row`` against ``base`` under a name; either is None where the plan has no such row."""
+
+    name: str
+    row: Row | None
+    base: Row | None
+
+
+def compare(
+    store: Store, plan: dict[str, Any], pairs: Sequence[Pair], resamples: int, memo: Memo | None = None
+) -> list[dict[str, Any]]:
+    """A record for each pair x landmark x task x metric (auc, auprc, brier), as JSON values.
+
+    ``name, landmark, task, metric``; ``method, variant, title`` of the row and ``base_method, base_variant, base_title`` (None where the
+    plan has none); ``value, base_value, difference`` (row - base, on the folds both have; Brier: lower is better), ``sd_folds`` (standard
+    deviation over folds of the paired difference), ``ci_low, ci_high`` (percentile interval at 95 % of the same resamples for all rows),
+    ``folds, seeds, n_test, n_train, t, p`` (corrected t-test), ``in_family, p_holm, better, worse``, ``reason``.
+    Holm's family is every tested difference of the AUC, over all pairs and tasks of the plan; what is known of a cohort is not tested.
+    """
+    rows = list({id(r): r for pair in pairs for r in (pair.row, pair.base) if r is not None}.values())
+    done = done_cells(store, rows)
+    place = {id(r): i for i, r in enumerate(rows)}
+    found: list[dict[str, Any]] = []
+    for landmark, facts in plan["landmarks"].items():
+        values, sizes = fold_values(store, rows, done, landmark, facts, resamples, memo)
+        for pair in pairs:
+            if not _planned_at(pair, landmark):
+                continue
+            for task in facts["tasks"]:
+                a, b = (
+                    values.get((place[id(row)], task), {}) if row is not None else None for row in (pair.row, pair.base)
+                )
+                for metric in METRICS:
+                    where = {"name": pair.name, "landmark": landmark, "task": task, "metric": metric}
+                    found.append(where | _names(pair) | _record(pair, a, b, sizes, metric))
+    adjust(found, "better", "worse")
+    return found
+
+
+def difference(a: Folds, b: Folds, sizes: Sizes, metric: str, tested: bool) -> dict[str, Any]:
+    """``a`` - ``b`` on the folds that both have, seeds averaged before.
+
+    Returns:
+        ``a, b, difference, sd_folds, ci_low, ci_high, t, p, p_holm`` (None where there is none), ``folds, seeds, n_test, n_train,
+        reason``; no difference where the two do not predict the same stays.
+    """
+    both = [
+        f for f in sorted(a.keys() & b.keys())
+        if np.isfinite(a[f].values[metric][0]) and np.isfinite(b[f].values[metric][0])
+    ]  # fmt: skip
+    record = dict.fromkeys(NUMBERS) | {"folds": len(both), "seeds": 0, "n_test": sizes.test, "n_train": sizes.train}
+    if not both:
+        return record | {"reason": "no fold in common"}
+    covered, total = sum(b[f].covered for f in both), sum(b[f].rows for f in both)
+    if covered < total or any(a[f].covered < a[f].rows for f in both):
+        return record | {"reason": f"not the same stays: predictions on {covered} of {total} test rows"}
+    left, right = ([side[f].values[metric] for f in both] for side in (a, b))
+    by_fold = np.array([x[0] - y[0] for x, y in zip(left, right, strict=True)])
+    means = mean_of_defined([x - y for x, y in zip(left, right, strict=True)])
+    low, high, _ = interval(means[1:], 1 - LEVEL)
+    record |= {
+        "a": float(np.mean([x[0] for x in left])),
+        "b": float(np.mean([y[0] for y in right])),
+        "difference": float(means[0]),
+        "sd_folds": float(by_fold.std(ddof=1)) if len(both) > 1 else None,
+        "ci_low": low,
+        "ci_high": high,
+        "seeds": max(min(a[f].seeds, b[f].seeds) for f in both),
+    }
+    if not tested:
+        return record | {"reason": "known of the cohort, not a method: not tested"}
+    test = corrected_t(by_fold, sizes.test, sizes.train)
+    return record | {"t": test.t, "p": test.p, "reason": test.reason}
+
+
+def adjust(records: list[dict[str, Any]], better: str, worse: str) -> int:
+    """Holm's adjustment over the records ``in_family``, in place; how many there are.
+
+    ``better`` and ``worse`` name the fields that say which way a difference is called at LEVEL.
+    """
+    family = [c for c in records if c["in_family"]]
+    if family:
+        adjusted = multipletests([c["p"] for c in family], alpha=LEVEL, method="holm")[1]
+        for c, p in zip(family, adjusted, strict=True):
+            called = math.isfinite(p) and p < LEVEL
+            c |= {
+                "p_holm": float(p),
+                better: bool(called and c["difference"] > 0),
+                worse: bool(called and c["difference"] < 0),
+            }
+    return len(family)
+
+
+def _planned_at(pair: Pair, landmark: str) -> bool:
+    rows = [row for row in (pair.row, pair.base) if row is not None]
+    return not rows or any(p.cell.landmark == landmark for row in rows for p in row.cells)
+
+
+def _names(pair: Pair) -> dict[str, Any]:
+    fields = ("method", "variant", "title")
+    own = {name: getattr(pair.row, name, None) for name in fields}
+    return own | {f"base_{name}": getattr(pair.base, name, None) for name in fields}
+
+
+def _record(pair: Pair, a: Folds | None, b: Folds | None, sizes: Sizes, metric: str) -> dict[str, Any]:
+    if pair.row is None or pair.base is None:
+        record = difference({}, {}, sizes, metric, tested=False) | {"reason": "not in this plan"}
+    else:
+        record = difference(a, b, sizes, metric, tested=not (pair.row.known or pair.base.known))
+    in_family = metric == "auc" and record["p"] is not None
+    renamed = {"value": record.pop("a"), "base_value": record.pop("b")}
+    return renamed | record | {"in_family": in_family, "better": False, "worse": False}

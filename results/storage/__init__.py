@@ -1,0 +1,1 @@
+"""Cells as files: the store, its folders, checksums and locks."""

@@ -1,0 +1,215 @@
+"""A cell's folder as files with their checksums: read and checked, or put in place whole or not at all.
+
+``SHA256SUMS`` is what ``sha256sum`` writes: ``sha256sum --check SHA256SUMS`` inside a cell's folder verifies it without this suite.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import socket
+import tempfile
+import time
+from pathlib import Path
+
+from results.cell import FINISHED
+from results.storage.files import BrokenCell, StoreError, cannot_write, sync_folder, write_synced
+
+SUMS = "SHA256SUMS"
+RECORD = "cell.json"
+AGAIN = "run again, which computes it anew"
+ABANDONED = 24 * 3600.0
+"""Seconds after which a scratch folder of another machine is nobody's."""
+TRIES = 20
+
+
+def checked(folder: Path, name: str) -> bytes:
+    """The content of a file of a cell, equal to its checksum.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        BrokenCell: the file or its checksum is missing, or they do not match.
+        StoreError: the cell was stored without this file, or it cannot be read.
+    """
+    for _ in range(TRIES):
+        before = _identity(folder)
+        try:
+            return _checked(folder, name)
+        except BrokenCell:
+            if _identity(folder) == before:
+                raise
+    return _checked(folder, name)
+
+
+def faults(folder: Path) -> list[str]:
+    """Names of the files of a cell that are missing, extra or unlike their checksum, sorted; none where there is no such folder."""
+    for _ in range(TRIES):
+        before, found = _identity(folder), _faults(folder)
+        if not found or _identity(folder) == before:
+            break
+    return found
+
+
+def finished(folder: Path) -> bool:
+    """Whether a whole cell lies there that no run computes again."""
+    try:
+        status = json.loads(checked(folder, RECORD))["status"]
+    except (FileNotFoundError, StoreError):
+        return False
+    return status in FINISHED and not faults(folder)
+
+
+def put(folder: Path, files: dict[str, bytes]) -> Path:
+    """Store the files of a cell and their checksums, whole or not at all, and return ``folder``.
+
+    What failed or is broken there is replaced; a cell that is finished is kept as it is. Scratch folders that killed writers
+    of this key left behind are removed.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    scratch = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+        scratch = _scratch(folder)
+        sums = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
+        for name, content in {**files, SUMS: sums.encode()}.items():
+            write_synced(scratch / name, content)
+        sync_folder(scratch)
+        _place(scratch, folder)
+        sync_folder(folder.parent)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """File name -> SHA-256 as ``SHA256SUMS`` of a cell's folder has them.
+
+    Raises:
+        FileNotFoundError: it has none.
+        BrokenCell: it is no such list.
+    """
+    path = folder / SUMS
+    found = {}
+    for line in path.read_bytes().decode("utf-8", errors="replace").splitlines():
+        digest, gap, name = line[:64], line[64:66], line[66:]
+        if gap not in ("  ", " *") or not name or set(digest) - set("0123456789abcdef"):
+            raise BrokenCell(f"{path} is no list of checksums: {AGAIN}")
+        found[name] = digest
+    return found
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What changes when another runner replaces a folder between two looks at its files; None where there is none."""
+    try:
+        state = folder.stat()
+    except FileNotFoundError:
+        return None
+    return state.st_ino, state.st_ctime_ns
+
+
+def _faults(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    try:
+        sums = checksums(folder)
+        there = {path.name for path in folder.iterdir()} - {SUMS}
+    except (FileNotFoundError, BrokenCell):
+        return [SUMS]
+    return sorted(name for name in {RECORD, *sums, *there} if not _matches(folder / name, sums.get(name)))
+
+
+def _checked(folder: Path, name: str) -> bytes:
+    path = folder / name
+    try:
+        sums = checksums(folder)
+        if name not in sums and not path.exists():
+            raise StoreError(f"{path} is not stored: the cell has no {path.stem}")
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        if folder.is_dir():
+            raise BrokenCell(f"{error.filename} is missing: {AGAIN}") from None
+        raise
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror or error}") from None
+    if hashlib.sha256(content).hexdigest() != sums.get(name):
+        raise BrokenCell(f"{path} does not match its checksum: {AGAIN}")
+    return content
+
+
+def _matches(path: Path, digest: str | None) -> bool:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    except OSError:
+        return False
+
+
+def _place(scratch: Path, folder: Path) -> None:
+    """Rename ``scratch`` to ``folder``; of two writers of one key the first that finished the cell wins."""
+    for _ in range(TRIES):
+        if finished(folder):
+            return
+        aside = _scratch(folder)
+        try:
+            if _moved(folder, aside) and finished(aside) and _moved(aside, folder):
+                return
+            if _moved(scratch, folder):
+                return
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    raise OSError(errno.EEXIST, f"another process has replaced it {TRIES} times")
+
+
+def _moved(source: Path, target: Path) -> bool:
+    """Whether the folder ``source`` is now ``target``; not where there is none, or where another lies in the way."""
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
+
+
+def _scratch(folder: Path) -> Path:
+    """A new folder beside ``folder``, whose name says for which key, on which machine and by which process."""
+    return Path(tempfile.mkdtemp(prefix=f"{_prefix(folder)}{socket.gethostname()}-{os.getpid()}-", dir=folder.parent))
+
+
+def _prefix(folder: Path) -> str:
+    return f".writing-{folder.name}-"
+
+
+def _sweep(folder: Path) -> None:
+    for path in folder.parent.glob(f"{_prefix(folder)}*"):
+        if _abandoned(path, path.name.removeprefix(_prefix(folder))):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _abandoned(path: Path, owner: str) -> bool:
+    """Whether the process that made a scratch folder (``machine-process-random``) is gone, or it is older than a day."""
+    machine, process, _ = ["", "", *owner.rsplit("-", 2)][-3:]
+    if machine == socket.gethostname() and process.isdecimal() and not _alive(int(process)):
+        return True
+    try:
+        return time.time() - path.stat().st_mtime > ABANDONED
+    except OSError:
+        return False
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True

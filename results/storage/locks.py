@@ -1,0 +1,29 @@
+"""Locks: a cell is computed by one process at a time, whichever run, on whichever machine, that process belongs to.
+
+A lock is a file below ``<store>/locks`` that the operating system holds for a process (``flock``) and lets go when it dies; the empty
+file stays. It says who computes, not what is stored: a store is read without any.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from filelock import FileLock
+
+from results.cell import PlannedCell
+
+
+def cell_lock(store_root: Path, planned: PlannedCell) -> FileLock:
+    """The lock of a cell under its key, not yet acquired.
+
+    Raises:
+        StoreError: the folder of locks cannot be made.
+    """
+    folder = store_root / "locks"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        from results.storage.store import StoreError  # brings pandas, which those who wait for a cell do without
+
+        raise StoreError(f"cannot write {folder}: {error.strerror}; choose another store=DIR") from None
+    return FileLock(folder / f"{planned.key[:16]}.lock")

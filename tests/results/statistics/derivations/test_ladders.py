@@ -1,0 +1,156 @@
+"""Which rows are compared with which: the ablation ladder, sweeps, the ceiling, and the worth of the pattern."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from results.rows import rows_of
+from results.statistics.changes import changes, default_of
+from results.statistics.derivations import ceiling, steps, sweep, worth
+from results.statistics.ladder import LADDER, rung
+from results.storage.store import planned_cells
+from tests.stores import fabricate
+
+LADDER_ROWS = (
+    ("crl_mmnar", "concat", "off", "concat", "method", 0.2),
+    ("crl_mmnar", "mmnar", "off", "mmnar", "method", 0.5),
+    ("crl_mmnar", "default", "on", "CRL-MMNAR", "method", 0.8),
+)
+SWEPT = (
+    ("crl_mmnar", "default", "on", "CRL-MMNAR", "method", 0.8),
+    ("crl_mmnar", "dropout=0.5", "on", "d", "method", 0.1),
+    ("crl_mmnar", "lr=1e-05", "on", "l", "method", 0.2),
+    ("crl_mmnar", "mmnar", "on", "m", "method", 0.5),
+    ("crl_mmnar", "mmnar+dropout=0.5", "on", "md", "method", 0.4),
+)
+
+
+def swept(root, **options):
+    """A plan with two bases and three changed rows."""
+    store, plan = fabricate(root, rows=SWEPT, n=60, folds=2, **options)
+    for row in plan["rows"]:
+        field, _, value = row["variant"].rpartition("+")[2].partition("=")
+        row["change"] = {field: float(value)} if value else {}
+    for cell in plan["cells"]:
+        cell["config"] = {"method": {"config": {"dropout": 0.2, "lr": 4e-4}}}
+    plan["settings"] = {"schedule": {"lr_factor": 2.0}}
+    return store, plan
+
+
+def auc(store, plan, variant, task, column):
+    """The AUC by fold, straight from predictions."""
+    found = {}
+    for planned in planned_cells(plan):
+        frame = store.predictions(planned)
+        frame = frame[(frame["split"] == "test") & (frame["task"] == task)]
+        if planned.cell.variant == variant and len(frame):
+            found[planned.cell.fold] = roc_auc_score(frame["label"], frame[column].astype(float))
+    return np.array([found[k] for k in sorted(found)])
+
+
+def test_each_step_is_held_against_the_one_before(tmp_path):
+    store, plan = fabricate(tmp_path, rows=LADDER_ROWS, n=90, folds=3)
+    records = {r["name"]: r for r in steps.derive(store, plan, 20) if (r["task"], r["metric"]) == ("icu_90d", "auc")}
+    assert list(records) == ["+ MMNAR", "+ MR", "+ Rectifier"]
+    stages = [
+        ("concat", "probability"),
+        ("mmnar", "probability"),
+        ("default", "probability_base"),
+        ("default", "probability"),
+    ]
+    by_step = [auc(store, plan, variant, "icu_90d", column) for variant, column in stages]
+    for i, record in enumerate(records.values()):
+        assert record["difference"] == pytest.approx((by_step[i + 1] - by_step[i]).mean(), abs=1e-9)
+    assert sum(r["in_family"] for r in steps.derive(store, plan, 0)) == 9
+
+
+def test_the_ladder_is_found_with_the_rectifier_on_everywhere_and_has_no_last_rung_without():
+    def found(*rectifiers):
+        rows = [
+            {"method": "crl_mmnar", "variant": v, "rectifier": r, "title": v, "kind": "method"}
+            for v, r in zip(("concat", "mmnar", "default"), rectifiers, strict=True)
+        ]
+        cell = {"dataset": "d", "landmark": "l", "protocol": "strict", "tuning": "none", "fold": 0, "seed": 0}
+        cells = [
+            {
+                "cell": cell | {k: row[k] for k in ("method", "variant", "rectifier")},
+                "config": {},
+                "key_parts": {},
+                "title": "t",
+            }
+            for row in rows
+        ]
+        rows = rows_of({"rows": rows, "cells": cells})
+        return [r and r.variant for r in (rung(step, "crl_mmnar", rows) for step in LADDER)]
+
+    assert found("off", "off", "on") == ["concat", "mmnar", "no_rectifier", "default"]
+    assert found("on", "on", "on") == ["concat+no_rectifier", "mmnar+no_rectifier", "no_rectifier", "default"]
+    assert found("off", "off", "off") == ["concat", "mmnar", "default", None]
+
+
+def test_a_change_is_held_against_the_row_it_changes(tmp_path):
+    store, plan = swept(tmp_path)
+    pairs = [(c.row.variant, c.base.variant, c.field, c.value) for c in changes(plan)]
+    assert pairs == [
+        ("dropout=0.5", "default", "dropout", 0.5),
+        ("lr=1e-05", "default", "lr", 1e-5),
+        ("mmnar+dropout=0.5", "mmnar", "dropout", 0.5),
+    ]
+    records = [r for r in sweep.derive(store, plan, 0) if (r["task"], r["metric"]) == ("icu_90d", "auc")]
+    assert [(r["name"], r["base_variant"]) for r in records] == [p[:2] for p in pairs]
+    expected = auc(store, plan, "mmnar+dropout=0.5", "icu_90d", "probability") - auc(
+        store, plan, "mmnar", "icu_90d", "probability"
+    )
+    assert records[2]["difference"] == pytest.approx(expected.mean(), abs=1e-9)
+
+
+def test_the_default_learning_rate_is_that_before_the_schedule(tmp_path):
+    _, plan = swept(tmp_path)
+    base = changes(plan)[0].base
+    assert (default_of(base, "lr", plan), default_of(base, "dropout", plan)) == (2e-4, 0.2)
+
+
+KNOWN = (
+    ("s_only", "default", "off", "S only", "method", 0.2),
+    ("gru_d", "default", "off", "GRU-D", "method", 0.5),
+    ("ceiling", "default", "off", "ceiling", "known", 1.6),
+    ("ceiling_series", "default", "off", "with series", "known", 1.8),
+    ("evidence0_cause1", "default", "off", "cause only", "known", 1.2),
+)
+
+
+def test_methods_are_held_against_their_own_ceiling(tmp_path):
+    store, plan = fabricate(tmp_path, rows=KNOWN, n=60, folds=2)
+    for row in plan["rows"]:
+        row["series"] = row["method"] in ("gru_d", "ceiling_series")
+    records = ceiling.derive(store, plan, 0)
+    assert {(r["method"], r["base_method"]) for r in records} == {("s_only", "ceiling"), ("gru_d", "ceiling_series")}
+    assert all(r["difference"] < 0 for r in records if r["metric"] == "auc")
+    without = {**plan, "cells": [c for c in plan["cells"] if not c["cell"]["method"].startswith("ceiling")]}
+    assert ceiling.derive(store, without, 0) == []
+
+
+def test_the_worth_of_the_pattern_names_what_is_not_offered(tmp_path):
+    store, plan = fabricate(tmp_path, rows=KNOWN, n=60, folds=2)
+    found = {r["name"]: r for r in worth.derive(store, plan, 0) if (r["task"], r["metric"]) == ("icu_90d", "auc")}
+    assert list(found) == list(worth.WORTH)
+    assert (found["evidence"]["method"], found["evidence"]["base_method"]) == ("ceiling", "evidence0_cause1")
+    assert found["evidence"]["difference"] is not None
+    assert {n for n, r in found.items() if r["reason"] == "not in this plan"} == set(worth.WORTH) - {"evidence"}
+
+
+def test_a_cell_is_scored_once_however_many_derivations_ask(tmp_path, monkeypatch):
+    from results.statistics import derive, fold_values
+
+    store, plan = fabricate(tmp_path, rows=LADDER_ROWS, n=60, folds=2)
+    alone = {
+        name: module.derive(store, plan, 5) for name, module in (("steps", steps), ("sweep", sweep), ("worth", worth))
+    }
+    calls = []
+    real = fold_values.weighted_metrics
+    monkeypatch.setattr(fold_values, "weighted_metrics", lambda *args: calls.append(0) or real(*args))
+    found = derive.derive(store, plan | {"derived": list(alone)}, 5)
+    assert {name: found[name] for name in alone} == alone
+    stages = {"on": 2, "off": 1}
+    tasks = {landmark: len(facts["tasks"]) for landmark, facts in plan["landmarks"].items()}
+    assert len(calls) == sum(tasks[p.cell.landmark] * stages[p.cell.rectifier] for p in planned_cells(plan))
