@@ -52,7 +52,7 @@ def plug_in(folder):
     """A package with a method in a sub-package, what it imports, and what it does not."""
     files = {
         "pack/__init__.py": "",
-        "pack/maths.py": "from methods import layers\nX = 1\n",
+        "pack/maths.py": "from methods.common import layers\nX = 1\n",
         "pack/deep/__init__.py": "",
         "pack/deep/method.py": "import numpy\nimport beside\nfrom pack import maths\nfrom . import near\nfrom ..far import Y\n",
         "pack/deep/near.py": "X = 1\n",
@@ -75,7 +75,7 @@ def test_a_plug_in_stands_on_its_own_package_and_on_what_it_imports_from_this_pr
         "pack/deep/__init__.py", "pack/deep/method.py", "pack/deep/near.py",
     }  # fmt: skip
     assert {p.relative_to(ROOT).as_posix() for p in found if p.is_relative_to(ROOT)} == {
-        "methods/__init__.py", "methods/common/layers.py",
+        "methods/common/__init__.py", "methods/common/layers.py",
     }  # fmt: skip
 
 
@@ -98,6 +98,6 @@ def test_an_environment_inside_the_clone_is_not_the_project(tmp_path, monkeypatc
     monkeypatch.setattr(keys, "ROOT", tmp_path / "clone")
     for package in ("methods/common", "environment"):
         (tmp_path / "clone" / package).mkdir(parents=True)
-    for file in ("__init__.py", "common/__init__.py", "common/layers.py"):
+    for file in ("common/__init__.py", "common/layers.py"):
         (tmp_path / "clone" / "methods" / file).write_bytes((ROOT / "methods" / file).read_bytes())
     assert keys.source_hash(plug_in(tmp_path / "clone" / "environment")) == outside
