@@ -21,6 +21,7 @@ from reports.sections import section_of
 from reports.tables.captions import caption, share_caption, title_of
 from reports.tables.shuffled import marked
 from reports.tables.table import Table, bold_places, table
+from results.plan import Plan
 from results.storage.files import replace_whole
 
 WHERE = ["experiment", "dataset", "landmark", "protocol", "task", "method", "variant", "group", "metric"]
@@ -40,7 +41,7 @@ class Report:
     """What one experiment's files hold, before they are written; ``plans`` each with its provenance."""
 
     experiment: str
-    plans: tuple[tuple[dict[str, Any], Provenance], ...]
+    plans: tuple[tuple[Plan, Provenance], ...]
     numbers: pd.DataFrame
     intervals: pd.DataFrame
     comparisons: pd.DataFrame
@@ -66,7 +67,7 @@ class Report:
 
 
 def build_report(
-    store_root: Path, plans: Sequence[dict[str, Any]], out: Path, formats: Sequence[str] = DEFAULT_FORMATS
+    store_root: Path, plans: Sequence[Plan], out: Path, formats: Sequence[str] = DEFAULT_FORMATS
 ) -> list[Path]:
     """Write the report of some plans of one experiment to ``out`` and return the files, in the order written.
 
@@ -92,17 +93,17 @@ def write_report(report: Report, out: Path, formats: Sequence[str] = DEFAULT_FOR
     return [write_whole(Path(out) / name, content) for name, content in files.items()]
 
 
-def render_text(store_root: Path, plans: Sequence[dict[str, Any]]) -> str:
+def render_text(store_root: Path, plans: Sequence[Plan]) -> str:
     """The measured tables of some plans as text for a terminal."""
     return text_of(assemble(store_root, plans).measured)
 
 
-def assemble(store_root: Path, plans: Sequence[dict[str, Any]]) -> Report:
+def assemble(store_root: Path, plans: Sequence[Plan]) -> Report:
     """All frames, tables and figures of some plans, in their order; each record is read once."""
     store = Records(store_root)
     numbers, intervals, comparisons, tables = [], [], [], []
     for plan in plans:
-        statistics = store.statistics(plan["name"])
+        statistics = store.statistics(plan.name)
         frame = tidy(store, plan)
         of_ceiling = shares(frame, plan)
         heading = caption(store, plan, statistics)
@@ -120,7 +121,7 @@ def assemble(store_root: Path, plans: Sequence[dict[str, Any]]) -> Report:
     found = _stack(numbers)
     paper = beside_published(plans, [found, *section.frames.values()])
     return Report(
-        plans[0]["experiment"],
+        plans[0].experiment,
         tuple((plan, provenance(store, plan)) for plan in plans),
         found,
         _stack(intervals),
@@ -133,11 +134,11 @@ def assemble(store_root: Path, plans: Sequence[dict[str, Any]]) -> Report:
     )
 
 
-def _derived(plan: dict[str, Any], statistics: dict[str, Any] | None, name: str, columns: list[str]) -> pd.DataFrame:
+def _derived(plan: Plan, statistics: dict[str, Any] | None, name: str, columns: list[str]) -> pd.DataFrame:
     frame = pd.DataFrame((statistics or {}).get(name, []))
     reference = (statistics or {}).get("reference") or {"method": None, "variant": None}
     frame = frame.assign(
-        experiment=plan["experiment"], dataset=plan["dataset"], protocol=plan["protocol"], group="all",
+        experiment=plan.experiment, dataset=plan.dataset, protocol=plan.protocol, group="all",
         reference=reference["method"], reference_variant=reference["variant"],
     )  # fmt: skip
     return frame.reindex(columns=columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from reports.build import write_whole
 from reports.frames.tidy import tidy
 from reports.tables.table import METRICS, task_title
+from results.plan import Plan
 from results.storage.store import Store
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -36,9 +38,9 @@ def write_cards(
         ReportError: ``out`` cannot be written.
     """
     store = Store(store_root)
-    newest: dict[tuple[str, str], dict[str, Any]] = {}
+    newest: dict[tuple[str, str], Plan] = {}
     for plan in store.plans("table1"):
-        newest.setdefault((plan["dataset"], plan["protocol"]), plan)
+        newest.setdefault((plan.dataset, plan.protocol), plan)
     plans = [newest[key] for key in sorted(newest)]
     frames = [tidy(store, plan) for plan in plans]
     pages = {
@@ -49,7 +51,7 @@ def write_cards(
     }
     pages |= {
         Path("datasets") / f"{facts['name']}.md": _page(
-            "dataset.md", **facts, plans=[_described(store, p) for p in plans if p["dataset"] == facts["name"]]
+            "dataset.md", **facts, plans=[_described(store, p) for p in plans if p.dataset == facts["name"]]
         )
         for facts in datasets
     }
@@ -65,7 +67,7 @@ def _page(template: str, **facts: Any) -> str:
     return environment.get_template(template).render(**facts)
 
 
-def _results(method: str, plans: list[dict[str, Any]], frames: list[pd.DataFrame]) -> list[dict[str, Any]]:
+def _results(method: str, plans: list[Plan], frames: list[pd.DataFrame]) -> list[dict[str, Any]]:
     """For each plan with the method: how it was run, and a row of SHOWN for each of its rows and tasks."""
     found = []
     for plan, frame in zip(plans, frames, strict=True):
@@ -78,7 +80,7 @@ def _results(method: str, plans: list[dict[str, Any]], frames: list[pd.DataFrame
             rows.append({"title": title, "landmark": landmark, "task": task_title(task), "n": first["n"],
                          "positives": first["positives"], **values})  # fmt: skip
         if rows:
-            found.append({"plan": plan, "commit": str(plan["commit"])[:10], "rows": rows})
+            found.append({"plan": plan, "commit": str(plan.commit)[:10], "rows": rows})
     return found
 
 
@@ -89,11 +91,11 @@ def _number(number: pd.Series) -> str:
     return f"{number['mean']:.3f}{spread}"
 
 
-def _described(store: Store, plan: dict[str, Any]) -> dict[str, Any]:
+def _described(store: Store, plan: Plan) -> dict[str, Any]:
     """A plan's cohorts by landmark, with the sizes of their groups."""
-    groups = store.groups(plan["name"])
+    groups = store.groups(plan.name)
     landmarks = {}
-    for landmark, facts in plan["landmarks"].items():
+    for landmark, facts in plan.landmarks.items():
         sizes = {}
         if groups is not None:
             here = groups[groups["landmark"] == landmark]
@@ -102,5 +104,5 @@ def _described(store: Store, plan: dict[str, Any]) -> dict[str, Any]:
                 sizes[column] = {k: f"{n:,}" if n >= FEWEST else f"under {FEWEST}" for k, n in counts.items() if n}
             if "site" in here:
                 sizes["hospitals"] = {"in all": f"{here['site'].nunique():,}"}
-        landmarks[landmark] = {"flow": [], "notes": [], **facts, "groups": sizes}
-    return plan | {"landmarks": landmarks, "commit": str(plan["commit"])[:10]}
+        landmarks[landmark] = {**asdict(facts), "groups": sizes}
+    return {"protocol": plan.protocol, "written": plan.written, "landmarks": landmarks, "commit": str(plan.commit)[:10]}

@@ -7,13 +7,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from results.cell import FINISHED, Cell, PlannedCell
+from results.plan import Plan
 from results.rows import basis_of, rows_of
 from results.storage.files import StoreError
 from results.storage.folders import RECORD, SUMS, checked, checksums, faults, put
-from results.storage.store import Store, parse_frame, planned_cells
+from results.storage.store import Store, parse_frame
 
 PREDICTIONS = "predictions.parquet"
 
@@ -111,10 +111,10 @@ def _equal(ours: Path, theirs: Path) -> bool:
     )
 
 
-def _merge_plan(store: Store, theirs: Store, plan: dict[str, Any], merged: Merged) -> None:
+def _merge_plan(store: Store, theirs: Store, plan: Plan, merged: Merged) -> None:
     """A plan that is not here, its groups, and its statistics where they rest on cells that are the same here."""
-    name = plan["name"]
-    ours = next((p for p in store.every_plan() if p["name"] == name), None)
+    name = plan.name
+    ours = next((p for p in store.every_plan() if p.name == name), None)
     statistics, own = theirs.statistics(name), store.statistics(name)
     basis = _basis(store, ours or plan)
     theirs_hold = statistics and statistics.get("basis") == basis and not _any_of(plan, merged.different)
@@ -124,14 +124,14 @@ def _merge_plan(store: Store, theirs: Store, plan: dict[str, Any], merged: Merge
         groups = theirs.groups(name)
         if groups is not None:
             store.write_groups(name, groups)
-        store.write_plan(name, {k: v for k, v in plan.items() if k != "sequence"})
+        store.write_plan(plan)
         merged.plans.append(name)
 
 
-def _any_of(plan: dict[str, Any], names: list[str]) -> bool:
-    return bool({f"{p.cell.name}/{p.key[:16]}" for p in planned_cells(plan)} & set(names))
+def _any_of(plan: Plan, names: list[str]) -> bool:
+    return bool({f"{p.cell.name}/{p.key[:16]}" for p in plan.cells} & set(names))
 
 
-def _basis(store: Store, plan: dict[str, Any]) -> str:
+def _basis(store: Store, plan: Plan) -> str:
     cells = {p.key: p for row in rows_of(plan) for p in row.cells}
     return basis_of(key for key, planned in cells.items() if _status(store.folder(planned)) == "done")

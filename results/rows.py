@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from results.cell import PlannedCell
-from results.storage.store import planned_cells
+from results.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -29,36 +28,36 @@ class Row:
     series: bool = False
 
 
-def rows_of(plan: dict[str, Any]) -> list[Row]:
+def rows_of(plan: Plan) -> list[Row]:
     """The rows of ``plan`` in print order; after a row with the rectifier comes the one before it (``no_rectifier``).
 
     The latter is left out where the plan has that row as cells of their own (``rectifier=off``).
     """
     by_row: dict[tuple[str, str, str], list[PlannedCell]] = {}
-    for planned in planned_cells(plan):
+    for planned in plan.cells:
         cell = planned.cell
         by_row.setdefault((cell.method, cell.variant, cell.rectifier), []).append(planned)
-    listed = {(r["method"], r["variant"], r["rectifier"]) for r in plan["rows"]}
+    listed = {(r.method, r.variant, r.rectifier) for r in plan.rows}
     rows: list[Row] = []
     taken: set[tuple[str, str]] = set()
-    for r in plan["rows"]:
-        method, variant, rectifier = r["method"], r["variant"], r["rectifier"]
+    for r in plan.rows:
+        method, variant, rectifier = r.method, r.variant, r.rectifier
         cells = tuple(by_row.get((method, variant, rectifier), ()))
         printed = variant if (method, variant) not in taken else _joined(variant, f"rectifier_{rectifier}")
         taken.add((method, printed))
-        known, series = r["kind"] == "known", r.get("series", False)
-        rows.append(Row(method, printed, r["title"], known, "final", cells, series))
+        known, series = r.kind == "known", r.series
+        rows.append(Row(method, printed, r.title, known, "final", cells, series))
         before = _joined(printed, "no_rectifier")
         if rectifier != "off" and (method, variant, "off") not in listed and (method, before) not in taken:
             taken.add((method, before))
-            title = f"{r['title']}, before the rectifier"
+            title = f"{r.title}, before the rectifier"
             rows.append(Row(method, before, title, known, "base", cells, series))
     return rows
 
 
-def reference_row(plan: dict[str, Any], rows: list[Row]) -> Row | None:
+def reference_row(plan: Plan, rows: list[Row]) -> Row | None:
     """The row every other is compared with: the plan's reference method as it is by default, else its first row, or None."""
-    own = [r for r in rows if r.method == plan.get("reference") and r.stage == "final" and not r.known]
+    own = [r for r in rows if r.method == plan.reference and r.stage == "final" and not r.known]
     return next((r for r in own if r.variant == "default"), own[0] if own else None)
 
 

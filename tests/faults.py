@@ -15,7 +15,7 @@ from benchmark.cell import run_cell
 from benchmark.cell.splits import Split
 from benchmark.executors.attempt import one_thread
 from benchmark.plan.config import load_config
-from benchmark.plan.plan import make_plan
+from benchmark.plan.plan import plan_run
 from methods.common.preprocessing import Inputs, Preprocessor
 from results.gate.judge import gate_values
 from results.storage.store import Store
@@ -108,9 +108,9 @@ def run_gate(
 ) -> pd.DataFrame:
     """The gate's values (``results.gate.judge.gate_values``) of cells computed in this process in ``root``, with the fault or without."""
     config = load_config("gate", [*overrides, f"built={built}"])
-    plan, store = make_plan(config), Store(root)
+    plan, store = plan_run(config), Store(root)
     with fault or nullcontext(), one_thread():
         for planned in plan.cells:
             if store.record(planned) is None:
-                store.write(planned, *run_cell.run_cell(planned, plan.place(planned.cell)))
+                store.write(planned, *run_cell.run_cell(planned, plan.inputs_of(planned.cell)))
     return gate_values(store, plan.document)

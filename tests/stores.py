@@ -12,6 +12,7 @@ import pandas as pd
 
 from results.cell import Cell, PlannedCell
 from results.metrics.scores import score
+from results.plan import Landmark, Plan, PlannedRow, TaskCounts
 from results.storage.store import Store
 
 LANDMARKS = {"icu_24h": ("mortality_inhosp",), "discharge": ("readmission_30d", "icu_90d")}
@@ -66,19 +67,19 @@ def fabricate(
         for task in one_class:
             if task in labels:
                 labels[task][:] = 0
-        plan_landmarks[landmark] = {
-            "n": n,
-            "tasks": {task: {"n": n, "positives": int(labels[task].sum())} for task in tasks},
-            "modalities": {"structured": 1.0, "text": 0.6},
-            "fingerprint": "f" * 8,
-            "split": "s" * 8,
-        }
+        plan_landmarks[landmark] = Landmark(
+            n=n,
+            tasks={task: TaskCounts(n, int(labels[task].sum())) for task in tasks},
+            modalities={"structured": 1.0, "text": 0.6},
+            fingerprint="f" * 8,
+            split="s" * 8,
+        )
         for (method, variant, rectifier, title, _, knows), fold, seed in itertools.product(
             rows, range(folds), range(seeds)
         ):
             cell = Cell(dataset, landmark, "strict", method, variant, rectifier, "none", fold, seed)
             planned = PlannedCell(cell, {}, {"config": cell.name, "split": split}, title)
-            cells.append({"cell": cell.__dict__, "config": {}, "key_parts": planned.key_parts, "title": title})
+            cells.append(planned)
             at = (method, landmark, fold)
             if at in missing:
                 continue
@@ -108,25 +109,25 @@ def fabricate(
                 changed = dict.fromkeys(tasks, 0.25)
                 record["rectifier"] = {"protocol": "strict", "tau": 0.01, "share_changed": changed, "rows": []}
             store.write(planned, record, {"predictions": frame})
-    plan = {
-        "name": f"{experiment}-{dataset}-{written[:10]}-{draw}",
-        "experiment": experiment,
-        "dataset": dataset,
-        "protocol": "strict",
-        "written": written,
-        "commit": COMMIT,
-        "clean": True,
-        "schedule": "short",
-        "folds": folds,
-        "seeds": seeds,
-        "n": n,
-        "reference": "crl_mmnar",
-        "landmarks": plan_landmarks,
-        "rows": [{"method": m, "variant": v, "rectifier": r, "title": t, "kind": k} for m, v, r, t, k, _ in rows],
-        "description": "a fabricated cohort of 100 % noise_and_signal",
-        "cells": cells,
-    }
-    store.write_plan(plan["name"], plan)
+    plan = Plan(
+        name=f"{experiment}-{dataset}-{written[:10]}-{draw}",
+        experiment=experiment,
+        dataset=dataset,
+        protocol="strict",
+        written=written,
+        commit=COMMIT,
+        clean=True,
+        schedule="short",
+        folds=folds,
+        seeds=seeds,
+        n=n,
+        reference="crl_mmnar",
+        landmarks=plan_landmarks,
+        rows=[PlannedRow(m, v, r, t, k) for m, v, r, t, k, _ in rows],
+        description="a fabricated cohort of 100 % noise_and_signal",
+        cells=cells,
+    )
+    store.write_plan(plan)
     return store, plan
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,11 @@ from benchmark.cell.keys import source_hash
 from benchmark.cell.splits import stored_split
 from benchmark.errors import UsageError
 from benchmark.plan.config import RunConfig
-from benchmark.plan.plan import KNOWN_TITLES, method_rows, prepare_dataset
-from benchmark.plan.plan import Row as MethodRow
-from datasets.describe import describe_cohort
+from benchmark.plan.plan import describe_landmark, prepare_dataset
+from benchmark.plan.rows import KNOWN_TITLES, MethodSpec, method_rows
 from methods import registry
 from results.cell import Cell, PlannedCell, digest
+from results.plan import Landmark, Plan, PlannedRow, Settings
 
 UNIT = Path(__file__).resolve().parent / "unit.py"
 WHOLE = "stay"
@@ -28,9 +27,9 @@ WHOLE = "stay"
 
 @dataclass(frozen=True)
 class AuditPlan:
-    """One audit: its document, the cells of its fits and of its rows, and where each landmark's cells find their inputs."""
+    """One audit: its plan, the cells of its fits and of its rows, and where each landmark's cells find their inputs."""
 
-    document: dict[str, Any]
+    plan: Plan
     fits: list[PlannedCell]
     rows: list[PlannedCell]
     grounds: dict[str, Ground]
@@ -78,7 +77,8 @@ def audit_plan(config: RunConfig, outcomes: str, folds: int, quick: bool, dials:
     }
     fits: dict[str, PlannedCell] = {}
     cells: list[PlannedCell] = []
-    described, grounds, ceilings = {}, {}, False
+    described: dict[str, Landmark] = {}
+    grounds, ceilings = {}, False
     for landmark in dataset.info.landmarks["strict"]:
         folder = dataset.folder / landmark
         grounds[landmark] = Ground(folder, dataset.folder / WHOLE)
@@ -87,12 +87,7 @@ def audit_plan(config: RunConfig, outcomes: str, folds: int, quick: bool, dials:
         source = source_hash(UNIT, registry.source_file(method.method))
         shared = {"cohort": cohort.fingerprint, "split": split.hash, "source": source}
         site = Site(dataset.info.name, landmark, settings, shared)
-        described[landmark] = {k: v for k, v in describe_cohort(cohort).items() if k != "patterns"} | {
-            "fingerprint": cohort.fingerprint,
-            "split": split.hash,
-            "notes": [],
-            "flow": dataset.manifest["landmarks"][landmark]["flow"],
-        }
+        described[landmark] = describe_landmark(dataset, landmark, cohort, split.hash, [])
         for fold, seed in itertools.product(range(folds), range(config.seeds)):
             for row in (row for row in printed if row.speaks_of(cohort.tasks)):
                 fit, own = cells_of(site, method, row, cohort.tasks, fold, seed)
@@ -103,34 +98,36 @@ def audit_plan(config: RunConfig, outcomes: str, folds: int, quick: bool, dials:
             cells += [site.cell(ceiling, "default", how, KNOWN_TITLES[ceiling], fold, 0) for fold in range(folds)]
     listings = [listed(method.method, variant_of(row), row.title, "method") for row in printed]
     listings += [listed(ceiling, "default", KNOWN_TITLES[ceiling], "known")] if ceilings else []
-    facts = {
-        "dataset": dataset.info.name,
-        "description": dataset.info.description,
-        "protocol": "strict",
-        "schedule": config.schedule.name,
-        "folds": folds,
-        "seeds": config.seeds,
-        "n": dataset.manifest["parameters"].get("n"),
-        "reference": method.method,
-        "bootstrap": config.bootstrap,
-        "landmarks": described,
-        "title": method.title,
-        "blocks": {variant_of(row): row.block for row in printed},
-        "settings": {
-            "method": method.method,
-            "hyper": hyper,
-            "dials": asdict(dials),
-            "outcomes": outcomes,
-            "folds_of_the_split": config.folds,
-            "quick": quick,
-            "n": config.n,
-        },
+    given = {
+        "method": method.method,
+        "hyper": hyper,
+        "dials": asdict(dials),
+        "outcomes": outcomes,
+        "folds_of_the_split": config.folds,
+        "quick": quick,
+        "n": config.n,
     }
-    return AuditPlan(document_of("audit", cells, listings, facts), list(fits.values()), cells, grounds)
+    plan = build_plan(
+        "audit",
+        cells,
+        listings,
+        given,
+        dataset=dataset.info.name,
+        description=dataset.info.description,
+        schedule=config.schedule.name,
+        folds=folds,
+        seeds=config.seeds,
+        n=dataset.manifest["parameters"].get("n"),
+        reference=method.method,
+        bootstrap=config.bootstrap,
+        landmarks=described,
+        audit={"title": method.title, "blocks": {variant_of(row): row.block for row in printed}},
+    )
+    return AuditPlan(plan, list(fits.values()), cells, grounds)
 
 
 def cells_of(
-    site: Site, method: MethodRow, row: Row, tasks: tuple[str, ...], fold: int, seed: int
+    site: Site, method: MethodSpec, row: Row, tasks: tuple[str, ...], fold: int, seed: int
 ) -> tuple[PlannedCell, PlannedCell]:
     """The cell of the fit that a row rests on, which several rows may share, and the row's own."""
     steps = row.at(tasks)
@@ -145,21 +142,25 @@ def variant_of(row: Row) -> str:
     return f"{PREFIX}{row.name}"
 
 
-def document_of(
-    experiment: str, cells: Iterable[PlannedCell], printed: list[dict[str, Any]], facts: dict[str, Any]
-) -> dict[str, Any]:
-    """A plan's document for the store; ``printed`` as ``listed`` gives them."""
+def build_plan(
+    experiment: str, cells: list[PlannedCell], rows: list[PlannedRow], settings: dict[str, Any], **facts: Any
+) -> Plan:
+    """Return a plan of the audit for the store; ``facts``: further fields of ``Plan``, ``dataset``, ``folds`` and ``seeds`` among them."""
     commit, clean = provenance.commit()
-    marks = [
-        experiment,
-        facts["dataset"],
-        digest(facts["settings"] | {"folds": facts["folds"], "seeds": facts["seeds"]})[:10],
-    ]
-    return {
-        "name": "-".join(marks), "experiment": experiment, "written": provenance.now(), "commit": commit, "clean": clean,
-        "tuning": "none", "rectifier": "on", "calibration": "valid", "derived": [], "arm": None, **facts, "rows": printed,
-        "cells": [{"cell": asdict(p.cell), "config": p.config, "key_parts": p.key_parts, "title": p.title} for p in cells],
-    }  # fmt: skip
+    mark = digest(settings | {"folds": facts["folds"], "seeds": facts["seeds"]})[:10]
+    return Plan(
+        name=f"{experiment}-{facts['dataset']}-{mark}",
+        experiment=experiment,
+        protocol="strict",
+        written=provenance.now(),
+        commit=commit,
+        clean=clean,
+        rectifier="on",
+        rows=rows,
+        cells=cells,
+        settings=Settings(settings),
+        **facts,
+    )
 
 
 def step_facts() -> list[dict[str, str]]:
@@ -170,15 +171,6 @@ def step_facts() -> list[dict[str, str]]:
     ]
 
 
-def listed(method: str, variant: str, title: str, kind: str) -> dict[str, Any]:
-    """A row as a plan's document lists it."""
-    return {
-        "method": method,
-        "variant": variant,
-        "rectifier": "on",
-        "title": title,
-        "kind": kind,
-        "cut": "",
-        "change": {},
-        "series": False,
-    }
+def listed(method: str, variant: str, title: str, kind: str) -> PlannedRow:
+    """Return a row as a plan of the audit lists it."""
+    return PlannedRow(method, variant, "on", title, kind)

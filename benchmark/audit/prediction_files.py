@@ -13,7 +13,8 @@ import pandas as pd
 from benchmark.errors import UsageError, unknown
 from results.audit.rounding import half_widths
 from results.cell import Cell
-from results.storage.store import Store, planned_cells
+from results.plan import Plan, UnreadablePlan
+from results.storage.store import Store
 
 NEEDED = ("patient", "task", "label", "probability_base", "probability", "pattern", "fold")
 OPTIONAL = ("row",)
@@ -152,12 +153,16 @@ def checked(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
 
 def _plan(path: Path) -> Iterator[Predictions]:
     """The done cells of a plan, folds together, by landmark, method, variant, rectifier and seed."""
-    plan = _json(path)
-    if "cells" not in plan:
+    stored = _json(path)
+    if "cells" not in stored:
         raise UsageError(f"{path} is no stored plan: STORE/plans/NAME.json")
+    try:
+        plan = Plan.from_json(stored)
+    except UnreadablePlan as error:
+        raise UsageError(f"{path}: {error}") from None
     store = Store(path.parent.parent)
     rows: dict[tuple, list[pd.DataFrame]] = {}
-    for planned in planned_cells(plan):
+    for planned in plan.cells:
         if (store.record(planned) or {}).get("status") == "done":
             table = _test_rows(store.predictions(planned))
             table = pd.DataFrame({name: _as_text(table[name]) for name in table})

@@ -7,23 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.audit import noise, random_labels
-from benchmark.audit.plan import WHOLE, digest, document_of, listed
+from benchmark.audit.plan import WHOLE, build_plan, listed
 from benchmark.audit.unit import PREFIX, Ground
 from benchmark.cell.keys import source_hash
 from benchmark.executors.work import Work
 from benchmark.plan.config import RunConfig
-from benchmark.plan.plan import method_rows, prepare_dataset
+from benchmark.plan.plan import prepare_dataset
+from benchmark.plan.rows import method_rows
 from datasets.cohort import Cohort
 from methods import registry
-from results.cell import Cell, PlannedCell
+from results.cell import Cell, PlannedCell, digest
+from results.plan import Plan
 
 HERE = Path(__file__).resolve().parent
-NOTHING: dict[str, Any] = {"protocol": "strict", "schedule": "none", "bootstrap": 0, "landmarks": {}, "reference": None}
+NOTHING: dict[str, Any] = {"schedule": "none", "bootstrap": 0, "landmarks": {}, "reference": None}
 LONG = {"max_epochs": max(random_labels.EPOCHS), "patience": max(random_labels.EPOCHS), "batch_size": 32}
 
 
-def noise_plan(draws: int) -> tuple[dict[str, Any], list[Work]]:
-    """The document and the tasks of the rectifier on noise, ``draws`` times."""
+def noise_plan(draws: int) -> tuple[Plan, list[Work]]:
+    """The plan and the tasks of the rectifier on noise, ``draws`` times."""
     cells, rows = [], []
     for simulation in noise.SIMULATIONS:
         variant = f"{PREFIX}{simulation.base}-icu{simulation.icu:g}"
@@ -34,18 +36,24 @@ def noise_plan(draws: int) -> tuple[dict[str, Any], list[Work]]:
             config = {"simulation": asdict(simulation)}
             parts = {"cell": cell.name, "config": digest(config), "source": source_hash(HERE / "noise.py")}
             cells.append(PlannedCell(cell, config, parts, title))
-    facts = {
-        "dataset": "simulated", "description": "drawn predictions and outcomes", "folds": 1, "seeds": draws,
-        "n": sum(noise.PATTERNS.values()), "settings": {"patterns": noise.PATTERNS, "informed": list(noise.INFORMED)},
-        "simulations": {f"{PREFIX}{s.base}-icu{s.icu:g}": asdict(s) for s in noise.SIMULATIONS},
-    }  # fmt: skip
-    return document_of("audit_noise", cells, rows, NOTHING | facts), [
-        Work(cell, None, how=noise.measure) for cell in cells
-    ]
+    plan = build_plan(
+        "audit_noise",
+        cells,
+        rows,
+        {"patterns": noise.PATTERNS, "informed": list(noise.INFORMED)},
+        dataset="simulated",
+        description="drawn predictions and outcomes",
+        folds=1,
+        seeds=draws,
+        n=sum(noise.PATTERNS.values()),
+        audit={"simulations": {f"{PREFIX}{s.base}-icu{s.icu:g}": asdict(s) for s in noise.SIMULATIONS}},
+        **NOTHING,
+    )
+    return plan, [Work(cell, None, how=noise.measure) for cell in cells]
 
 
-def sampler_plan(config: RunConfig) -> tuple[dict[str, Any], list[Work]]:
-    """The document and the tasks of the sampler on random outcomes, with the configuration's method and cohort, at two learning rates."""
+def sampler_plan(config: RunConfig) -> tuple[Plan, list[Work]]:
+    """The plan and the tasks of the sampler on random outcomes, with the configuration's method and cohort, at two learning rates."""
     row = method_rows(config)[0]
     dataset = prepare_dataset(config)
     ground = Ground(dataset.folder / WHOLE, dataset.folder / WHOLE)
@@ -66,11 +74,17 @@ def sampler_plan(config: RunConfig) -> tuple[dict[str, Any], list[Work]]:
             source = source_hash(HERE / "random_labels.py", registry.source_file(row.method))
             parts = {"cell": cell.name, "config": digest(how), "cohort": cohort.fingerprint, "source": source}
             cells.append(PlannedCell(cell, how, parts, title))
-    facts = {
-        "dataset": dataset.info.name, "description": dataset.info.description, "folds": 1, "seeds": config.seeds,
-        "n": len(cohort), "settings": {"method": row.method, "hyper": fields | LONG, "n": config.n}, "title": row.title,
-        "tasks": list(cohort.tasks), "epochs": list(random_labels.EPOCHS),
-    }  # fmt: skip
-    return document_of("audit_sampler", cells, rows, NOTHING | facts), [
-        Work(cell, ground, how=random_labels.measure) for cell in cells
-    ]
+    plan = build_plan(
+        "audit_sampler",
+        cells,
+        rows,
+        {"method": row.method, "hyper": fields | LONG, "n": config.n},
+        dataset=dataset.info.name,
+        description=dataset.info.description,
+        folds=1,
+        seeds=config.seeds,
+        n=len(cohort),
+        audit={"title": row.title, "tasks": list(cohort.tasks), "epochs": list(random_labels.EPOCHS)},
+        **NOTHING,
+    )
+    return plan, [Work(cell, ground, how=random_labels.measure) for cell in cells]

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from benchmark.cell.place import Place
+from benchmark.cell.inputs import CellInputs
 from benchmark.cell.probes import Fitted, measure
 from benchmark.cell.record import Frames, recorded
 from benchmark.cell.shuffled import shuffle_outcomes
@@ -48,7 +48,7 @@ class Trained(Protocol):
 
 
 def run_cell(
-    planned: PlannedCell, place: Place, chosen: dict[str, Any] | None = None, trained: Trained | None = None
+    planned: PlannedCell, place: CellInputs, chosen: dict[str, Any] | None = None, trained: Trained | None = None
 ) -> tuple[dict[str, Any], Frames]:
     """The record of a cell and its frames by name: ``predictions`` and those of its probes, none where it failed or was skipped; never
     raises for a method's fault.
@@ -92,7 +92,7 @@ def can_stack(planned: PlannedCell, chosen: dict[str, Any] | None = None) -> boo
 
 
 def before_training(
-    planned: PlannedCell, place: Place, chosen: dict[str, Any] | None = None
+    planned: PlannedCell, place: CellInputs, chosen: dict[str, Any] | None = None
 ) -> tuple[Method, tuple[Cohort, Cohort]]:
     """The method of a cell, not yet fitted, and the training and validation part that it is to be fitted to.
 
@@ -104,7 +104,7 @@ def before_training(
     return build_method(work), _parts(work, _seen(work, cohort, place), rows)
 
 
-def _inputs(planned: PlannedCell, place: Place) -> tuple[Cohort, dict[str, np.ndarray]]:
+def _inputs(planned: PlannedCell, place: CellInputs) -> tuple[Cohort, dict[str, np.ndarray]]:
     """The cohort of a cell, and its rows by part."""
     cohort = load_cohort(place.landmark_folder / "cohort")
     if planned.config.get("outcomes") == "shuffled":
@@ -113,7 +113,7 @@ def _inputs(planned: PlannedCell, place: Place) -> tuple[Cohort, dict[str, np.nd
     return cohort, dict(zip(("train", "valid", "test"), split.rows(planned.cell.fold), strict=True))
 
 
-def _seen(planned: PlannedCell, cohort: Cohort, place: Place) -> Cohort:
+def _seen(planned: PlannedCell, cohort: Cohort, place: CellInputs) -> Cohort:
     """What the cell's method sees of the cohort: series only where it reads them."""
     if planned.cell.method == ORACLE:
         return oracle_cohort(cohort, load_known(place.landmark_folder / "known"))
@@ -146,7 +146,7 @@ def _with(planned: PlannedCell, chosen: dict[str, Any] | None) -> PlannedCell:
 def _predict(
     planned: PlannedCell,
     cohort: Cohort,
-    place: Place,
+    place: CellInputs,
     rows: dict[str, np.ndarray],
     scored: tuple[str, ...],
     seconds: dict[str, float],
@@ -301,7 +301,7 @@ def predictions_frame(cohort: Cohort, rows: dict[str, np.ndarray], parts: Parts)
 
 
 def _rectifier_record(
-    planned: PlannedCell, cohort: Cohort, test: np.ndarray, parts: Parts, place: Place
+    planned: PlannedCell, cohort: Cohort, test: np.ndarray, parts: Parts, place: CellInputs
 ) -> dict[str, Any] | None:
     """What the rectifier did, by task and pattern; on an embedded cohort beside what it should recover, E[y - p | pattern]."""
     if parts.rectifier is None:

@@ -11,7 +11,8 @@ from benchmark.check.bench import Make
 from benchmark.errors import UsageError, unknown
 from benchmark.executors.attempt import one_thread
 from benchmark.plan.config import RunConfig, Schedule, load_config
-from benchmark.plan.plan import prepare_dataset, resolved
+from benchmark.plan.plan import prepare_dataset
+from benchmark.plan.rows import resolved
 from datasets.cohort import Cohort
 from methods import registry
 from methods.base import Method

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from benchmark.errors import UsageError
-from benchmark.plan.plan import KNOWN_TITLES
+from benchmark.plan.rows import KNOWN_TITLES
 from methods.registry import infos, name_fault
 
 ROOT = Path(__file__).resolve().parents[2]

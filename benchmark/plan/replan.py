@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.errors import UsageError
 from benchmark.plan.config import PLACES, RunConfig, load_config
+from results.plan import Plan
 
 FIELDS = {"method": "methods"}
 """Names of the command line for fields of another name."""
 
 
-def stored_config(plan: dict[str, Any], overrides: list[str]) -> RunConfig:
+def stored_config(plan: Plan, overrides: list[str]) -> RunConfig:
     """The configuration that wrote ``plan``, with ``overrides`` of the command line put over it; the experiment's file is not read for
     what they do not name.
 
     Raises:
         UsageError: an override that cannot be, or settings that this version does not know.
     """
-    settings = {**plan["settings"], "arms": [{"name": name} for name in plan["settings"].get("arms", [])]}
+    settings = {**plan.settings.given, "arms": [{"name": name} for name in plan.settings.arms]}
     try:
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), settings))
     except OmegaConfBaseException as error:
         line = str(error).splitlines()[0]
         raise UsageError(
-            f"plan {plan['name']} was written by another version of this suite ({line}): run it again"
+            f"plan {plan.name} was written by another version of this suite ({line}): run it again"
         ) from None
     if not overrides:
         return config

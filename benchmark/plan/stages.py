@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from benchmark.cell.run_cell import Place
+from benchmark.cell.inputs import CellInputs
 from benchmark.executors.work import Work
 from benchmark.plan import tuning
 from results.cell import PlannedCell, finished
 from results.storage.store import Store
 
-Placed = tuple[PlannedCell, Place]
+Placed = tuple[PlannedCell, CellInputs]
 
 
 def to_do(store: Store, placed: Iterable[Placed]) -> list[Placed]:

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from benchmark.errors import UsageError
 from benchmark.plan.config import WHERE, RunConfig
+from results.plan import Plan
 from results.storage.store import Store
 
 CHOOSING = {
-    "dataset": lambda plan, config: plan["dataset"] == config.dataset["name"],
-    "protocol": lambda plan, config: plan["protocol"] == config.protocol.value,
-    "schedule": lambda plan, config: plan["schedule"] == config.schedule.name,
-    "folds": lambda plan, config: plan["folds"] == config.folds,
-    "seeds": lambda plan, config: plan["seeds"] == config.seeds,
-    "n": lambda plan, config: plan["n"] == config.n,
-    "rectifier": lambda plan, config: plan["rectifier"] == config.rectifier.value,
-    "landmark": lambda plan, config: plan["settings"]["landmark"] == config.landmark,
-    "split": lambda plan, config: plan["settings"].get("split") == config.split.value,
-    "tuning": lambda plan, config: plan["settings"].get("tuning", "none") == config.tuning.value,
-    "budget": lambda plan, config: plan["settings"].get("budget") == config.budget,
-    "outcomes": lambda plan, config: plan["settings"].get("outcomes", "true") == config.outcomes.value,
-    "arm": lambda plan, config: plan["settings"].get("arm") in config.arm.split(","),
-    "method": lambda plan, config: plan["settings"]["methods"] == config.methods,
+    "dataset": lambda plan, config: plan.dataset == config.dataset["name"],
+    "protocol": lambda plan, config: plan.protocol == config.protocol.value,
+    "schedule": lambda plan, config: plan.schedule == config.schedule.name,
+    "folds": lambda plan, config: plan.folds == config.folds,
+    "seeds": lambda plan, config: plan.seeds == config.seeds,
+    "n": lambda plan, config: plan.n == config.n,
+    "rectifier": lambda plan, config: plan.rectifier == config.rectifier.value,
+    "landmark": lambda plan, config: plan.settings.landmark == config.landmark,
+    "split": lambda plan, config: plan.settings.split == config.split.value,
+    "tuning": lambda plan, config: plan.settings.tuning == config.tuning.value,
+    "budget": lambda plan, config: plan.settings.budget == config.budget,
+    "outcomes": lambda plan, config: plan.settings.outcomes == config.outcomes.value,
+    "arm": lambda plan, config: plan.settings.arm in config.arm.split(","),
+    "method": lambda plan, config: plan.settings.methods == config.methods,
 }
 
 
-def chosen_plans(store: Store, experiment: str, config: RunConfig, overrides: list[str]) -> list[dict[str, Any]]:
+def chosen_plans(store: Store, experiment: str, config: RunConfig, overrides: list[str]) -> list[Plan]:
     """The plans, by dataset, protocol and arm (in the order of the experiment's file); ``overrides`` are those of the command line,
     ``config`` is what they compose.
 
@@ -38,31 +37,31 @@ def chosen_plans(store: Store, experiment: str, config: RunConfig, overrides: li
         if key not in CHOOSING and key.split(".")[0] not in ("method", "dataset"):
             raise UsageError(f"{key}= does not choose among stored plans; these do: {', '.join(CHOOSING)}")
     keys |= {"outcomes"}  # a plan with shuffled outcomes is never taken for one with the true ones
-    newest: dict[tuple[str, str, int], dict[str, Any]] = {}
+    newest: dict[tuple[str, str, int], Plan] = {}
     order = {arm["name"]: i for i, arm in enumerate(config.arms)}
     for plan in store.plans(experiment):
-        arm = plan["settings"].get("arm")
+        arm = plan.settings.arm
         if (arm is None or arm in order) and all(_agrees(key, plan, config) for key in keys):
-            newest.setdefault((plan["dataset"], plan["protocol"], order.get(arm, -1)), plan)
+            newest.setdefault((plan.dataset, plan.protocol, order.get(arm, -1)), plan)
     if not newest:
         asked = " ".join([experiment, *overrides])
         raise UsageError(f"nothing stored for {asked} in {store.root}: python -m benchmark run {asked}")
     return [newest[key] for key in sorted(newest)]
 
 
-def newest_plans(store: Store, experiment: str | None = None) -> list[list[dict[str, Any]]]:
+def newest_plans(store: Store, experiment: str | None = None) -> list[list[Plan]]:
     """By experiment (or of one) the newest plan of each dataset, protocol and arm, arms in the order of the experiment's file.
 
     Raises:
         UsageError: there is none.
     """
-    newest: dict[str, dict[tuple[str, str, int], dict[str, Any]]] = {}
+    newest: dict[str, dict[tuple[str, str, int], Plan]] = {}
     for plan in store.every_plan():
-        if experiment in (None, plan["experiment"]):
-            arm = plan.get("arm")
-            names = [other["name"] for other in arm.get("of", [arm])] if arm else []
-            order = names.index(arm["name"]) if arm else -1
-            newest.setdefault(plan["experiment"], {}).setdefault((plan["dataset"], plan["protocol"], order), plan)
+        if experiment in (None, plan.experiment):
+            arm = plan.arm
+            names = [other.name for other in arm.of or [arm]] if arm else []
+            order = names.index(arm.name) if arm else -1
+            newest.setdefault(plan.experiment, {}).setdefault((plan.dataset, plan.protocol, order), plan)
     if not newest:
         raise UsageError(f"nothing stored in {store.root}: python -m benchmark run {experiment or 'EXPERIMENT'}")
     return [[plans[key] for key in sorted(plans)] for _, plans in sorted(newest.items())]
@@ -74,13 +73,11 @@ def store_of(overrides: list[str]) -> Store:
     return Store(places[-1] if places else RunConfig.store)
 
 
-def _agrees(key: str, plan: dict[str, Any], config: RunConfig) -> bool:
+def _agrees(key: str, plan: Plan, config: RunConfig) -> bool:
     if key in CHOOSING:
         return CHOOSING[key](plan, config)
     group, _, name = key.partition(".")
     stored, asked = (
-        (plan["settings"]["hyper"], config.hyper)
-        if group == "method"
-        else (plan["settings"]["dataset"], config.dataset)
+        (plan.settings.hyper, config.hyper) if group == "method" else (plan.settings.dataset, config.dataset)
     )
     return stored.get(name) == asked.get(name)

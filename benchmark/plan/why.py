@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmark.cell.keys import cell_sources, source_files
 from benchmark.errors import UsageError
-from benchmark.plan.plan import Plan
 from results.cell import Cell, PlannedCell
-from results.storage.store import Store, planned_cells
+from results.plan import Plan
+from results.storage.store import Store
 
 PARTS = ("config", "cohort", "split", "source")
 COUNTS = ("n", "tasks", "modalities")
@@ -45,7 +45,7 @@ class Answer:
     changed: dict[str, list[Change]] = field(default_factory=dict)
 
 
-def find(store: Store, text: str) -> tuple[dict[str, Any], Cell]:
+def find(store: Store, text: str) -> tuple[Plan, Cell]:
     """The newest stored plan that has a cell, and the cell.
 
     Args:
@@ -54,9 +54,9 @@ def find(store: Store, text: str) -> tuple[dict[str, Any], Cell]:
     Raises:
         UsageError: no such cell, with the nearest names; or several.
     """
-    newest: dict[str, tuple[dict[str, Any], Cell]] = {}
+    newest: dict[str, tuple[Plan, Cell]] = {}
     for plan in store.every_plan():
-        for planned in planned_cells(plan):
+        for planned in plan.cells:
             newest.setdefault(planned.cell.name, (plan, planned.cell))
     if not newest:
         raise UsageError(f"no plan is stored in {store.root}: python -m benchmark run EXPERIMENT")
@@ -71,7 +71,7 @@ def find(store: Store, text: str) -> tuple[dict[str, Any], Cell]:
     return newest[found[0]]
 
 
-def explain(store: Store, plan: dict[str, Any], cell: Cell, fresh: Plan) -> Answer:
+def explain(store: Store, plan: Plan, cell: Cell, fresh: Plan) -> Answer:
     """What today's key of a cell has that the stored result does not.
 
     The stored result is the one under today's key, else the one that the plan speaks of, else the last of that name.
@@ -86,12 +86,12 @@ def explain(store: Store, plan: dict[str, Any], cell: Cell, fresh: Plan) -> Answ
     now = next((p for p in fresh.cells if p.cell == cell), None)
     if now is None:
         raise UsageError(f"{cell.name} is no cell of {fresh.name} as it would be planned now")
-    base = {"cell": cell.name, "key": now.key, "plan": plan["name"]}
+    base = {"cell": cell.name, "key": now.key, "plan": plan.name}
     if faults := store.faults(now):
         return Answer(**base, verdict="broken", stored={"key": now.key}, faults=faults)
     if record := store.record(now):
         return Answer(**base, verdict="failed" if record["status"] == "failed" else "stands", stored=_said(record))
-    before = next(p for p in planned_cells(plan) if p.cell == cell)
+    before = next(p for p in plan.cells if p.cell == cell)
     faults = store.faults(before)
     if faults and before.key != now.key:
         changed = {part: _changes(part, None, before, plan, now, fresh) for part in _unlike(before.key_parts, now)}
@@ -99,7 +99,7 @@ def explain(store: Store, plan: dict[str, Any], cell: Cell, fresh: Plan) -> Answ
     record = store.record(before) or next(iter(store.records(cell.name)), None)
     if record is None:
         return Answer(**base, verdict="not stored")
-    held = next((p for p in store.every_plan() if any(c["key_parts"] == record["key_parts"] for c in p["cells"])), None)
+    held = next((p for p in store.every_plan() if any(c.key_parts == record["key_parts"] for c in p.cells)), None)
     old = PlannedCell(cell, record["config"], record["key_parts"], record["title"])
     changed = {part: _changes(part, record, old, held, now, fresh) for part in _unlike(record["key_parts"], now)}
     return Answer(**base, verdict="changed", stored=_said(record), changed=changed)
@@ -130,7 +130,7 @@ def _changes(
     part: str,
     record: dict[str, Any] | None,
     old: PlannedCell,
-    plan: dict[str, Any] | None,
+    plan: Plan | None,
     now: PlannedCell,
     fresh: Plan,
 ) -> list[Change]:
@@ -143,13 +143,11 @@ def _changes(
     hashes = [Change("fingerprint" if part == "cohort" else "hash", old.key_parts.get(part), now.key_parts[part])]
     if plan is None:
         return hashes
-    landmark, settings = now.cell.landmark, fresh.document["settings"]
+    landmark, settings = now.cell.landmark, (plan.settings.given, fresh.settings.given)
     if part == "split":
-        return hashes + _differences(*({k: s.get(k) for k in ("split", "folds")} for s in (plan["settings"], settings)))
-    dials = _differences(
-        *({"n": s.get("n"), **_flat(s.get("dataset") or {}, "dataset.")} for s in (plan["settings"], settings))
-    )
-    facts = (plan["landmarks"].get(landmark, {}), fresh.document["landmarks"][landmark])
+        return hashes + _differences(*({k: s.get(k) for k in ("split", "folds")} for s in settings))
+    dials = _differences(*({"n": s.get("n"), **_flat(s.get("dataset") or {}, "dataset.")} for s in settings))
+    facts = (asdict(p.landmarks[landmark]) if landmark in p.landmarks else {} for p in (plan, fresh))
     counts = _differences(*(_flat({k: f.get(k) for k in COUNTS}) for f in facts))
     known = {change.what for change in dials}
     return hashes + dials + [change for change in counts if change.what not in known]

@@ -11,6 +11,7 @@ from benchmark.show import NOTES, progress
 from benchmark.verbs.audit_predictions import add_arguments
 from benchmark.verbs.audit_predictions import run as audit_predictions
 from benchmark.verbs.common import JSON, renew_statistics
+from results.plan import Plan
 
 DEFAULTS = ("n=3000", "seeds=5", "method.max_epochs=20", "method.patience=5")
 QUICK = ("n=300", "seeds=1", "folds=3", "bootstrap=200", "dataset.draws=32", "method.max_epochs=4")
@@ -69,7 +70,7 @@ def run(options: Namespace) -> int:
     return 1 if failures else 0
 
 
-def _report(store: Any, plans: list[dict[str, Any]], out: str, as_json: bool) -> None:
+def _report(store: Any, plans: list[Plan], out: str, as_json: bool) -> None:
     from reports.audit.report import audit_report
     from reports.build import write_report
     from reports.formats.files import text_of
@@ -83,21 +84,21 @@ def _report(store: Any, plans: list[dict[str, Any]], out: str, as_json: bool) ->
     print(text_of(report.measured))
 
 
-def _stored(store: Any) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+def _stored(store: Any) -> tuple[list[Plan], list[tuple[str, str]]]:
     """The newest stored plans, their intervals brought up to date; nothing fails."""
     from reports.audit.report import audit_plans
 
     plans = audit_plans(store)
-    if not any(plan["experiment"] == "audit" for plan in plans):
+    if not any(plan.experiment == "audit" for plan in plans):
         raise UsageError(f"no audit is stored in {store.root}: python -m benchmark audit")
     _renew(store, plans)
     return plans, []
 
 
-def _renew(store: Any, plans: list[dict[str, Any]]) -> None:
+def _renew(store: Any, plans: list[Plan]) -> None:
     """The intervals of the plans that have cells of their own."""
     for plan in plans:
-        if plan["experiment"] == "audit":
+        if plan.experiment == "audit":
             renew_statistics(store, plan)
 
 
@@ -124,7 +125,7 @@ def _has(method: str, field: str) -> bool:
     return hasattr(registry.load(method.partition(":")[0]).Config(), field)
 
 
-def _compute(options: Namespace, config: Any, store: Any) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+def _compute(options: Namespace, config: Any, store: Any) -> tuple[list[Plan], list[tuple[str, str]]]:
     """What is missing, computed: the plans, and the failures as (name, reason)."""
     from benchmark.audit.cohorts import Dials
     from benchmark.audit.plan import audit_plan
@@ -136,28 +137,28 @@ def _compute(options: Namespace, config: Any, store: Any) -> tuple[list[dict[str
     dials = {k: v for k, v in (("later_share", options.later_share), ("mention", options.mention)) if v is not None}
     folds = options.test_folds or (1 if options.quick else config.folds)
     audits = [audit_plan(config, outcomes, folds, options.quick, Dials(**dials)) for outcomes in ("true", "shuffled")]
-    document, simulations = noise_plan(1 if options.quick else DRAWS)
-    documents, waves = [*(a.document for a in audits), document], [simulations]
+    noise, simulations = noise_plan(1 if options.quick else DRAWS)
+    plans, waves = [*(a.plan for a in audits), noise], [simulations]
     samplers: list[Any] = []
     if not options.quick and _has(options.method, "lr"):
-        document, samplers = sampler_plan(config)
-        documents.append(document)
+        plan, samplers = sampler_plan(config)
+        plans.append(plan)
     for seed in range(config.seeds):
         for kind in ("fits", "rows"):
             units = [(u, a.grounds[u.cell.landmark]) for a in audits for u in getattr(a, kind) if u.cell.seed == seed]
             waves.append([Work(unit, ground, how=measure) for unit, ground in units])
         waves.append([work for work in samplers if work.planned.cell.seed == seed])
-    for document in documents:
-        store.write_plan(document["name"], document)
+    for plan in plans:
+        store.write_plan(plan)
     whole = {work.planned.key: work for wave in waves for work in wave}
     left = {key for key, work in whole.items() if not finished(store.whole(work.planned))}
     todo = [list({work.planned.key: work for work in wave if work.planned.key in left}.values()) for wave in waves]
     NOTES.print(
-        f"audit of {audits[0].document['title']} on {config.dataset['name']}: {len(whole)} units, {len(left)} to do"
+        f"audit of {audits[0].plan.audit['title']} on {config.dataset['name']}: {len(whole)} units, {len(left)} to do"
     )
     failures = _execute(todo, store, config, options.jobs)
-    _renew(store, documents)
-    return documents, failures
+    _renew(store, plans)
+    return plans, failures
 
 
 def _execute(waves: list[list[Any]], store: Any, config: Any, jobs: int) -> list[tuple[str, str]]:

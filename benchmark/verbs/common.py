@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmark.errors import UsageError
 from benchmark.show import NOTES
+from results.plan import Plan
 
 JSON = "one JSON document on standard output, nothing else"
 
@@ -37,17 +38,17 @@ def experiments() -> list[dict[str, str]]:
     return found
 
 
-def renew_statistics(store: Any, plan: dict[str, Any], resamples: int | None = None) -> None:
+def renew_statistics(store: Any, plan: Plan, resamples: int | None = None) -> None:
     """Intervals and comparisons of a plan anew, unless those stored rest on the same cells and were made by the same code."""
     from benchmark.cell.keys import ROOT, source_hash
     from results.rows import basis_of, rows_of
     from results.statistics.derive import derive
     from results.statistics.fold_values import done_cells
 
-    files = [ROOT / "results" / "statistics" / "derivations" / f"{name}.py" for name in plan.get("derived", [])]
+    files = [ROOT / "results" / "statistics" / "derivations" / f"{name}.py" for name in plan.derived]
     source = source_hash(ROOT / "results" / "statistics" / "derive.py", *files)
     basis = basis_of(done_cells(store, rows_of(plan)))
-    stored = store.statistics(plan["name"])
+    stored = store.statistics(plan.name)
     if stored is None or (stored["basis"], stored.get("source")) != (basis, source):
         with NOTES.status("intervals and comparisons"):
-            store.write_statistics(plan["name"], derive(store, plan, resamples) | {"source": source})
+            store.write_statistics(plan.name, derive(store, plan, resamples) | {"source": source})

@@ -58,7 +58,7 @@ def stored_values(root: Path, experiment: str, overrides: list[str]) -> pd.DataF
         raise UsageError(f"{root} is not a store's folder")
     config = load_config(experiment, overrides)
     plans = chosen_plans(Store(root), experiment, config, [*overrides, f"store={root}"])
-    datasets = [plan["dataset"] for plan in plans]
+    datasets = [plan.dataset for plan in plans]
     if len(set(datasets)) < len(datasets):
         raise UsageError(f"{root} has several plans of {experiment} on one dataset: choose with protocol= or arm=")
     return pd.concat([gate_values(Store(root), plan) for plan in plans])

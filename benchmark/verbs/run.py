@@ -32,18 +32,18 @@ def run(options: Namespace) -> int:
     from benchmark.plan.config import arms_of
 
     configs = arms_of(options.experiment, options.overrides)
-    from benchmark.plan.plan import make_plan
+    from benchmark.plan.plan import plan_run
     from benchmark.plan.stages import count
     from results.cell import finished
     from results.storage.store import Store
 
     started = time.perf_counter()
-    plans = [make_plan(config, say=lambda text: NOTES.print(text)) for config in configs]
+    plans = [plan_run(config, say=lambda text: NOTES.print(text)) for config in configs]
     store = Store(configs[0].store)
     for plan in plans:
-        store.write_plan(plan.name, plan.document)
+        store.write_plan(plan.plan)
         store.write_groups(plan.name, plan.groups)
-    placed = {store.folder(p): (p, plan.place(p.cell)) for plan in plans for p in plan.cells}
+    placed = {store.folder(p): (p, plan.inputs_of(p.cell)) for plan in plans for p in plan.cells}
     found = {folder: store.whole(planned) for folder, (planned, _) in placed.items()}
     work = [cell for folder, cell in placed.items() if not finished(found[folder])]
     broken = [planned.cell.name for planned, _ in work if store.faults(planned)]
@@ -58,12 +58,12 @@ def run(options: Namespace) -> int:
     trials = count(store, work)
     said += f" after {trials} trials of their tuning and those of the best" if trials else ""
     said += _estimate(found.values(), [p for p, _ in work], options.jobs) if not trials else ""
-    document = plans[0].document
+    first = plans[0].plan
     arms = f", {len(plans)} arms" if len(plans) > 1 else ""
-    NOTES.print(f"{options.experiment} on {document['dataset']} ({document['protocol']}{arms}): {said}")
+    NOTES.print(f"{options.experiment} on {first.dataset} ({first.protocol}{arms}): {said}")
     failures = _execute(store, work, configs[0], options.jobs) if work else {}
     for plan, config in zip(plans, configs, strict=True):
-        renew_statistics(store, plan.document, config.bootstrap)
+        renew_statistics(store, plan.plan, config.bootstrap)
     for outcome in failures.values():
         NOTES.print(f"failed: {outcome.cell.name}: {outcome.reason}", style="red")
     found |= {store.folder(planned): store.whole(planned) for planned, _ in work}

@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmark.show import NOTES, show
 from benchmark.verbs.common import JSON, config_of
+from results.plan import Plan
 
 STATES = ("done", "failed", "skipped", "to do", "broken")
 
@@ -37,27 +38,26 @@ def run(options: Namespace) -> int:
     return 1 if any(row["failed"] or row["broken"] for row in rows) else 0
 
 
-def _counts(store: Any, plan: dict[str, Any]) -> list[dict[str, Any]]:
+def _counts(store: Any, plan: Plan) -> list[dict[str, Any]]:
     """A row a method: its cells by state, from their records alone."""
-    from results.storage.store import BrokenCell, planned_cells
+    from results.storage.store import BrokenCell
 
     counts: dict[str, Counter] = {}
-    for planned in planned_cells(plan):
+    for planned in plan.cells:
         try:
             status = (store.record(planned) or {"status": "to do"})["status"]
         except BrokenCell:
             status = "broken"
         counts.setdefault(planned.title, Counter())[status] += 1
-    where = {"dataset": plan["dataset"], "protocol": plan["protocol"]}
-    where |= {"arm": plan["arm"]["name"]} if plan.get("arm") else {}
+    where = {"dataset": plan.dataset, "protocol": plan.protocol}
+    where |= {"arm": plan.arm.name} if plan.arm else {}
     return [{**where, "method": title, **{s: count[s] for s in STATES}} for title, count in counts.items()]
 
 
-def _verify(store: Any, plans: list[dict[str, Any]], options: Namespace) -> int:
+def _verify(store: Any, plans: list[Plan], options: Namespace) -> int:
     """A row a file that is missing, extra or unlike its checksum."""
-    from results.storage.store import planned_cells
 
-    cells = {store.folder(p): p for plan in plans for p in planned_cells(plan)}
+    cells = {store.folder(p): p for plan in plans for p in plan.cells}
     stored = [folder for folder in cells if folder.is_dir()]
     faults = {folder: found for folder in stored if (found := store.faults(cells[folder]))}
     rows = [

@@ -29,7 +29,7 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Which part of a cell's key changed since its stored result: config, cohort, split, source, or nothing."""
     from benchmark.errors import UsageError
-    from benchmark.plan.plan import make_plan
+    from benchmark.plan.plan import plan_run
     from benchmark.plan.replan import stored_config
     from benchmark.plan.stored import store_of
     from benchmark.plan.why import explain, find
@@ -39,7 +39,7 @@ def run(options: Namespace) -> int:
     store = store_of(options.overrides)
     plan, cell = find(store, options.cell)
     config = stored_config(plan, options.overrides)
-    answer = explain(store, plan, cell, make_plan(config, say=lambda text: NOTES.print(text)))
+    answer = explain(store, plan, cell, plan_run(config, say=lambda text: NOTES.print(text)).plan)
     if options.json:
         print(json.dumps(asdict(answer), indent=1))
     else:

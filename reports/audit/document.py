@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from reports.audit.report import SHOWN, Numbers, number_range, numbers_of, steps_tables
 from reports.audit.simulated import noise_table, sampler_table
 from reports.build import ReportError, assemble, write_whole
 from reports.tables.shuffled import is_shuffled
 from reports.tables.table import METRICS, Table, plain, task_title
+from results.plan import Plan
 from results.storage.store import Store
 
 NOTHING = "*Nothing is stored: `python -m benchmark audit` computes it.*"
 SIMULATED = {"audit_noise": noise_table, "audit_sampler": sampler_table}
 
 
-def rewrite(store: Store, plans: Sequence[dict[str, Any]], path: Path, steps: Sequence[dict[str, str]]) -> Path:
+def rewrite(store: Store, plans: Sequence[Plan], path: Path, steps: Sequence[dict[str, str]]) -> Path:
     """The document at ``path`` with every marked part written anew from these plans.
 
     Args:
@@ -30,13 +30,13 @@ def rewrite(store: Store, plans: Sequence[dict[str, Any]], path: Path, steps: Se
     Raises:
         ReportError: the document has a marker of another name, or one without its end.
     """
-    audits = [numbers_of(store, plan) for plan in plans if plan["experiment"] == "audit"]
+    audits = [numbers_of(store, plan) for plan in plans if plan.experiment == "audit"]
     parts = {
         "steps": "\n\n".join(_step(step, audits) for step in steps),
         "tables": "\n\n".join(markdown(t) for n in audits for t in steps_tables(store, n)) or NOTHING,
     }
     for experiment, table in SIMULATED.items():
-        own = [plan for plan in plans if plan["experiment"] == experiment]
+        own = [plan for plan in plans if plan.experiment == experiment]
         parts[experiment.removeprefix("audit_")] = "\n\n".join(markdown(table(store, p)[0]) for p in own) or NOTHING
     shuffled = next((plan for plan in store.plans("table1") if is_shuffled(plan)), None)
     parts["shuffled"] = NOTHING if shuffled is None else markdown(assemble(store.root, [shuffled]).measured[0])
@@ -82,14 +82,14 @@ def _step(step: dict[str, str], audits: list[Numbers]) -> str:
 
 def _worth(step: str, n: Numbers) -> list[str]:
     """A line a task: the number under the strict protocol and with the step alone, and what they rest on."""
-    own = next((r["variant"] for r in n.plan["rows"] if r["variant"].endswith(f"-{step}")), None)
-    base = n.plan["rows"][0]["variant"]
+    own = next((r.variant for r in n.plan.rows if r.variant.endswith(f"-{step}")), None)
+    base = n.plan.rows[0].variant
     lines = []
-    for landmark, facts in n.plan["landmarks"].items():
-        fits = n.fits.get((landmark, n.plan["reference"], own or ""))
+    for landmark, facts in n.plan.landmarks.items():
+        fits = n.fits.get((landmark, n.plan.reference, own or ""))
         if fits is None or not fits["done"]:
             continue
-        for task in facts["tasks"]:
+        for task in facts.tasks:
             said = []
             for metric in SHOWN:
                 before, after = n.of(landmark, task, metric, base), n.of(landmark, task, metric, own)
@@ -101,8 +101,8 @@ def _worth(step: str, n: Numbers) -> list[str]:
             ceiling = n.ceiling(landmark, task, "auc")
             said += [f"ceiling AUC {ceiling:.3f}"] if ceiling is not None else []
             epochs = f"epochs {number_range(fits['epochs'])}" if fits["epochs"] else "no epochs"
-            folds = f"{n.plan['folds']} of {n.plan['settings']['folds_of_the_split']} folds"
-            done = f"fits done: {fits['done']} of {n.plan['seeds']} seeds x {folds}"
+            folds = f"{n.plan.folds} of {n.plan.settings.given['folds_of_the_split']} folds"
+            done = f"fits done: {fits['done']} of {n.plan.seeds} seeds x {folds}"
             rest = f"N {max(fits['n_train']):,} in training, {max(fits['n_test']):,} tested; {epochs}; {done}"
             lines.append(f"- Worth, {n.outcomes} outcomes, {task_title(task)}: {'; '.join(said)} ({rest}).")
     return lines

@@ -10,6 +10,7 @@ from reports.figures.dots import draw_dots
 from reports.figures.drawing import canvas, stroke
 from reports.section import Figure
 from reports.tables.table import METRICS, task_title
+from results.plan import PlannedRow
 
 if TYPE_CHECKING:
     from reports.audit.report import Numbers
@@ -23,14 +24,14 @@ def steps_figure(n: Numbers, metric: str, caption: str) -> Figure:
         metric: ``auc`` or ``auprc``.
         caption: what is shown, of which cohort.
     """
-    rows = [r for r in n.plan["rows"] if r["kind"] != "known"]
-    places = [(landmark, task) for landmark, facts in n.plan["landmarks"].items() for task in facts["tasks"]]
+    rows = [r for r in n.plan.rows if r.kind != "known"]
+    places = [(landmark, task) for landmark, facts in n.plan.landmarks.items() for task in facts.tasks]
     heights = np.arange(len(rows), dtype=float)
     picture, axes = canvas(3.4 + 2.3 * len(places), 1.5 + 0.24 * len(rows), 1, len(places))
     flags = 0
     for i, (ax, (landmark, task)) in enumerate(zip(axes, places, strict=True)):
-        found = [n.of(landmark, task, metric, r["variant"]) for r in rows]
-        off = [n.flagged(landmark, task, metric, r["variant"]) for r in rows]
+        found = [n.of(landmark, task, metric, r.variant) for r in rows]
+        off = [n.flagged(landmark, task, metric, r.variant) for r in rows]
         flags += sum(off)
         points = [
             None if f is None else (f["value"], f["ci_low"] or f["value"], f["ci_high"] or f["value"]) for f in found
@@ -54,7 +55,7 @@ def steps_figure(n: Numbers, metric: str, caption: str) -> Figure:
         for y in _borders(n, rows):
             ax.axhline(y, color="0.75", linewidth=0.7)
         ax.set_ylim(len(rows) - 0.5, -0.5)
-        ax.set_yticks(heights, [r["title"] for r in rows] if i == 0 else [])
+        ax.set_yticks(heights, [r.title for r in rows] if i == 0 else [])
         ax.tick_params(axis="y", length=0)
         ax.grid(axis="x", color="0.92", linewidth=0.6)
         ax.set_axisbelow(True)
@@ -64,13 +65,13 @@ def steps_figure(n: Numbers, metric: str, caption: str) -> Figure:
     picture.legend(
         found_labels.values(), found_labels.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize=8
     )
-    total = sum(n.of(*place, metric, r["variant"]) is not None for place in places for r in rows)
+    total = sum(n.of(*place, metric, r.variant) is not None for place in places for r in rows)
     alt = (
         f"{METRICS[metric]} of {len(rows)} rows (the strict protocol, each step alone, then one after the other) on {len(places)} tasks, "
         f"{n.outcomes} outcomes; {flags} of {total} numbers are flagged. The tables have the numbers."
     )
     text = f"{METRICS[metric]}. {caption} Bars: 95 % bootstrap intervals; dashed: the ceiling, or 0.5 for the AUC of shuffled outcomes."
-    return Figure(f"{metric}_{n.outcomes}_{n.plan['dataset']}", text, alt, picture)
+    return Figure(f"{metric}_{n.outcomes}_{n.plan.dataset}", text, alt, picture)
 
 
 def _ends(points: list[tuple[float, float, float] | None], heights: np.ndarray) -> tuple[list[float], list[float]]:
@@ -78,7 +79,7 @@ def _ends(points: list[tuple[float, float, float] | None], heights: np.ndarray) 
     return [x for x, _ in pairs], [y for _, y in pairs]
 
 
-def _borders(n: Numbers, rows: list[dict]) -> list[float]:
+def _borders(n: Numbers, rows: list[PlannedRow]) -> list[float]:
     """Heights between the blocks of rows."""
-    blocks = [n.plan["blocks"][r["variant"]] for r in rows]
+    blocks = [n.plan.audit["blocks"][r.variant] for r in rows]
     return [i - 0.5 for i in range(1, len(blocks)) if blocks[i] != blocks[i - 1]]

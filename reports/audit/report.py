@@ -16,6 +16,7 @@ from reports.frames.tidy import COLUMNS, tidy
 from reports.section import Figure, Section
 from reports.tables.captions import setting
 from reports.tables.table import METRICS, Entry, Table, task_title, words
+from results.plan import Landmark, Plan, PlannedRow
 from results.rows import rows_of
 from results.storage.store import Store
 
@@ -37,26 +38,26 @@ class Numbers:
     """What is stored of one audit plan: ``value`` by (landmark, task, metric, method, variant), and facts of the fits by
     (landmark, method, variant): ``done``, ``planned``, ``epochs``, ``n_train``, ``n_test``."""
 
-    plan: dict[str, Any]
+    plan: Plan
     intervals: dict[tuple[str, ...], dict[str, Any]]
     fits: dict[tuple[str, str, str], dict[str, Any]]
 
     @property
     def outcomes(self) -> str:
         """``true`` or ``shuffled``."""
-        return self.plan["settings"]["outcomes"]
+        return self.plan.settings.outcomes
 
     def of(
         self, landmark: str, task: str, metric: str, variant: str, method: str | None = None
     ) -> dict[str, Any] | None:
         """The stored interval of a row, or None where nothing is done."""
-        found = self.intervals.get((landmark, task, metric, method or self.plan["reference"], variant))
+        found = self.intervals.get((landmark, task, metric, method or self.plan.reference, variant))
         return found if found and found["value"] is not None else None
 
     def ceiling(self, landmark: str, task: str, metric: str) -> float | None:
         """The ceiling on the tested rows, or None where it is not known."""
-        known = next((r for r in self.plan["rows"] if r["kind"] == "known"), None)
-        found = None if known is None else self.of(landmark, task, metric, known["variant"], known["method"])
+        known = next((r for r in self.plan.rows if r.kind == "known"), None)
+        found = None if known is None else self.of(landmark, task, metric, known.variant, known.method)
         return None if found is None else found["value"]
 
     def flagged(self, landmark: str, task: str, metric: str, variant: str) -> bool:
@@ -70,15 +71,15 @@ class Numbers:
         return ceiling is not None and found["ci_low"] > ceiling
 
 
-def numbers_of(store: Store, plan: dict[str, Any]) -> Numbers:
+def numbers_of(store: Store, plan: Plan) -> Numbers:
     """What the store holds of an audit plan; intervals as its statistics have them."""
-    statistics = store.statistics(plan["name"]) or {"intervals": []}
+    statistics = store.statistics(plan.name) or {"intervals": []}
     fields = ("landmark", "task", "metric", "method", "variant")
-    own = {(r["method"], r["variant"]) for r in plan["rows"]}
+    own = {(r.method, r.variant) for r in plan.rows}
     kept = [i for i in statistics["intervals"] if (i["method"], i["variant"]) in own]
     fits: dict[tuple[str, str, str], dict[str, Any]] = {}
     for row in (row for row in rows_of(plan) if row.stage == "final"):
-        for landmark in plan["landmarks"]:
+        for landmark in plan.landmarks:
             cells = [p for p in row.cells if p.cell.landmark == landmark]
             records = [r for p in cells if (r := store.record(p)) and r["status"] == "done"]
             if cells:
@@ -89,34 +90,34 @@ def numbers_of(store: Store, plan: dict[str, Any]) -> Numbers:
     return Numbers(plan, {tuple(i[f] for f in fields): i for i in kept}, fits)
 
 
-def audit_plans(store: Store) -> list[dict[str, Any]]:
+def audit_plans(store: Store) -> list[Plan]:
     """The newest stored plan of each experiment of the audit, by cohort, method and outcomes, ``--quick`` left out."""
-    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    found: dict[tuple[Any, ...], Plan] = {}
     for experiment in EXPERIMENTS:
         for plan in store.plans(experiment):
-            s = plan["settings"]
-            if not s.get("quick") and plan["seeds"] > 1:
-                found.setdefault((experiment, plan["dataset"], s.get("method"), s.get("outcomes")), plan)
+            s = plan.settings.given
+            if not s.get("quick") and plan.seeds > 1:
+                found.setdefault((experiment, plan.dataset, s.get("method"), s.get("outcomes")), plan)
     order = {"true": 0, "shuffled": 1}
     return sorted(
-        found.values(), key=lambda p: (EXPERIMENTS.index(p["experiment"]), order.get(p["settings"].get("outcomes"), 2))
+        found.values(), key=lambda p: (EXPERIMENTS.index(p.experiment), order.get(p.settings.given.get("outcomes"), 2))
     )
 
 
-def audit_report(store: Store, plans: Sequence[dict[str, Any]]) -> Report:
+def audit_report(store: Store, plans: Sequence[Plan]) -> Report:
     """The report of some plans of EXPERIMENTS, to be written with ``reports.build.write_report``."""
-    audits = [numbers_of(store, plan) for plan in plans if plan["experiment"] == "audit"]
+    audits = [numbers_of(store, plan) for plan in plans if plan.experiment == "audit"]
     tidied = [tidy(store, n.plan).assign(outcomes=n.outcomes) for n in audits]
     intervals = [
-        pd.DataFrame(list(n.intervals.values())).assign(dataset=n.plan["dataset"], outcomes=n.outcomes) for n in audits
+        pd.DataFrame(list(n.intervals.values())).assign(dataset=n.plan.dataset, outcomes=n.outcomes) for n in audits
     ]
     tables = [table for n in audits for table in steps_tables(store, n)]
     frames = {"_fits": pd.DataFrame([fit for n in audits for fit in fits_of(n)])}
     for plan in plans:
-        if plan["experiment"] != "audit":
-            table, frame = (noise_table if plan["experiment"] == "audit_noise" else sampler_table)(store, plan)
+        if plan.experiment != "audit":
+            table, frame = (noise_table if plan.experiment == "audit_noise" else sampler_table)(store, plan)
             tables.append(table)
-            frames[plan["experiment"].removeprefix("audit")] = frame
+            frames[plan.experiment.removeprefix("audit")] = frame
     figures = tuple(figure for n in audits for figure in figures_of(store, n))
     numbers = pd.concat(tidied, ignore_index=True)[[*COLUMNS, "outcomes"]]
     return Report(
@@ -137,7 +138,7 @@ def fits_of(n: Numbers) -> list[dict[str, Any]]:
     found = []
     for (landmark, method, variant), fits in n.fits.items():
         at = {
-            "dataset": n.plan["dataset"],
+            "dataset": n.plan.dataset,
             "outcomes": n.outcomes,
             "landmark": landmark,
             "method": method,
@@ -150,13 +151,13 @@ def fits_of(n: Numbers) -> list[dict[str, Any]]:
 
 def comparisons_of(store: Store, n: Numbers) -> pd.DataFrame:
     """The strict row against each other row, paired, as ``results.statistics.derive.derive`` stored it."""
-    stored = (store.statistics(n.plan["name"]) or {}).get("comparisons", [])
-    return pd.DataFrame(stored).assign(dataset=n.plan["dataset"], outcomes=n.outcomes)
+    stored = (store.statistics(n.plan.name) or {}).get("comparisons", [])
+    return pd.DataFrame(stored).assign(dataset=n.plan.dataset, outcomes=n.outcomes)
 
 
 def steps_tables(store: Store, n: Numbers) -> list[Table]:
     """A table a landmark: rows in print order, AUC and AUPRC by task, then epochs, rows and fits behind the numbers."""
-    return [_steps_table(store, n, landmark, facts) for landmark, facts in n.plan["landmarks"].items()]
+    return [_steps_table(store, n, landmark, facts) for landmark, facts in n.plan.landmarks.items()]
 
 
 def figures_of(store: Store, n: Numbers) -> list[Figure]:
@@ -164,16 +165,16 @@ def figures_of(store: Store, n: Numbers) -> list[Figure]:
     return [steps_figure(n, metric, f"{WHAT[n.outcomes]}. {setting(store, n.plan)}") for metric in SHOWN]
 
 
-def _steps_table(store: Store, n: Numbers, landmark: str, facts: dict[str, Any]) -> Table:
-    places = [(task, metric) for task in facts["tasks"] for metric in SHOWN]
+def _steps_table(store: Store, n: Numbers, landmark: str, facts: Landmark) -> Table:
+    places = [(task, metric) for task in facts.tasks for metric in SHOWN]
     columns = [(task_title(task), METRICS[metric]) for task, metric in places]
     columns += [("Fits", "epochs"), ("Fits", "training rows"), ("Fits", "test rows"), ("Fits", "seeds and folds")]
     rows, lost = [], {}
-    for r in n.plan["rows"]:
-        fits = n.fits.get((landmark, r["method"], r["variant"]))
+    for r in n.plan.rows:
+        fits = n.fits.get((landmark, r.method, r.variant))
         if fits is None:
             continue
-        known = r["kind"] == "known"
+        known = r.kind == "known"
         entries = [_entry(n, landmark, task, metric, r) for task, metric in places]
         counts = [
             number_range(fits["epochs"]),
@@ -181,11 +182,11 @@ def _steps_table(store: Store, n: Numbers, landmark: str, facts: dict[str, Any])
             number_range(fits["n_test"]),
             f"{fits['done']}",
         ]
-        rows.append((r["title"], known, (*entries, *map(words, counts))))
+        rows.append((r.title, known, (*entries, *map(words, counts))))
         if fits["done"] < fits["planned"]:
-            lost.setdefault(f"{fits['done']} of {fits['planned']}", []).append(r["title"])
+            lost.setdefault(f"{fits['done']} of {fits['planned']}", []).append(r.title)
     rule = f"{FLAG} {RULES[n.outcomes]}." if n.outcomes == "shuffled" or any(k for _, k, _ in rows) else ""
-    dials, planned = n.plan["settings"]["dials"], sum(not known for _, known, _ in rows)
+    dials, planned = n.plan.settings.given["dials"], sum(not known for _, known, _ in rows)
     notes = [
         *([rule] if rule else ["The ceiling of this cohort is not known, so nothing is flagged."]),
         "At 95 %, one honest number in twenty is flagged by chance (both sides).",
@@ -195,19 +196,19 @@ def _steps_table(store: Store, n: Numbers, landmark: str, facts: dict[str, Any])
             for count, t in lost.items()
         ),
     ]
-    folds = n.plan["settings"]["folds_of_the_split"]
+    folds = n.plan.settings.given["folds_of_the_split"]
     caption = (
-        f"{WHAT[n.outcomes]} ({landmark}): {n.plan['title']}. AUC and AUPRC with 95 % bootstrap intervals over test patients, seeds "
-        f"averaged. Tested: {n.plan['folds']} of the {folds} folds of the split. {setting(store, n.plan, landmark)}"
+        f"{WHAT[n.outcomes]} ({landmark}): {n.plan.audit['title']}. AUC and AUPRC with 95 % bootstrap intervals over test patients, seeds "
+        f"averaged. Tested: {n.plan.folds} of the {folds} folds of the split. {setting(store, n.plan, landmark)}"
     )
     return Table(tuple(columns), tuple(rows), caption, tuple(notes), f"Audit, {n.outcomes} outcomes, {landmark}")
 
 
-def _entry(n: Numbers, landmark: str, task: str, metric: str, row: dict[str, Any]) -> Entry:
-    found = n.of(landmark, task, metric, row["variant"], row["method"])
+def _entry(n: Numbers, landmark: str, task: str, metric: str, row: PlannedRow) -> Entry:
+    found = n.of(landmark, task, metric, row.variant, row.method)
     if found is None:
         return words("missing")
-    mark = FLAG if row["kind"] != "known" and n.flagged(landmark, task, metric, row["variant"]) else ""
+    mark = FLAG if row.kind != "known" and n.flagged(landmark, task, metric, row.variant) else ""
     interval = None if found["ci_low"] is None else (found["ci_low"], found["ci_high"])
     return Entry(found["value"], None, "", mark, False, interval)
 

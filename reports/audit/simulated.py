@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from reports.tables.table import Entry, Row, Table, task_title, words
-from results.storage.store import Store, planned_cells
+from results.plan import Plan
+from results.storage.store import Store
 
 SOURCE = "Columns 'released code': measured by running the released functions on a CPU"
 STAGES = {
@@ -48,15 +47,15 @@ PARTS = {
 }
 
 
-def noise_table(store: Store, plan: dict[str, Any]) -> tuple[Table, pd.DataFrame]:
+def noise_table(store: Store, plan: Plan) -> tuple[Table, pd.DataFrame]:
     """The table, and the metric of every draw."""
     frame = metrics_frame(store, plan)
     auc = frame[frame["metric"] == "auc"]
     columns = tuple((title, of) for title in STAGES.values() for of in ("here", "released code"))
     rows: dict[str, Row] = {}
-    for row in plan["rows"]:
-        simulation = plan["simulations"][row["variant"]]
-        own = auc[auc["variant"] == row["variant"]]
+    for row in plan.rows:
+        simulation = plan.audit["simulations"][row.variant]
+        own = auc[auc["variant"] == row.variant]
         for task in dict.fromkeys(own["task"]):
             there = NOISE.get((simulation["base"], simulation["icu"], task), (None,) * len(STAGES))
             entries = []
@@ -70,7 +69,7 @@ def noise_table(store: Store, plan: dict[str, Any]) -> tuple[Table, pd.DataFrame
             rows.setdefault(title, (title, False, tuple(entries)))
     caption = (
         f"The released rectifier on predictions that know nothing (noise, wide) and on calibrated ones without bias by pattern (informed): "
-        f"AUC, mean over draws ({plan['seeds']}) with the interval that holds 95 % of them. N = {plan['n']:,} rows a draw, patterns in "
+        f"AUC, mean over draws ({plan.seeds}) with the interval that holds 95 % of them. N = {plan.n:,} rows a draw, patterns in "
         f"the counts of the paper's Table 3, no training. {_source(plan)}"
     )
     notes = (
@@ -83,7 +82,7 @@ def noise_table(store: Store, plan: dict[str, Any]) -> tuple[Table, pd.DataFrame
     return Table(columns, tuple(rows.values()), caption, notes, "Rectifier on noise"), frame
 
 
-def sampler_table(store: Store, plan: dict[str, Any]) -> tuple[Table, pd.DataFrame]:
+def sampler_table(store: Store, plan: Plan) -> tuple[Table, pd.DataFrame]:
     """The table, and the metric of every fit."""
     frame = metrics_frame(store, plan)
     frame["epoch"] = [int(stage.removeprefix("epoch-")) for stage in frame["stage"]]
@@ -102,12 +101,12 @@ def sampler_table(store: Store, plan: dict[str, Any]) -> tuple[Table, pd.DataFra
             ]
         rows.append((f"lr {lr:g}, epoch {epoch}, {PARTS[part]}", False, tuple(entries)))
     done = auc.groupby("lr")["seed"].nunique()
-    fits = ", ".join(f"{count} of {plan['seeds']} seeds at lr {lr:g}" for lr, count in done.items()) or "no fit is done"
+    fits = ", ".join(f"{count} of {plan.seeds} seeds at lr {lr:g}" for lr, count in done.items()) or "no fit is done"
     counts = auc[auc["split"] == "test"]["n"]
-    name = plan["title"].partition(" (")[0]
+    name = plan.audit["title"].partition(" (")[0]
     caption = (
         f"Outcomes independent of every input, and a sampler that reaches test rows (A1 alone): AUC of {name} by epoch, mean ± "
-        f"standard deviation over seeds ({fits}). N = {plan['n']:,}, test rows {int(counts.iloc[0]) if len(counts) else 0:,}, batch 32, "
+        f"standard deviation over seeds ({fits}). N = {plan.n:,}, test rows {int(counts.iloc[0]) if len(counts) else 0:,}, batch 32, "
         f"no early stopping. The truth is 0.5. {_source(plan)}"
     )
     notes = (
@@ -118,10 +117,10 @@ def sampler_table(store: Store, plan: dict[str, Any]) -> tuple[Table, pd.DataFra
     return Table(columns, tuple(rows), caption, notes, "Sampler on random outcomes"), frame
 
 
-def metrics_frame(store: Store, plan: dict[str, Any]) -> pd.DataFrame:
+def metrics_frame(store: Store, plan: Plan) -> pd.DataFrame:
     """Every metric of the plan's cells that are done, with ``variant`` and ``seed``."""
     rows = []
-    for planned in planned_cells(plan):
+    for planned in plan.cells:
         record = store.record(planned)
         if record and record["status"] == "done":
             rows += [m | {"variant": planned.cell.variant, "seed": planned.cell.seed} for m in record["metrics"]]
@@ -140,6 +139,6 @@ def _there(value: float | None) -> Entry:
     return words("–" if value is None else f"{value:.3f}")
 
 
-def _source(plan: dict[str, Any]) -> str:
-    dirty = "" if plan["clean"] else ", with uncommitted changes"
-    return f"Commit {str(plan['commit'])[:10]}{dirty}; {plan['written'][:10]}."
+def _source(plan: Plan) -> str:
+    dirty = "" if plan.clean else ", with uncommitted changes"
+    return f"Commit {str(plan.commit)[:10]}{dirty}; {plan.written[:10]}."

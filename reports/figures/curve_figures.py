@@ -16,6 +16,7 @@ from reports.figures.drawing import Stroke, canvas, stroke
 from reports.section import Figure
 from reports.tables.captions import named, setting
 from reports.tables.table import task_title
+from results.plan import Plan
 from results.storage.store import Store
 
 LINES = 8
@@ -39,9 +40,9 @@ KINDS = {
 Key = tuple[str, str]
 
 
-def curve_figures(store: Store, plan: dict[str, Any]) -> list[Figure]:
+def curve_figures(store: Store, plan: Plan) -> list[Figure]:
     """A figure of each of KINDS that has any curve; none where none was derived."""
-    curves = (store.statistics(plan["name"]) or {}).get("curves")
+    curves = (store.statistics(plan.name) or {}).get("curves")
     return [f for f in (_figure(store, plan, curves, kind) for kind in KINDS) if f] if curves else []
 
 
@@ -55,7 +56,7 @@ def grouped(keys: Sequence[Key], common: Sequence[Key]) -> list[list[Key]]:
     return [[*others[a:b], *common] for a, b in pairwise(cuts)]
 
 
-def _figure(store: Store, plan: dict[str, Any], curves: dict[str, Any], kind: str) -> Figure | None:
+def _figure(store: Store, plan: Plan, curves: dict[str, Any], kind: str) -> Figure | None:
     field, title, about, x, y = KINDS[kind]
     drawn = [c for c in curves["curves"] if c[field] is not None]
     if not drawn:
@@ -63,7 +64,7 @@ def _figure(store: Store, plan: dict[str, Any], curves: dict[str, Any], kind: st
     places = list(dict.fromkeys((c["landmark"], c["task"]) for c in curves["curves"]))
     by_place = {(c["landmark"], c["task"], c["method"], c["variant"]): c for c in drawn}
     titles = {(c["method"], c["variant"]): c["title"] for c in drawn}
-    common = [(name, "default") for name in (*COMMON, plan["reference"])]
+    common = [(name, "default") for name in (*COMMON, plan.reference)]
     groups = grouped(list(titles), common)
     figure, axes = canvas(2.6 * len(places) + 2.4, 1.7 * len(groups) + 0.6, len(groups), len(places))
     looks = {key: stroke(i) for group in groups for i, key in enumerate(reversed(group))}

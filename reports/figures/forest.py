@@ -8,6 +8,7 @@ from reports.figures.drawing import COLOURS, Stroke, canvas, stroke
 from reports.section import Figure
 from reports.tables.captions import named, setting
 from reports.tables.table import METRICS, task_title
+from results.plan import Plan
 from results.rows import reference_row, rows_of
 from results.storage.store import Store
 
@@ -16,9 +17,9 @@ UNCALLED = ("no difference called", Stroke(COLOURS[6], "o", "-"), False)
 KNOWN = ("known of the cohort, not tested", stroke(3), False)
 
 
-def forest(store: Store, plan: dict[str, Any], metric: str = "auc") -> Figure | None:
+def forest(store: Store, plan: Plan, metric: str = "auc") -> Figure | None:
     """The differences of ``statistics["comparisons"]`` with their bootstrap intervals; None where nothing was compared."""
-    statistics = store.statistics(plan["name"]) or {}
+    statistics = store.statistics(plan.name) or {}
     rows = rows_of(plan)
     reference = reference_row(plan, rows)
     found = [c for c in statistics.get("comparisons", []) if c["metric"] == metric]

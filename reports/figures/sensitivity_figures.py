@@ -39,7 +39,7 @@ def sensitivity_figure(study: Study, caption: str) -> Figure:
     falls = [(sweep, drop(study.aucs, sweep, study.tasks)) for sweep in study.sweeps]
     said = [f"{field_name(s.field)} {f.drop:.3f} at {plain_value(f.at)}" for s, f in falls if not np.isnan(f.drop)]
     alt = f"Curves of the difference in AUC to the default value. Greatest drop of the mean over tasks: {'; '.join(said)}."
-    name = f"sensitivity-{study.sweeps[0].base.method}-{study.plan['dataset']}-{study.plan['protocol']}"
+    name = f"sensitivity-{study.sweeps[0].base.method}-{study.plan.dataset}-{study.plan.protocol}"
     return Figure(name, caption, alt, picture)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -11,6 +9,7 @@ from reports.figures.drawing import canvas, stroke
 from reports.section import Figure
 from reports.tables.captions import named, setting
 from reports.tables.table import task_title
+from results.plan import Plan
 from results.rows import Row, rows_of
 from results.storage.store import Store
 
@@ -20,17 +19,17 @@ OFFSETS = [
 """Where a name may stand from its point, in points, the nearest first."""
 
 
-def time_figure(store: Store, plan: dict[str, Any]) -> Figure | None:
+def time_figure(store: Store, plan: Plan) -> Figure | None:
     """Mean seconds of ``fit`` a cell (from the records) against the AUC of the stored intervals; None where either is not there."""
-    intervals = (store.statistics(plan["name"]) or {}).get("intervals", [])
+    intervals = (store.statistics(plan.name) or {}).get("intervals", [])
     auc = {
         (v["landmark"], v["task"], v["method"], v["variant"]): v["value"]
         for v in intervals if v["metric"] == "auc" and v["value"] is not None
     }  # fmt: skip
     rows = [row for row in rows_of(plan) if row.stage == "final" and not row.known]
     points = {}
-    for landmark, facts in plan["landmarks"].items():
-        for task in facts["tasks"]:
+    for landmark, facts in plan.landmarks.items():
+        for task in facts.tasks:
             for row in rows:
                 seconds, value = _seconds(store, row, landmark), auc.get((landmark, task, row.method, row.variant))
                 if seconds is not None and value is not None:
@@ -40,7 +39,7 @@ def time_figure(store: Store, plan: dict[str, Any]) -> Figure | None:
     figure, axes = canvas(3.5 * len(points), 3.6, 1, len(points))
     for ax, ((landmark, task), own) in zip(axes, points.items(), strict=True):
         for row, seconds, value in own:
-            special = row.method == plan["reference"]
+            special = row.method == plan.reference
             look = stroke(1 if special else 0)
             ax.plot(seconds, value, look.marker, color=look.colour, markersize=5 if special else 4)
         ax.set_xscale("log")
@@ -55,7 +54,7 @@ def time_figure(store: Store, plan: dict[str, Any]) -> Figure | None:
     for ax, own in zip(axes, points.values(), strict=True):
         _names(ax, [(row.title.partition(" (")[0], seconds, value) for row, seconds, value in own])
     tasks = "; ".join(f"{task_title(task)}: {_in_words(own)}" for (_, task), own in points.items())
-    devices = ", ".join(sorted({str((c.get("config") or {}).get("device", "cpu")) for c in plan["cells"]}))
+    devices = ", ".join(sorted({str((p.config or {}).get("device", "cpu")) for p in plan.cells}))
     caption = (
         f"Seconds to fit against AUC: means over folds and seeds; device: {devices}. Square: the reference. Times are those of the run "
         f"itself, beside whatever else the machine did; the experiment efficiency measures them alone. {setting(store, plan)}"

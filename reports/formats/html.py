@@ -20,6 +20,7 @@ from reports.formats.pictures import inline
 from reports.frames.provenance import Provenance
 from reports.section import Figure
 from reports.tables.table import Entry, Table, parts
+from results.plan import Plan
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 MEANINGS = {
@@ -65,7 +66,7 @@ def place(entry: Entry) -> Place:
 
 def page(
     experiment: str,
-    plans: Sequence[tuple[dict[str, Any], Provenance]],
+    plans: Sequence[tuple[Plan, Provenance]],
     measured: Sequence[Table],
     beside_published: Sequence[Table],
     figures: Sequence[tuple[Figure, bytes]],

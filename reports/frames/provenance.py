@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from results.plan import Plan
 from results.rows import rows_of
 from results.storage.store import Store
 
@@ -23,7 +24,7 @@ class Provenance:
     settings: dict[str, str]
 
 
-def provenance(store: Store, plan: dict[str, Any]) -> Provenance:
+def provenance(store: Store, plan: Plan) -> Provenance:
     """The provenance of a plan, from the records of its cells; what a record does not say is left out."""
     cells = list({p.key: p for row in rows_of(plan) for p in row.cells}.values())
     records = [store.record(p) for p in cells]
@@ -35,7 +36,7 @@ def provenance(store: Store, plan: dict[str, Any]) -> Provenance:
     counts = Counter(states)
     found = [r.get("provenance") or {} for r in records if r]
     facts = _facts(found) | _cohorts(plan)
-    return Provenance({s: counts[s] for s in STATES}, lost, facts, _flat(plan.get("settings") or {}))
+    return Provenance({s: counts[s] for s in STATES}, lost, facts, _flat(plan.settings.given))
 
 
 def _facts(found: list[dict[str, Any]]) -> dict[str, str]:
@@ -55,12 +56,12 @@ def _facts(found: list[dict[str, Any]]) -> dict[str, str]:
     return {name: text for name, text in facts.items() if text}
 
 
-def _cohorts(plan: dict[str, Any]) -> dict[str, str]:
+def _cohorts(plan: Plan) -> dict[str, str]:
     """By landmark: the fingerprint of the cohort, the hash of its split, and the flow of inclusions with counts."""
     facts = {}
-    for landmark, cohort in plan["landmarks"].items():
-        flow = ", ".join(f"{step['step']} {step['n']:,}" for step in cohort.get("flow", []))
-        hashes = f"fingerprint {cohort['fingerprint'][:12]}, split {cohort['split'][:12]}"
+    for landmark, cohort in plan.landmarks.items():
+        flow = ", ".join(f"{step['step']} {step['n']:,}" for step in cohort.flow)
+        hashes = f"fingerprint {cohort.fingerprint[:12]}, split {cohort.split[:12]}"
         facts[f"cohort at {landmark}"] = hashes + (f"; {flow}" if flow else "")
     return facts
 

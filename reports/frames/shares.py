@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 
 from reports.frames.tidy import EMPTY, typed
+from results.plan import Plan, TaskCounts
 
 CEILINGS = {False: "ceiling", True: "ceiling_series"}
 """What a row is held against: by whether it knows the series."""
 SHARES = {"share_auc": "auc", "share_log_loss": "log_loss"}
 
 
-def shares(frame: pd.DataFrame, plan: dict[str, Any]) -> pd.DataFrame:
+def shares(frame: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """Rows ``share_auc`` and ``share_log_loss`` for a tidy frame with a ``ceiling`` row; no rows without one.
 
     A row that knows the series is held against the ceiling with series, where there is one.
@@ -37,7 +38,7 @@ def shares(frame: pd.DataFrame, plan: dict[str, Any]) -> pd.DataFrame:
     return typed(pd.DataFrame(found, columns=frame.columns)) if found else frame.iloc[:0]
 
 
-def _share(row: dict[str, Any], top: dict[str, Any], of: str, plan: dict[str, Any]) -> dict[str, Any]:
+def _share(row: dict[str, Any], top: dict[str, Any], of: str, plan: Plan) -> dict[str, Any]:
     folds = sorted(row["by_fold"].keys() & top["by_fold"].keys())
     if row["status"] not in ("done", "partial"):
         return {}
@@ -46,8 +47,8 @@ def _share(row: dict[str, Any], top: dict[str, Any], of: str, plan: dict[str, An
     if of == "auc":
         nothing = 0.5
     else:
-        facts = plan["landmarks"][row["landmark"]]["tasks"][row["task"]]
-        nothing = float(np.mean([_prevalence_loss(*row["by_fold"][f][1:], facts) for f in folds]))
+        whole = plan.landmarks[row["landmark"]].tasks[row["task"]]
+        nothing = float(np.mean([_prevalence_loss(*row["by_fold"][f][1:], whole) for f in folds]))
     ceiling = float(np.mean([top["by_fold"][f][0] for f in folds]))
     value = float(np.mean([row["by_fold"][f][0] for f in folds]))
     way = ceiling - nothing
@@ -66,8 +67,8 @@ def _share(row: dict[str, Any], top: dict[str, Any], of: str, plan: dict[str, An
     }
 
 
-def _prevalence_loss(n: int, positives: int, facts: dict[str, int]) -> float:
+def _prevalence_loss(n: int, positives: int, whole: TaskCounts) -> float:
     """Log loss on a test part of the constant prevalence of all other rows of the task."""
-    prevalence = (facts["positives"] - positives) / max(1, facts["n"] - n)
+    prevalence = (whole.positives - positives) / max(1, whole.n - n)
     prevalence = min(max(prevalence, 1e-7), 1 - 1e-7)
     return -(positives * np.log(prevalence) + (n - positives) * np.log1p(-prevalence)) / n

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from reports.frames.tidy import COLUMNS, EMPTY, state, typed
+from results.plan import Plan
 from results.rows import Row, rows_of
 from results.storage.store import Store
 
@@ -16,7 +17,7 @@ FRAME = (*COLUMNS, "attribute", "ci_low", "ci_high", "resamples", "alarm_share",
 GAP = "gap_"
 
 
-def subgroup_frame(store: Store, plan: dict[str, Any], name: str) -> pd.DataFrame:
+def subgroup_frame(store: Store, plan: Plan, name: str) -> pd.DataFrame:
     """Every number of the derivation ``name`` of a plan: a row x landmark x task x attribute x group x metric.
 
     Columns: FRAME, then ``title``, ``known``, ``stage``. ``status``: as in the tidy frame, or ``too_few`` where the group is too small
@@ -24,7 +25,7 @@ def subgroup_frame(store: Store, plan: dict[str, Any], name: str) -> pd.DataFram
     ``gap_...``) are the group's mean less that of the largest group of its attribute; ``alarm_share``: the share of the validation part
     that the alarm of ``flagged``, ``tpr`` and ``fpr`` is set for. Empty where nothing was derived.
     """
-    derived = (store.statistics(plan["name"]) or {}).get(name)
+    derived = (store.statistics(plan.name) or {}).get(name)
     if not derived or not derived["groups"]:
         return pd.DataFrame(columns=[*FRAME, "title", "known", "stage"])
     keys = ("landmark", "task", "method", "variant", "attribute", "group")
@@ -40,17 +41,17 @@ def subgroup_frame(store: Store, plan: dict[str, Any], name: str) -> pd.DataFram
             where = {k: group[k] for k in ("landmark", "task", "attribute", "group")} | _names(row)
             value = values.get(tuple(where[k] for k in keys))
             numbers += [
-                where | {"metric": metric} | _number(value, metric, group, cells, plan["folds"])
+                where | {"metric": metric} | _number(value, metric, group, cells, plan.folds)
                 for metric in metrics
                 if not metric.startswith(GAP) or not group["reference"]
             ]
     frame = pd.DataFrame(numbers)
-    frame = frame.assign(experiment=plan["experiment"], dataset=plan["dataset"], protocol=plan["protocol"])
+    frame = frame.assign(experiment=plan.experiment, dataset=plan.dataset, protocol=plan.protocol)
     frame["alarm_share"] = derived["flagged_share"] if "flagged" in metrics else np.nan
     return typed(frame.astype({"ci_low": float, "ci_high": float}))[[*FRAME, "title", "known", "stage"]]
 
 
-def _states(store: Store, plan: dict[str, Any]) -> dict[tuple[str, str, str], tuple[str, str]]:
+def _states(store: Store, plan: Plan) -> dict[tuple[str, str, str], tuple[str, str]]:
     """(method, variant, landmark) -> status and note of the row's cells; no entry where the row has no cell planned."""
     rows = rows_of(plan)
     records = {p.key: store.record(p) for row in rows for p in row.cells}

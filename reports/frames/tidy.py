@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from results.plan import Plan
 from results.rows import Row, rows_of
 from results.statistics.summary import summarise
 from results.storage.store import Store
@@ -20,7 +21,7 @@ PRINTED = ("auc", "auprc", "brier")
 EMPTY = {"mean": np.nan, "sd_seeds": np.nan, "sd_folds": np.nan, "folds": 0, "seeds": 0, "n": pd.NA, "positives": pd.NA}
 
 
-def tidy(store: Store, plan: dict[str, Any]) -> pd.DataFrame:
+def tidy(store: Store, plan: Plan) -> pd.DataFrame:
     """All numbers of a plan, in print order; none where a row has no cell planned at a landmark (APACHE knows no readmission).
 
     Columns: COLUMNS, then for the tables ``title``, ``known``, ``stage``, ``series``, ``by_fold`` (fold -> mean over seeds, n,
@@ -34,17 +35,17 @@ def tidy(store: Store, plan: dict[str, Any]) -> pd.DataFrame:
     metrics = _metrics(records.values())
     numbers = []
     for row in rows:
-        for landmark, facts in plan["landmarks"].items():
+        for landmark, facts in plan.landmarks.items():
             if not any(p.cell.landmark == landmark for p in row.cells):
                 continue
             values = _values(row, landmark, records)
             status, note, expected = state(row, landmark, records)
-            for task in facts["tasks"]:
+            for task in facts.tasks:
                 for metric in metrics + (("rectifier_share_changed",) if _rectified(row, landmark, records) else ()):
                     where = {"landmark": landmark, "task": task, "metric": metric}
                     numbers.append(where | number(values.get((task, metric), []), status, note, expected) | _names(row))
     frame = pd.DataFrame(numbers)
-    frame = frame.assign(experiment=plan["experiment"], dataset=plan["dataset"], protocol=plan["protocol"], group="all")
+    frame = frame.assign(experiment=plan.experiment, dataset=plan.dataset, protocol=plan.protocol, group="all")
     return typed(frame)[[*COLUMNS, "title", "known", "stage", "series", "by_fold", "note"]]
 
 

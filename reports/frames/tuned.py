@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
+from results.plan import Plan
 from results.rows import rows_of
 from results.storage.store import Store
 
@@ -16,7 +16,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def tuned(store: Store, plans: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def tuned(store: Store, plans: Sequence[Plan]) -> pd.DataFrame:
     """Of each tuned cell of the plans (one of the seeds of a fold, which share their choice): how many candidates and trials there were
     and failed, the hyper-parameters chosen (``field=value; ...``), their mean validation score over ``trial_seeds`` trials, or the reason
     why nothing was chosen."""
@@ -28,7 +28,7 @@ def tuned(store: Store, plans: Sequence[dict[str, Any]]) -> pd.DataFrame:
                 if record and record.get("tuning"):
                     cell, choice = planned.cell, record["tuning"]
                     where = (
-                        plan["experiment"],
+                        plan.experiment,
                         cell.dataset,
                         cell.landmark,
                         cell.protocol,

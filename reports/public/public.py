@@ -18,7 +18,7 @@ from reports.frames.records import Records
 from reports.public.public_frame import Tally, count_state, public_frame
 from reports.public.suppression import Suppression, suppression
 from results.disclosure import HIDDEN, SMALL, small
-from results.storage.store import planned_cells
+from results.plan import Landmark, Plan
 
 CONTENTS = """\
   metrics.csv   one row a cell and metric: which cell, its status, the value on the test part, rows and positives
@@ -42,7 +42,7 @@ class Export:
     tally: Tally = field(default_factory=Tally)
 
 
-def export(store_root: Path, experiments: Sequence[Sequence[dict[str, Any]]], out: Path) -> Export:
+def export(store_root: Path, experiments: Sequence[Sequence[Plan]], out: Path) -> Export:
     """Write the public part of some plans, by experiment, to ``out``, which must be empty or missing.
 
     Raises:
@@ -57,7 +57,7 @@ def export(store_root: Path, experiments: Sequence[Sequence[dict[str, Any]]], ou
     return made
 
 
-def public_files(store_root: Path, experiments: Sequence[Sequence[dict[str, Any]]]) -> Export:
+def public_files(store_root: Path, experiments: Sequence[Sequence[Plan]]) -> Export:
     """As ``export``, without writing anything."""
     store, made = Records(store_root), Export()
     plans = [plan for own in experiments for plan in own]
@@ -76,10 +76,10 @@ def public_files(store_root: Path, experiments: Sequence[Sequence[dict[str, Any]
     return made
 
 
-def _metrics(store: Records, plan: dict[str, Any]) -> list[dict[str, Any]]:
+def _metrics(store: Records, plan: Plan) -> list[dict[str, Any]]:
     """A row a metric of a cell; one row of a cell without any."""
     rows = []
-    for planned in planned_cells(plan):
+    for planned in plan.cells:
         record = store.record(planned) or {"status": "missing", "metrics": []}
         where = {**planned.cell.__dict__, "key": planned.key[:16], "status": record["status"]}
         empty = {"split": "", "stage": "", "task": "", "metric": "", "value": None, "n": None, "positives": None}
@@ -88,47 +88,45 @@ def _metrics(store: Records, plan: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _facts(store: Records, plan: dict[str, Any], hide: Suppression, tally: Tally) -> dict[str, Any]:
+def _facts(store: Records, plan: Plan, hide: Suppression, tally: Tally) -> dict[str, Any]:
     """What a plan says of itself."""
     names = (
         "name", "experiment", "dataset", "description", "protocol", "written", "commit", "clean", "schedule", "tuning", "rectifier",
         "calibration", "folds", "seeds", "reference", "bootstrap", "derived",
     )  # fmt: skip
     found = provenance(store, plan)
-    rows = [{k: row.get(k) for k in ("method", "variant", "rectifier", "title", "kind")} for row in plan["rows"]]
-    return {k: plan.get(k) for k in names} | {
-        "arm": plan["arm"]["name"] if plan.get("arm") else None,
-        "settings": _without_paths(plan.get("settings", {})),
+    rows = [{k: getattr(row, k) for k in ("method", "variant", "rectifier", "title", "kind")} for row in plan.rows]
+    return {k: getattr(plan, k) for k in names} | {
+        "arm": plan.arm.name if plan.arm else None,
+        "settings": _without_paths(plan.settings.given),
         "rows": rows,
-        "landmarks": {name: _landmark(plan, name, facts, hide, tally) for name, facts in plan["landmarks"].items()},
+        "landmarks": {name: _landmark(plan, name, facts, hide, tally) for name, facts in plan.landmarks.items()},
         "cells": found.counts,
         "not done": [{"cell": cell, "status": status} for cell, status, _ in found.lost],
         "provenance": found.facts,
     }
 
 
-def _landmark(
-    plan: dict[str, Any], landmark: str, facts: dict[str, Any], hide: Suppression, tally: Tally
-) -> dict[str, Any]:
-    at = {"dataset": plan["dataset"], "protocol": plan["protocol"], "landmark": landmark}
+def _landmark(plan: Plan, landmark: str, facts: Landmark, hide: Suppression, tally: Tally) -> dict[str, Any]:
+    at = {"dataset": plan.dataset, "protocol": plan.protocol, "landmark": landmark}
     tasks = {}
-    for task, whole in facts["tasks"].items():
-        blank, n, positives = count_state({**at, "task": task, "n": whole["n"], "positives": whole["positives"]}, hide)
-        tasks[task] = {"n": n or whole["n"], "positives": positives or whole["positives"]}
+    for task, whole in facts.tasks.items():
+        blank, n, positives = count_state({**at, "task": task, "n": whole.n, "positives": whole.positives}, hide)
+        tasks[task] = {"n": n or whole.n, "positives": positives or whole.positives}
         tally.counts += bool(n) + bool(positives)
-        tasks[task]["prevalence"] = None if blank or n or positives else whole.get("prevalence")
+        tasks[task]["prevalence"] = None if blank or n or positives else whole.prevalence
     shares = {}
-    for name, share in facts["modalities"].items():
+    for name, share in facts.modalities.items():
         shares[name] = HIDDEN if (*at.values(), name) in hide.shares else share
         tally.counts += shares[name] == HIDDEN
     flow = []
-    for step in facts.get("flow", []):
-        hidden = (plan["dataset"], step["step"], step["n"]) in hide.steps
+    for step in facts.flow:
+        hidden = (plan.dataset, step["step"], step["n"]) in hide.steps
         flow.append({"step": step["step"], "n": SMALL if small(step["n"]) else HIDDEN if hidden else step["n"]})
         tally.counts += hidden
-    n = SMALL if small(facts["n"]) else facts["n"]
+    n = SMALL if small(facts.n) else facts.n
     return {
-        "n": n, "tasks": tasks, "modalities": shares, "flow": flow, "fingerprint": facts["fingerprint"], "split": facts["split"]
+        "n": n, "tasks": tasks, "modalities": shares, "flow": flow, "fingerprint": facts.fingerprint, "split": facts.split
     }  # fmt: skip
 
 
@@ -146,8 +144,8 @@ def _csv(frame: pd.DataFrame) -> bytes:
     return frame.to_csv(index=False, lineterminator="\n").encode()
 
 
-def _read_me(plans: Sequence[dict[str, Any]], tally: Tally) -> str:
-    names = "".join(f"  {plan['name']}: {plan['dataset']}, {plan['protocol']} protocol\n" for plan in plans)
+def _read_me(plans: Sequence[Plan], tally: Tally) -> str:
+    names = "".join(f"  {plan.name}: {plan.dataset}, {plan.protocol} protocol\n" for plan in plans)
     suppressed = (
         f"Suppressed: a group with 1 to 9 rows, positives or negatives has no numbers, and its counts are printed as {SMALL}. Where one "
         "could be computed from others (patterns, modalities, groups of patients, folds, steps of the flow), the next smallest are left "

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from results.disclosure import Count, Sum, keep, shown_flow, small
-from results.storage.store import Store, planned_cells
+from results.plan import Landmark, Plan
+from results.storage.store import Store
 
 Place = tuple[str, str, str, str]
 """Dataset, protocol, landmark, task."""
@@ -36,26 +37,26 @@ class Suppression:
     steps: set[tuple[str, str, int]] = field(default_factory=set)
 
 
-def suppression(store: Store, plans: Iterable[dict[str, Any]]) -> Suppression:
+def suppression(store: Store, plans: Iterable[Plan]) -> Suppression:
     """What must be suppressed of ``plans`` taken together: what is hidden in one of them is hidden in all."""
     found = Suppression()
     for plan in plans:
-        statistics = store.statistics(plan["name"]) or {}
-        derived = [statistics.get(name) for name in plan.get("derived", [])]
+        statistics = store.statistics(plan.name) or {}
+        derived = [statistics.get(name) for name in plan.derived]
         groups = [g for found_in in derived if isinstance(found_in, dict) for g in found_in.get("groups", [])]
         folds = _folds(store, plan)
-        for landmark, facts in plan["landmarks"].items():
+        for landmark, facts in plan.landmarks.items():
             _landmark(found, plan, landmark, facts)
-            for task, whole in facts["tasks"].items():
-                place = (plan["dataset"], plan["protocol"], landmark, task)
-                total = Count(whole["n"], whole["positives"])
+            for task, whole in facts.tasks.items():
+                place = (plan.dataset, plan.protocol, landmark, task)
+                total = Count(whole.n, whole.positives)
                 own = [g for g in groups if (g["landmark"], g["task"]) == (landmark, task)]
                 by_attribute: dict[str, dict[str, Count]] = defaultdict(dict)
                 for g in own:
                     by_attribute[g["attribute"]][g["group"]] = Count(g["n"], g["positives"])
                 by_attribute.pop(ALL, None)
                 most = _most(groups, landmark)
-                _system(found, place, total, by_attribute, list(facts["modalities"]), most)
+                _system(found, place, total, by_attribute, list(facts.modalities), most)
                 _system(found, place, total, {FOLD: folds["test"].get((landmark, task), {})}, [], {})
                 for fold, count in folds["valid"].get((landmark, task), {}).items():
                     found.parts[place, VALID, fold].add(count)
@@ -66,24 +67,24 @@ def suppression(store: Store, plans: Iterable[dict[str, Any]]) -> Suppression:
     return found
 
 
-def _landmark(found: Suppression, plan: dict[str, Any], landmark: str, facts: dict[str, Any]) -> None:
+def _landmark(found: Suppression, plan: Plan, landmark: str, facts: Landmark) -> None:
     """The cohort itself: its size, its tasks, its modalities and its flow."""
-    for task, whole in facts["tasks"].items():
-        place = (plan["dataset"], plan["protocol"], landmark, task)
-        total = Count(whole["n"], whole["positives"])
+    for task, whole in facts.tasks.items():
+        place = (plan.dataset, plan.protocol, landmark, task)
+        total = Count(whole.n, whole.positives)
         found.whole[place].add(total)
-        if total.small or small(facts["n"]):
+        if total.small or small(facts.n):
             found.blank.add(place)
-        if any(small(abs(other - total.n)) for other in (facts["n"], *(t["n"] for t in facts["tasks"].values()))):
+        if any(small(abs(other - total.n)) for other in (facts.n, *(t.n for t in facts.tasks.values()))):
             found.uncounted.add(place)
-    for name, share in facts["modalities"].items():
-        observed = round((share or 0) * facts["n"])
-        if small(observed) or small(facts["n"] - observed):
-            found.shares.add((plan["dataset"], plan["protocol"], landmark, name))
-    flow = facts.get("flow", [])
+    for name, share in facts.modalities.items():
+        observed = round((share or 0) * facts.n)
+        if small(observed) or small(facts.n - observed):
+            found.shares.add((plan.dataset, plan.protocol, landmark, name))
+    flow = facts.flow
     shown = shown_flow([step["n"] for step in flow])
     found.steps |= {
-        (plan["dataset"], step["step"], step["n"]) for step, is_shown in zip(flow, shown, strict=True) if not is_shown
+        (plan.dataset, step["step"], step["n"]) for step, is_shown in zip(flow, shown, strict=True) if not is_shown
     }
 
 
@@ -138,22 +139,20 @@ def _most(groups: list[dict[str, Any]], landmark: str) -> dict[tuple[str, str], 
     return found
 
 
-def _undefined(
-    found: Suppression, plan: dict[str, Any], landmark: str, facts: dict[str, Any], groups: list[dict[str, Any]]
-) -> None:
+def _undefined(found: Suppression, plan: Plan, landmark: str, facts: Landmark, groups: list[dict[str, Any]]) -> None:
     """Hide the share of a modality that would tell, beside its groups, in how few stays the outcome is undefined."""
-    for name, share in facts["modalities"].items():
-        observed = round((share or 0) * facts["n"])
-        whole = {name + OBSERVED: observed, name + NOT_OBSERVED: facts["n"] - observed}
+    for name, share in facts.modalities.items():
+        observed = round((share or 0) * facts.n)
+        whole = {name + OBSERVED: observed, name + NOT_OBSERVED: facts.n - observed}
         own = [g for g in groups if g["attribute"] == f"modality {name}"]
         if any(small(abs(whole[g["group"]] - g["n"])) for g in own):
-            found.shares.add((plan["dataset"], plan["protocol"], landmark, name))
+            found.shares.add((plan.dataset, plan.protocol, landmark, name))
 
 
-def _folds(store: Store, plan: dict[str, Any]) -> dict[str, dict[tuple[str, str], dict[str, Count]]]:
+def _folds(store: Store, plan: Plan) -> dict[str, dict[tuple[str, str], dict[str, Count]]]:
     """Part -> (landmark, task) -> fold -> the most rows of it that a cell was scored on."""
     found: dict[str, dict[tuple[str, str], dict[str, Count]]] = {"test": defaultdict(dict), "valid": defaultdict(dict)}
-    for planned in planned_cells(plan):
+    for planned in plan.cells:
         for m in (store.record(planned) or {}).get("metrics", []):
             folds, fold = found[m["split"]][planned.cell.landmark, m["task"]], str(planned.cell.fold)
             if fold not in folds or m["n"] > folds[fold].n:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from reports.published.paper import COHORTS, METHODS, NEAREST_TASK, NUMBERS, OBSERVED, ROWS, SWEPT, Measure
 from reports.tables.table import task_title
+from results.plan import Plan
 
 KEY = ["dataset", "protocol", "method", "metric"]
 TIDY = (*KEY, "landmark", "task", "variant", "group", "mean", "sd_seeds", "sd_folds", "n", "status")
@@ -36,12 +37,12 @@ def by_number(frame: pd.DataFrame) -> Numbers:
     return dict(list(frame.groupby(KEY, sort=False)))
 
 
-def measured_of(row: dict[str, Any], plan: dict[str, Any], frames: Sequence[Numbers]) -> Measured:
+def measured_of(row: dict[str, Any], plan: Plan, frames: Sequence[Numbers]) -> Measured:
     """The counterpart of a row of ``reports.published.published.printed`` in a plan's report."""
-    if row["dataset"] in COHORTS and plan["dataset"] not in COHORTS[row["dataset"]]:
+    if row["dataset"] in COHORTS and plan.dataset not in COHORTS[row["dataset"]]:
         named = COHORTS[row["dataset"]][0]
         return Measured(
-            comment=f"{plan['dataset']} cannot speak to numbers of {row['dataset']}: report a run with dataset={named}"
+            comment=f"{plan.dataset} cannot speak to numbers of {row['dataset']}: report a run with dataset={named}"
         )
     if row["metric"] in OBSERVED:
         return _observed(OBSERVED[row["metric"]], plan)
@@ -53,12 +54,12 @@ def measured_of(row: dict[str, Any], plan: dict[str, Any], frames: Sequence[Numb
     return _found(measure, row, plan, frames)
 
 
-def _found(measure: Measure, row: dict[str, Any], plan: dict[str, Any], frames: Sequence[Numbers]) -> Measured:
+def _found(measure: Measure, row: dict[str, Any], plan: Plan, frames: Sequence[Numbers]) -> Measured:
     """What the frames hold of a measure: the first frame and variant that have it."""
     metric = measure.metric or ("auc" if row["metric"] == "n" else row["metric"])
     task = measure.task or (None if row["task"] in ("-", "unspecified") else row["task"])
     task = "readmission_30d" if row["metric"] == "n" else task
-    defined = {name for facts in plan["landmarks"].values() for name in facts["tasks"]}
+    defined = {name for facts in plan.landmarks.values() for name in facts.tasks}
     own = next((t for t in (task, *NEAREST_TASK.get((row["dataset"], task), ())) if t in defined), task)
     notes = []
     if own != task:
@@ -67,7 +68,7 @@ def _found(measure: Measure, row: dict[str, Any], plan: dict[str, Any], frames: 
     elif row["task"] == task and task not in defined:
         return Measured(comment=f"{task_title(task)} is no task of this report")
     for frame in frames:
-        cells = frame.get((plan["dataset"], plan["protocol"], measure.method, metric))
+        cells = frame.get((plan.dataset, plan.protocol, measure.method, metric))
         if cells is None:
             continue
         cells = cells[cells["task"].eq(own)] if own is not None else cells
@@ -80,7 +81,7 @@ def _found(measure: Measure, row: dict[str, Any], plan: dict[str, Any], frames: 
 
 
 def _read(
-    cells: pd.DataFrame, measure: Measure, row: dict[str, Any], notes: list[str], other: bool, plan: dict[str, Any]
+    cells: pd.DataFrame, measure: Measure, row: dict[str, Any], notes: list[str], other: bool, plan: Plan
 ) -> Measured:
     filled = cells[cells["mean"].notna()]
     if row["metric"] == "n":
@@ -97,13 +98,13 @@ def _read(
         notes = [*notes, f"at {cell['landmark']}"]
     if row["metric"] == "n":
         return Measured(float(cell["n"]), None, **names, same=not other, comment="; ".join(notes))
-    sd = cell["sd_seeds" if plan["seeds"] > 1 else "sd_folds"]
+    sd = cell["sd_seeds" if plan.seeds > 1 else "sd_folds"]
     sd = None if pd.isna(sd) or measure.over else float(sd) * measure.factor
     value = float(cell["mean"]) * measure.factor
     return Measured(value, sd, **names, same=not other, comment="; ".join(notes))
 
 
-def _step(row: dict[str, Any], plan: dict[str, Any], frames: Sequence[Numbers]) -> Measured:
+def _step(row: dict[str, Any], plan: Plan, frames: Sequence[Numbers]) -> Measured:
     """A step's AUC less that of the step before."""
     steps = list(ROWS["Table2"])
     at = row | {"metric": "auc"}
@@ -116,31 +117,33 @@ def _step(row: dict[str, Any], plan: dict[str, Any], frames: Sequence[Numbers]) 
     return Measured(own.value - before.value, None, own.task, own.method, own.variant, own.same, own.comment)
 
 
-def _observed(modalities: tuple[str, ...], plan: dict[str, Any]) -> Measured:
+def _observed(modalities: tuple[str, ...], plan: Plan) -> Measured:
     """How many stays have the modality, from the landmark with the most inputs; all stays where no modality is named."""
-    landmark, facts = max(plan["landmarks"].items(), key=lambda item: sum(item[1]["modalities"].values()))
+    landmark, facts = max(
+        plan.landmarks.items(), key=lambda item: sum(share or 0 for share in item[1].modalities.values())
+    )
     if not modalities:
-        facts = max(plan["landmarks"].values(), key=lambda f: f["n"])
-        return Measured(float(facts["n"]))
-    if len(modalities) > 1 or modalities[0] not in facts["modalities"]:
+        facts = max(plan.landmarks.values(), key=lambda f: f.n)
+        return Measured(float(facts.n))
+    if len(modalities) > 1 or modalities[0] not in facts.modalities:
         return Measured(comment="this count is not in the plan: data describe prints the patterns")
-    return Measured(float(round(facts["modalities"][modalities[0]] * facts["n"])), comment=f"at {landmark}")
+    return Measured(float(round((facts.modalities[modalities[0]] or 0) * facts.n)), comment=f"at {landmark}")
 
 
-def _swept(row: dict[str, Any], plan: dict[str, Any], frames: Sequence[Numbers]) -> Measured:
+def _swept(row: dict[str, Any], plan: Plan, frames: Sequence[Numbers]) -> Measured:
     """A number of Table 4: what was varied, from the plan; what it did to the AUC, from the frame of the sensitivities."""
     field = SWEPT[row["method"]]
     if row["metric"] in SENSITIVITIES:
         measure = Measure(variants=(field,), metric=SENSITIVITIES[row["metric"]], task="mean over tasks")
         found = _found(measure, row, plan, frames)
         return replace(found, comment="; ".join(filter(None, (found.comment, OF_TASKS))))
-    tried = [r["change"][field] for r in plan["rows"] if field in (r.get("change") or {})]
+    tried = [r.change[field] for r in plan.rows if field in r.change]
     if not tried:
         return Measured(comment="not varied in this report")
     default = next(
-        (c["config"]["method"]["config"][field] for c in plan["cells"] if c["cell"]["variant"] == "default" and c["config"]), None
+        (p.config["method"]["config"][field] for p in plan.cells if p.cell.variant == "default" and p.config), None
     )  # fmt: skip
-    factor = plan["settings"]["schedule"]["lr_factor"] if field == "lr" else 1
+    factor = plan.settings.lr_factor if field == "lr" else 1
     default = None if default is None else float(f"{default / factor:.6g}")
     values = [*tried, *([] if default is None else [default])]
     found = {"default": default, "range_low": min(values), "range_high": max(values)}[row["metric"]]

@@ -16,6 +16,7 @@ import pandas as pd
 from reports.published.measured import TIDY, Measured, by_number, measured_of
 from reports.published.paper import CITATION, COHORTS, EXPERIMENTS, WHY_NOT_COMPARABLE
 from reports.tables.table import METRICS, NOT_PLANNED, Entry, Table, task_title, words
+from results.plan import Plan
 
 SOURCE = Path(__file__).resolve().parents[2] / "results" / "published" / "paper.csv"
 FOOTNOTES = SOURCE.with_name("footnotes.csv")
@@ -50,7 +51,7 @@ def printed(experiment: str) -> pd.DataFrame:
     return frame.assign(footnote=[_footnote(row) for row in frame.to_dict("records")])
 
 
-def beside_published(plans: Sequence[dict[str, Any]], frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def beside_published(plans: Sequence[Plan], frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Every number of ``printed``, for each plan, with what was measured: COLUMNS; no rows where the paper has no such table.
 
     Args:
@@ -60,8 +61,8 @@ def beside_published(plans: Sequence[dict[str, Any]], frames: Sequence[pd.DataFr
     tidy = [by_number(f) for f in frames if set(TIDY) <= set(f.columns)]
     found = []
     for plan in plans:
-        cohort = {"cohort": plan["dataset"], "protocol": plan["protocol"], "arm": (plan.get("arm") or {}).get("name")}
-        for row in printed(plans[0]["experiment"]).to_dict("records"):
+        cohort = {"cohort": plan.dataset, "protocol": plan.protocol, "arm": (plan.arm.name if plan.arm else None)}
+        for row in printed(plans[0].experiment).to_dict("records"):
             number = measured_of(row, plan, tidy)
             found.append({
                 **row, **cohort, "source": f"{CITATION}, {row['table'].replace('Table', 'Table ').lstrip()}", "measured_task": number.task,
@@ -71,7 +72,7 @@ def beside_published(plans: Sequence[dict[str, Any]], frames: Sequence[pd.DataFr
     return pd.DataFrame(found, columns=COLUMNS)
 
 
-def published_tables(frame: pd.DataFrame, plans: Sequence[dict[str, Any]]) -> list[Table]:
+def published_tables(frame: pd.DataFrame, plans: Sequence[Plan]) -> list[Table]:
     """The frame of ``beside_published`` as tables: one a plan, part of the paper, cohort and task."""
     tables = []
     frame = frame.assign(arm=frame["arm"].fillna(""))
@@ -80,13 +81,13 @@ def published_tables(frame: pd.DataFrame, plans: Sequence[dict[str, Any]]) -> li
     ):
         plan = next(
             p for p in plans
-            if (p["dataset"], p["protocol"], (p.get("arm") or {}).get("name") or "") == (cohort, protocol, arm)
+            if (p.dataset, p.protocol, p.arm.name if p.arm else "") == (cohort, protocol, arm)
         )  # fmt: skip
         tables.append(_table(own, source, dataset, task, plan, several=len(plans) > 1))
     return tables
 
 
-def _table(own: pd.DataFrame, source: str, dataset: str, task: str, plan: dict[str, Any], several: bool) -> Table:
+def _table(own: pd.DataFrame, source: str, dataset: str, task: str, plan: Plan, several: bool) -> Table:
     letters = {text: chr(ord("a") + i) for i, text in enumerate(dict.fromkeys(t for t in own["footnote"] if t))}
     numbers = {text: str(i) for i, text in enumerate(dict.fromkeys(t for t in own["comment"] if t), 1)}
     place = source.removeprefix(f"{CITATION}, ")
@@ -103,15 +104,15 @@ def _table(own: pd.DataFrame, source: str, dataset: str, task: str, plan: dict[s
         rows.append((str(title), False, (*entries, words(", ".join(said)))))
     heads = [HEADS.get(m, m) for m in metrics]
     columns = [(head, kind) for head in heads for kind in ("published", "measured", "difference")]
-    size = f"protocol {plan['protocol']}, folds: {plan['folds']}, seeds: {plan['seeds']}"
-    measured = f"{plan['dataset']} ({plan['description'].rstrip('.')}), {size}"
+    size = f"protocol {plan.protocol}, folds: {plan.folds}, seeds: {plan.seeds}"
+    measured = f"{plan.dataset} ({plan.description.rstrip('.')}), {size}"
     return Table(
         (*columns, ("", "comment")),
         tuple(rows),
         f"{LABEL}. Source of the published column: {source}; {dataset}{_of(task)}. Measured: {measured}; commit "
-        f"{str(plan['commit'])[:10]}, {plan['written'][:10]}. Difference: measured - published, only where cohort and task are the same.",
+        f"{str(plan.commit)[:10]}, {plan.written[:10]}. Difference: measured - published, only where cohort and task are the same.",
         (*(f"{n}: {text}." for text, n in numbers.items()), *(f"({a}) {text}" for text, a in letters.items()), *NOTES),
-        f"Paper, {place}: {dataset}{_of(task)}" + (f" ({plan['dataset']}, {plan['protocol']})" if several else ""),
+        f"Paper, {place}: {dataset}{_of(task)}" + (f" ({plan.dataset}, {plan.protocol})" if several else ""),
     )
 
 
@@ -147,12 +148,12 @@ def _digits(cell: dict[str, Any]) -> int:
     return 4 if abs(cell["published"]) < 0.1 else 2
 
 
-def _difference(row: dict[str, Any], plan: dict[str, Any], number: Measured) -> dict[str, Any]:
+def _difference(row: dict[str, Any], plan: Plan, number: Measured) -> dict[str, Any]:
     """The difference, or None, and the comment that says why or what else differs."""
     said = [number.comment] if number.comment else []
-    if plan["dataset"] in WHY_NOT_COMPARABLE and plan["dataset"] in COHORTS.get(row["dataset"], (plan["dataset"],)):
-        said.append(WHY_NOT_COMPARABLE[plan["dataset"]])
-    comparable = number.value is not None and number.same and plan["dataset"] == COHORTS.get(row["dataset"], ("",))[0]
+    if plan.dataset in WHY_NOT_COMPARABLE and plan.dataset in COHORTS.get(row["dataset"], (plan.dataset,)):
+        said.append(WHY_NOT_COMPARABLE[plan.dataset])
+    comparable = number.value is not None and number.same and plan.dataset == COHORTS.get(row["dataset"], ("",))[0]
     if comparable:
         said.append("the paper's folds and its code for this cohort are not published: labels and preprocessing differ")
     return {

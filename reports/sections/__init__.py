@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
 
 from reports.section import Section
+from results.plan import Plan
 from results.storage.store import Store
 
 
-def section_of(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
+def section_of(store: Store, plans: Sequence[Plan]) -> Section:
     """The section of the experiment that the plans are of; all plans are of one experiment."""
-    name = f"reports.sections.{plans[0]['experiment']}"
+    name = f"reports.sections.{plans[0].experiment}"
     return import_module(name).section(store, plans) if find_spec(name) else Section()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ from reports.section import Figure, Section
 from reports.tables.captions import contexts
 from reports.tables.probed import Cells, entry, methods_of, notes, probed
 from reports.tables.table import Table, task_title
+from results.plan import Plan
 from results.storage.store import Store
 
 Said = dict[str, str]
@@ -28,15 +28,15 @@ WHAT = (
 )
 
 
-def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
+def section(store: Store, plans: Sequence[Plan]) -> Section:
     """A table for each task and up to five modalities, and a heat map of the differences, for each plan."""
     tables, figures, numbers = [], [], []
     for plan in plans:
         said, frame = contexts(store, plan), probed(store, plan, PROBE)
         numbers.append(frame)
-        for landmark, facts in plan["landmarks"].items():
-            modalities = list(facts["modalities"])
-            for task in facts["tasks"]:
+        for landmark, facts in plan.landmarks.items():
+            modalities = list(facts.modalities)
+            for task in facts.tasks:
                 own = frame[(frame["landmark"] == landmark) & frame["task"].isin([task, ""])]
                 parts = [modalities[i : i + ACROSS] for i in range(0, len(modalities), ACROSS)]
                 tables += [drop_table(said, plan, own, landmark, task, part) for part in parts]
@@ -45,9 +45,7 @@ def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
     return Section(tuple(tables), frames, tuple(figures))
 
 
-def drop_table(
-    said: Said, plan: dict[str, Any], own: pd.DataFrame, landmark: str, task: str, modalities: Sequence[str]
-) -> Table:
+def drop_table(said: Said, plan: Plan, own: pd.DataFrame, landmark: str, task: str, modalities: Sequence[str]) -> Table:
     """Methods down; AUC with all modalities, then without each of ``modalities`` the AUC and its difference."""
     cells = Cells(own, ("group", "metric"))
     columns = [("All modalities", "AUC")]
@@ -79,11 +77,11 @@ def _stays(own: pd.DataFrame, name: str) -> str:
     return f" ({cell['mean'] * cell['folds'] / cell['n']:.0%} have it)"
 
 
-def heat_map(said: Said, plan: dict[str, Any], frame: pd.DataFrame) -> Figure:
+def heat_map(said: Said, plan: Plan, frame: pd.DataFrame) -> Figure:
     """Difference of the AUC, methods down, modalities across, a panel a task, the numbers written in."""
     cells = Cells(frame, ("task", "group", "metric"))
     methods = methods_of(frame)
-    places = [(lm, task, list(f["modalities"])) for lm, f in plan["landmarks"].items() for task in f["tasks"]]
+    places = [(lm, task, list(f.modalities)) for lm, f in plan.landmarks.items() for task in f.tasks]
     values = frame[frame["metric"] == "auc_difference"]["mean"].abs()
     most = max(0.02, float(values.max())) if values.notna().any() else 0.02
     width = 2.4 + sum(0.7 + 0.62 * len(names) for *_, names in places)
@@ -113,4 +111,4 @@ def heat_map(said: Said, plan: dict[str, Any], frame: pd.DataFrame) -> Figure:
         f"method loses). {WHAT} " + said["all"]
     )
     alt = f"AUC differences of {len(methods)} methods by modality withheld, for {len(places)} tasks; the tables have the numbers."
-    return Figure(f"drop_{plan['dataset']}_{plan['protocol']}", caption, alt, picture)
+    return Figure(f"drop_{plan.dataset}_{plan.protocol}", caption, alt, picture)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -15,7 +14,8 @@ from reports.section import Figure, Section
 from reports.tables.captions import contexts
 from reports.tables.probed import Cells, entry, methods_of, notes, probed
 from reports.tables.table import Entry, Table, task_title, words
-from results.storage.store import Store, planned_cells
+from results.plan import Plan
+from results.storage.store import Store
 
 Said = dict[str, str]
 """What captions end with, as ``contexts`` gives it."""
@@ -34,7 +34,7 @@ SHARED = (
 )
 
 
-def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
+def section(store: Store, plans: Sequence[Plan]) -> Section:
     """A table and a figure for each plan."""
     tables, figures, numbers = [], [], []
     for plan in plans:
@@ -47,16 +47,16 @@ def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
     return Section(tuple(tables), frames, tuple(figures))
 
 
-def cost_table(said: Said, plan: dict[str, Any], frame: pd.DataFrame, devices: str) -> Table:
+def cost_table(said: Said, plan: Plan, frame: pd.DataFrame, devices: str) -> Table:
     """Methods down, what they cost at each landmark across."""
     cells = Cells(frame, ("metric",))
     memories = {m: head for m, head in MEMORIES.items() if m != GPU or frame["metric"].eq(GPU).any()}
     heads = ["fit (s)", *LATENCIES.values(), "parameters", *memories.values()]
-    columns = tuple((landmark, head) for landmark in plan["landmarks"] for head in heads)
+    columns = tuple((landmark, head) for landmark in plan.landmarks for head in heads)
     rows, used = [], []
     for method, variant, title in methods_of(frame):
         entries: list[Entry] = []
-        for landmark in plan["landmarks"]:
+        for landmark in plan.landmarks:
             at = (method, variant, landmark)
             used.append(cells.get(*at, "fit_seconds"))
             entries.append(entry(used[-1], digits=2))
@@ -77,10 +77,10 @@ def _latency(cells: Cells, at: tuple[str, str, str], metric: str) -> Entry:
     return replace(found, sd=None, interval=quartiles)
 
 
-def _devices(store: Store, plan: dict[str, Any], frame: pd.DataFrame) -> str:
+def _devices(store: Store, plan: Plan, frame: pd.DataFrame) -> str:
     """On what the cells ran, and how busy that was."""
     names: dict[str, int | None] = {}
-    for planned in planned_cells(plan):
+    for planned in plan.cells:
         record = store.record(planned) or {}
         for found in (record.get("probes") or {}).get(PROBE, []):
             names[found["device"]] = record["provenance"].get("hardware", {}).get("cores")
@@ -90,12 +90,12 @@ def _devices(store: Store, plan: dict[str, Any], frame: pd.DataFrame) -> str:
     return f"Measured on {where}{busy}." if names else "No cell was measured."
 
 
-def time_figure(said: Said, plan: dict[str, Any], frame: pd.DataFrame, metrics: pd.DataFrame, devices: str) -> Figure:
+def time_figure(said: Said, plan: Plan, frame: pd.DataFrame, metrics: pd.DataFrame, devices: str) -> Figure:
     """Seconds to fit (logarithmic) against the AUC of ``metrics`` (tidy), a mark a method, a panel a task."""
     aucs = Cells(metrics[(metrics["metric"] == "auc") & (metrics["stage"] == "final")], ("task",))
     times = Cells(frame, ("metric",))
     methods = methods_of(frame)
-    places = [(landmark, task) for landmark, facts in plan["landmarks"].items() for task in facts["tasks"]]
+    places = plan.landmark_tasks
     picture, axes = canvas(3.2 * len(places), 3.4 + 0.19 * -(-len(methods) // len(places)), 1, len(places))
     absent = {}
     for ax, (landmark, task) in zip(axes, places, strict=True):
@@ -122,4 +122,4 @@ def time_figure(said: Said, plan: dict[str, Any], frame: pd.DataFrame, metrics: 
     what = f"Seconds to fit one model against the AUC of the test part (means over folds).{without} {SHARED}"
     caption = f"{what} {devices} "
     alt = f"{len(methods)} methods: seconds to fit across (logarithmic), AUC upwards, a panel for each of {len(places)} tasks."
-    return Figure(f"time_auc_{plan['dataset']}_{plan['protocol']}", caption + said["all"], alt, picture)
+    return Figure(f"time_auc_{plan.dataset}_{plan.protocol}", caption + said["all"], alt, picture)

@@ -15,6 +15,7 @@ from reports.section import Figure, Section
 from reports.tables.captions import contexts
 from reports.tables.probed import Cells, entry, methods_of, notes, probed
 from reports.tables.table import NOT_PLANNED, Entry, Table, task_title, words
+from results.plan import Plan
 from results.storage.store import Store
 
 Said = dict[str, str]
@@ -37,7 +38,7 @@ BY_CONSTRUCTION = (
 )
 
 
-def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
+def section(store: Store, plans: Sequence[Plan]) -> Section:
     """Tables of decoding, correlations and norms by pattern, and a figure of norms against rates, for each plan."""
     tables, figures, numbers, correlations = [], [], [], []
     for plan in plans:
@@ -45,7 +46,7 @@ def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
         numbers.append(frame)
         correlations.append(pooled(frame))
         tables += [decoding(said, plan, frame), correlation_table(said, plan, correlations[-1])]
-        tables += [by_pattern(said, plan, frame, landmark) for landmark in plan["landmarks"]]
+        tables += [by_pattern(said, plan, frame, landmark) for landmark in plan.landmarks]
         figures += norm_figure(said, plan, frame)
     all_numbers = pd.concat(numbers, ignore_index=True).drop(columns=["title", "by_fold"])
     frames = {
@@ -55,7 +56,7 @@ def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
     return Section(tuple(tables), frames, tuple(figures))
 
 
-def decoding(said: Said, plan: dict[str, Any], frame: pd.DataFrame) -> Table:
+def decoding(said: Said, plan: Plan, frame: pd.DataFrame) -> Table:
     """Methods by landmark: accuracy of the decoded pattern beside its baselines, and the range of mean norms."""
     cells = Cells(frame[frame["group"] == "all"], ("metric",))
     norms = frame[(frame["metric"] == "norm") & frame["mean"].notna()].groupby(["method", "variant", "landmark"])[
@@ -63,13 +64,13 @@ def decoding(said: Said, plan: dict[str, Any], frame: pd.DataFrame) -> Table:
     ]
     span = norms.agg(["min", "max"])
     used, rows, columns = [], [], []
-    for landmark in plan["landmarks"]:
-        where = f" ({landmark})" if len(plan["landmarks"]) > 1 else ""
+    for landmark in plan.landmarks:
+        where = f" ({landmark})" if len(plan.landmarks) > 1 else ""
         columns += [(f"Pattern decoded from h{where}", name) for name in DECODED.values()]
         columns += [(f"Mean norm by pattern{where}", name) for name in ("Lowest", "Highest")]
     for method, variant, title in methods_of(frame):
         entries: list[Entry] = []
-        for landmark in plan["landmarks"]:
+        for landmark in plan.landmarks:
             own = [cells.get(method, variant, landmark, metric) for metric in DECODED]
             used += own
             entries += [
@@ -129,10 +130,10 @@ def fisher(values: list[tuple[float, int]], independent: bool) -> dict[str, floa
     return {"r": float(middle), "ci_low": float(low), "ci_high": float(high), "points": float(n.mean())}
 
 
-def correlation_table(said: Said, plan: dict[str, Any], correlations: pd.DataFrame) -> Table:
+def correlation_table(said: Said, plan: Plan, correlations: pd.DataFrame) -> Table:
     """Methods by task: r over patterns and over stays with intervals."""
     cells = Cells(correlations, ("task", "metric"))
-    places = [(landmark, task) for landmark, facts in plan["landmarks"].items() for task in facts["tasks"]]
+    places = plan.landmark_tasks
     rows, used = [], []
     for method, variant, title in methods_of(correlations):
         entries = []
@@ -151,12 +152,12 @@ def correlation_table(said: Said, plan: dict[str, Any], correlations: pd.DataFra
     return Table(columns, tuple(rows), caption, notes(used))
 
 
-def by_pattern(said: Said, plan: dict[str, Any], frame: pd.DataFrame, landmark: str) -> Table:
+def by_pattern(said: Said, plan: Plan, frame: pd.DataFrame, landmark: str) -> Table:
     """Patterns, the most frequent first: stays, outcome rates, and each method's mean norm."""
     own = frame[frame["landmark"] == landmark]
     rates, sizes = outcome_rates(own)
     norms = Cells(own[own["metric"].isin(["norm", PROBE])], ("group",))
-    methods, tasks = methods_of(own), list(plan["landmarks"][landmark]["tasks"])
+    methods, tasks = methods_of(own), list(plan.landmarks[landmark].tasks)
     columns = [("Stays", "n"), *((f"{task_title(t)}, positive", "of defined") for t in tasks)]
     columns += [("Mean norm of h", title) for _, _, title in methods]
     listed = list(sizes)[:MOST_PATTERNS] or ["no pattern: no method has a representation"]
@@ -166,7 +167,7 @@ def by_pattern(said: Said, plan: dict[str, Any], frame: pd.DataFrame, landmark: 
         entries = [words(f"{sizes[name]:,}") if name in sizes else NOT_PLANNED]
         entries += [NOT_PLANNED if c is None else words(f"{c[0]} of {c[1]} ({c[0] / c[1]:.1%})") for c in counts]
         entries += [_norm(norms.get(m, v, landmark, name)) for m, v, _ in methods]
-        rows.append((short(name, list(plan["landmarks"][landmark]["modalities"])), False, tuple(entries)))
+        rows.append((short(name, list(plan.landmarks[landmark].modalities)), False, tuple(entries)))
     left = len(sizes) - len(listed)
     more = (f"The {MOST_PATTERNS} most frequent of {len(sizes)} patterns; the CSV has all.",) if left > 0 else ()
     what = "Mean norm of h (± standard deviation over folds) and outcome rate by observation pattern, test stays of all folds"
@@ -200,14 +201,14 @@ def outcome_rates(own: pd.DataFrame) -> tuple[dict[tuple[str, str], tuple[int, i
     return found, {str(k): int(v) for k, v in sizes.items()}
 
 
-def norm_figure(said: Said, plan: dict[str, Any], frame: pd.DataFrame) -> list[Figure]:
+def norm_figure(said: Said, plan: Plan, frame: pd.DataFrame) -> list[Figure]:
     """Mean norm against outcome rate, a point a pattern, a panel a task, of the reference method (else the first with a representation)."""
     has = frame[(frame["metric"] == "norm") & frame["mean"].notna()]
     if has.empty:
         return []
-    methods = sorted(methods_of(has), key=lambda m: (m[0] != plan.get("reference"), m[1] != "default"))
+    methods = sorted(methods_of(has), key=lambda m: (m[0] != plan.reference, m[1] != "default"))
     method, variant, title = methods[0]
-    places = [(landmark, task) for landmark, facts in plan["landmarks"].items() for task in facts["tasks"]]
+    places = plan.landmark_tasks
     picture, axes = canvas(3.4 * len(places), 3.3, 1, len(places))
     for ax, (landmark, task) in zip(axes, places, strict=True):
         own = has[(has["landmark"] == landmark) & (has["method"] == method) & (has["variant"] == variant)]
@@ -233,7 +234,7 @@ def norm_figure(said: Said, plan: dict[str, Any], frame: pd.DataFrame) -> list[F
         f"of the rate; the {MOST_PATTERNS} most frequent patterns at most. " + said["all"]
     )
     alt = f"A point for each observation pattern: mean norm of h of {title} across, outcome rate upwards, {len(places)} panels by task."
-    return [Figure(f"embedding_norms_{plan['dataset']}_{plan['protocol']}", caption, alt, picture)]
+    return [Figure(f"embedding_norms_{plan.dataset}_{plan.protocol}", caption, alt, picture)]
 
 
 def wilson(positives: int, n: int) -> tuple[float, float]:

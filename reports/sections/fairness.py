@@ -15,6 +15,7 @@ from reports.section import Figure, Section
 from reports.tables.captions import setting
 from reports.tables.subgroup_places import FEW, Part, not_derived, parts_of
 from reports.tables.table import Entry, Table, words
+from results.plan import Plan
 from results.rows import reference_row, rows_of
 from results.storage.store import Store
 
@@ -43,7 +44,7 @@ TERMS = (
 )
 
 
-def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
+def section(store: Store, plans: Sequence[Plan]) -> Section:
     """For each landmark and task: the reference by group, the gaps of every row, and both as dots; one sentence where a cohort has no
     groups. The CSV ``_groups`` has every number."""
     tables, frames, figures = [], [], []
@@ -53,7 +54,7 @@ def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
         if frame.empty:
             tables.append(not_derived(store, plan, "By group of patients", _nothing(store, plan)))
             continue
-        how = HOW.format(share=store.statistics(plan["name"])[DERIVED]["flagged_share"])
+        how = HOW.format(share=store.statistics(plan.name)[DERIVED]["flagged_share"])
         for part in parts_of(store, plan, DERIVED, frame):
             about = f"{how}. {BOOTSTRAP} {setting(store, plan, part.landmark)}"
             tables += [_own_table(part, about), _gap_table(part, about)]
@@ -61,13 +62,13 @@ def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
     return Section(tuple(tables), {"_groups": pd.concat(frames, ignore_index=True)}, tuple(figures))
 
 
-def _nothing(store: Store, plan: dict[str, Any]) -> str:
-    if DERIVED not in (store.statistics(plan["name"]) or {}):
+def _nothing(store: Store, plan: Plan) -> str:
+    if DERIVED not in (store.statistics(plan.name) or {}):
         return "nothing derived yet, run the experiment"
-    stored = store.groups(plan["name"])
+    stored = store.groups(plan.name)
     if stored is not None and set(stored.columns) - {"landmark", "row", "site"}:
         return "no cell is done, so that there is nothing to compare yet"
-    return f"{plan['dataset']} records no groups of patients, so that this experiment says nothing about them"
+    return f"{plan.dataset} records no groups of patients, so that this experiment says nothing about them"
 
 
 def _own_table(part: Part, about: str) -> Table:
@@ -125,9 +126,9 @@ def _figure(part: Part, about: str) -> Figure:
         if metric == "in_the_large":
             panel.axvline(0, color="#8C8C8C", linewidth=0.8)
     picture.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    what = f"By group of patients, {part.name}, {part.plan['dataset']}"
+    what = f"By group of patients, {part.name}, {part.plan.dataset}"
     alt = f"{what}: {', '.join(PANELS.values())} of {len(rows)} rows in {len(named)} groups, each a dot with its interval."
-    name = "-".join((DERIVED, part.plan["dataset"], part.plan["protocol"], part.landmark, part.task))
+    name = "-".join((DERIVED, part.plan.dataset, part.plan.protocol, part.landmark, part.task))
     caption = f"{what}: mean over folds with its 95 % interval; the number of stays in brackets. {about}"
     return Figure(name, caption, alt, picture)
 

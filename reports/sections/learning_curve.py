@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -11,6 +10,7 @@ from reports.figures.arm_figures import arms_figure
 from reports.section import Section
 from reports.tables.arms import Arm, arms_differences, arms_frame, arms_table, axis_of, groups, label, plans_of
 from reports.tables.captions import short_caption
+from results.plan import Plan
 from results.storage.store import Store
 
 WHAT = (
@@ -24,7 +24,7 @@ TABLE = (
 DRAWN = " Bars: standard deviation over folds."
 
 
-def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
+def section(store: Store, plans: Sequence[Plan]) -> Section:
     """A table and a figure for each dataset and protocol; the frames hold every arm, those that were not run as ``missing``."""
     arms = groups(store, plans)
     if not arms:
@@ -36,7 +36,7 @@ def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
     for own in arms:
         plan = plans_of(own)[0]
         caption = short_caption(store, plans_of(own), WHAT + DRAWN + _left_out(own))
-        name = f"learning_curve-{plan['dataset']}-{plan['protocol']}"
+        name = f"learning_curve-{plan.dataset}-{plan.protocol}"
         figures.append(arms_figure(own, "n", "Stays", name, caption, log=True))
     frames = {
         "_arms": pd.concat([arms_frame(own) for own in arms], ignore_index=True),

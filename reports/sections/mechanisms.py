@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -25,6 +24,7 @@ from reports.tables.arms import (
 from reports.tables.captions import short_caption
 from reports.tables.differences import difference_entry
 from reports.tables.table import Entry, Table, entry_of, task_title, words
+from results.plan import Plan
 from results.storage.store import Store
 
 AXES = {
@@ -63,7 +63,7 @@ FIGURE = (
 )
 
 
-def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
+def section(store: Store, plans: Sequence[Plan]) -> Section:
     """For each dataset, protocol and axis two tables and a figure; the frames hold every arm, those not run as ``missing``."""
     tables: list[Table] = []
     figures: list[Figure] = []
@@ -97,7 +97,7 @@ def worth_table(arms: list[Arm], axis: str, caption: str) -> Table:
         if arm.plan is None:
             rows.append((f"{heading} (not run)", False, (MISSING,) * len(columns)))
             continue
-        spread = "sd_seeds" if arm.plan["seeds"] > 1 else "sd_folds"
+        spread = "sd_seeds" if arm.plan.seeds > 1 else "sd_folds"
         for place in places_of(arms):
             cell = arm.cell("evidence0_cause0", "default", place, "auc")
             first = words("not known") if cell is None else entry_of(cell, "sd_folds" if cell["seeds"] == 1 else spread)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from reports.section import Figure, Section
 from reports.tables.captions import setting
 from reports.tables.subgroup_places import Part, parts_of
 from reports.tables.table import NOT_PLANNED, WORDS, Entry, Table, task_title, words
+from results.plan import Plan, Settings
 from results.storage.store import Store
 
 DERIVED = "hospitals"
@@ -30,7 +32,7 @@ INTERVAL = (
 )
 
 
-def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
+def section(store: Store, plans: Sequence[Plan]) -> Section:
     """A table a dataset and landmark, and where hospitals are large enough their AUC as dots; CSV ``_arms`` and ``_hospitals``."""
     tables, arms, hospitals, figures = [], [], [], []
     for own in by_cohort(plans):
@@ -39,7 +41,7 @@ def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
         frames = {arm: subgroup_frame(store, plan, DERIVED) for arm, plan in own.items()}
         hospitals += [frame[list(FRAME)].assign(arm=arm) for arm, frame in frames.items()]
         parts = parts_of(store, own["sites"], DERIVED, frames["sites"]) if "sites" in own else []
-        for landmark in next(iter(own.values()))["landmarks"]:
+        for landmark in next(iter(own.values())).landmarks:
             tables.append(_table(store, own, numbers, landmark, [p for p in parts if p.landmark == landmark]))
         drawn = [hospital_figure(part, setting(store, part.plan, part.landmark)) for part in parts]
         figures += [figure for figure in drawn if figure]
@@ -47,15 +49,16 @@ def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
     return Section(tuple(tables), found, tuple(figures))
 
 
-def by_cohort(plans: Sequence[dict[str, Any]]) -> list[dict[str, dict[str, Any]]]:
+def by_cohort(plans: Sequence[Plan]) -> list[dict[str, Plan]]:
     """The plans of each dataset and protocol, by arm, in the order of ARMS."""
-    found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    for plan in sorted(plans, key=lambda plan: list(ARMS).index(plan["arm"]["name"])):
-        found.setdefault((plan["dataset"], plan["protocol"]), {})[plan["arm"]["name"]] = plan
+    found: dict[tuple[str, str], dict[str, Plan]] = {}
+    named = [(plan.arm.name, plan) for plan in plans if plan.arm]
+    for arm, plan in sorted(named, key=lambda pair: list(ARMS).index(pair[0])):
+        found.setdefault((plan.dataset, plan.protocol), {})[arm] = plan
     return list(found.values())
 
 
-def arm_frame(store: Store, arms: dict[str, dict[str, Any]]) -> pd.DataFrame:
+def arm_frame(store: Store, arms: dict[str, Plan]) -> pd.DataFrame:
     """The AUC of each row x landmark x task under each arm, with its interval, then the difference of the arms where both have it.
 
     Columns: CSV, then ``title``, ``known``. The difference has the metric ``auc_difference`` and the arm ``sites - folds``.
@@ -63,7 +66,7 @@ def arm_frame(store: Store, arms: dict[str, dict[str, Any]]) -> pd.DataFrame:
     parts = []
     for arm, plan in arms.items():
         frame = tidy(store, plan).query("metric == 'auc'").assign(arm=arm)
-        bounds = pd.DataFrame((store.statistics(plan["name"]) or {}).get("intervals", []))
+        bounds = pd.DataFrame((store.statistics(plan.name) or {}).get("intervals", []))
         keys = ["landmark", "task", "metric", "method", "variant"]
         bounds = bounds.reindex(columns=[*keys, "ci_low", "ci_high"]).astype({"ci_low": float, "ci_high": float})
         parts.append(frame.merge(bounds.astype(dict.fromkeys(keys, object)), on=keys, how="left"))
@@ -100,11 +103,9 @@ def _difference(sites: dict[str, Any] | None, folds: dict[str, Any] | None) -> d
     return counted | {"mean": value, "ci_low": low, "ci_high": high, "status": status, "note": note}
 
 
-def _table(
-    store: Store, arms: dict[str, dict[str, Any]], numbers: pd.DataFrame, landmark: str, parts: list[Part]
-) -> Table:
+def _table(store: Store, arms: dict[str, Plan], numbers: pd.DataFrame, landmark: str, parts: list[Part]) -> Table:
     plan = next(iter(arms.values()))
-    tasks = list(plan["landmarks"][landmark]["tasks"])
+    tasks = list(plan.landmarks[landmark].tasks)
     heads = [*ARMS, DIFFERENCE]
     columns = tuple((task_title(t), {**ARMS, DIFFERENCE: "difference"}[h]) for t in tasks for h in heads)
     here = numbers[numbers["landmark"].eq(landmark)]
@@ -116,7 +117,7 @@ def _table(
     rows.sort(key=lambda r: r[1])
     notes = [*said, *(f"{ARMS[a]}: {WORDS['missing']}, this arm is not run." for a in ARMS if a not in arms)]
     notes += [f"AUC by hospital, {task_title(part.task)}: {too_small(part)}" for part in parts]
-    about = setting(store, plan | {"arm": None, "settings": {}}, landmark)  # what the arms have in common
+    about = setting(store, replace(plan, arm=None, settings=Settings()), landmark)  # what the arms have in common
     caption = (
         f"AUC at unseen hospitals and in random folds ({landmark}): mean over folds [95 % interval]. {INTERVAL}. "
         f"{tested(store, arms, landmark)} {about}"
@@ -124,11 +125,11 @@ def _table(
     return Table(columns, tuple(rows), caption, tuple(notes))
 
 
-def tested(store: Store, arms: dict[str, dict[str, Any]], landmark: str) -> str:
+def tested(store: Store, arms: dict[str, Plan], landmark: str) -> str:
     """How many hospitals a fold tests under each arm, in a sentence."""
     said = []
     for arm, plan in arms.items():
-        derived = ((store.statistics(plan["name"]) or {}).get(DERIVED) or {}).get("tested", {}).get(landmark)
+        derived = ((store.statistics(plan.name) or {}).get(DERIVED) or {}).get("tested", {}).get(landmark)
         if derived:
             counts = sorted(f["sites"] for f in derived)
             span = f"{counts[0]}" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
@@ -158,8 +159,8 @@ def hospital_figure(part: Part, about: str) -> Figure | None:
     axes.set_ylabel("hospital (positives of stays)")
     axes.set_xlabel("AUC")
     picture.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    what = f"AUC by hospital, none of them seen in training, {part.name}, {part.plan['dataset']}"
-    name = "-".join((DERIVED, part.plan["dataset"], part.plan["protocol"], part.landmark, part.task))
+    what = f"AUC by hospital, none of them seen in training, {part.name}, {part.plan.dataset}"
+    name = "-".join((DERIVED, part.plan.dataset, part.plan.protocol, part.landmark, part.task))
     caption = f"{what}: with 95 % intervals, bootstrap of the hospital's patients. {too_small(part)} {about}"
     return Figure(name, caption, f"{what}: {len(rows)} rows at {len(able)} hospitals.", picture)
 

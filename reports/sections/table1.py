@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from reports.figures import critical_difference
 from reports.figures.curve_figures import curve_figures
@@ -12,11 +11,12 @@ from reports.figures.time_figure import time_figure
 from reports.section import Figure, Section
 from reports.sections.table3 import pattern_maps
 from reports.tables.captions import title_of
+from results.plan import Plan
 from results.statistics.ranking import cohort_values, ranked
 from results.storage.store import Store
 
 
-def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
+def section(store: Store, plans: Sequence[Plan]) -> Section:
     """Figures of each plan; a note for each that cannot be drawn."""
     figures: list[Figure] = []
     notes: list[str] = []
@@ -34,8 +34,8 @@ def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
         }
         figures += [figure for found in drawn.values() for figure in found if figure]
         notes += [f"No {why}{title_of(plan, plans)}." for why, found in drawn.items() if found == [None]]
-    for protocol in dict.fromkeys(plan["protocol"] for plan in plans):
-        ranking = ranked(cohort_values(store, [plan for plan in plans if plan["protocol"] == protocol]))
+    for protocol in dict.fromkeys(plan.protocol for plan in plans):
+        ranking = ranked(cohort_values(store, [plan for plan in plans if plan.protocol == protocol]))
         if ranking.ranks is None:
             notes.append(f"No ranking of methods over cohorts ({protocol} protocol). {ranking.reason}")
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -13,6 +12,7 @@ from reports.section import Figure, Section
 from reports.tables.captions import short_caption
 from reports.tables.differences import Records, difference_entry, difference_frame, p_entry, records_of, whiskers
 from reports.tables.table import METRICS, NOT_PLANNED, Entry, Table, entry_of, task_title, words
+from results.plan import Plan
 from results.rows import Row, rows_of
 from results.statistics.ladder import LADDER, Step, rung
 from results.storage.store import Store
@@ -27,14 +27,14 @@ TESTED = (
 OTHERS = "; lower is better for Brier, so that a negative difference is a gain there; not tested."
 
 
-def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
+def section(store: Store, plans: Sequence[Plan]) -> Section:
     """Two tables a plan (AUC with tests; AUPRC and Brier), the differences as a frame, and a figure of them."""
     tables, frames, figures = [], [], []
     for plan in plans:
         numbers = tidy(store, plan)
-        records = records_of(store.statistics(plan["name"]), "steps")
+        records = records_of(store.statistics(plan.name), "steps")
         rows = rows_of(plan)
-        rungs = [(step, rung(step, plan["reference"], rows)) for step in LADDER]
+        rungs = [(step, rung(step, plan.reference, rows)) for step in LADDER]
         size = sum(r["in_family"] for r in records.values())
         for metrics, more in ((("auc",), TESTED.format(size=size)), (("auprc", "brier"), OTHERS)):
             caption = short_caption(store, [plan], WHAT + more)
@@ -45,7 +45,7 @@ def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
 
 
 def ladder(
-    plan: dict[str, Any],
+    plan: Plan,
     rungs: list[tuple[Step, Row | None]],
     records: Records,
     numbers: pd.DataFrame,
@@ -53,9 +53,9 @@ def ladder(
     caption: str,
 ) -> Table:
     """Steps down; across, by task: each metric, its difference to the step before and, for the AUC, the test's p."""
-    spread = "sd_seeds" if plan["seeds"] > 1 else "sd_folds"
+    spread = "sd_seeds" if plan.seeds > 1 else "sd_folds"
     cells = {(c["method"], c["variant"], c["landmark"], c["task"], c["metric"]): c for c in numbers.to_dict("records")}
-    places = [(landmark, task) for landmark, facts in plan["landmarks"].items() for task in facts["tasks"]]
+    places = plan.landmark_tasks
     columns = [
         (task_title(task), head)
         for _, task in places
@@ -79,7 +79,7 @@ def ladder(
     return Table(tuple(columns), tuple(rows), caption, tuple(dict.fromkeys(notes)), heading)
 
 
-def figure(store: Store, plan: dict[str, Any], records: Records) -> Figure:
+def figure(store: Store, plan: Plan, records: Records) -> Figure:
     """Differences with their intervals: a panel a metric, a line of steps, a mark a task."""
     steps = [step.name for step in LADDER[1:]]
     tasks = list(dict.fromkeys(r["task"] for r in records.values()))
@@ -120,4 +120,4 @@ def figure(store: Store, plan: dict[str, Any], records: Records) -> Figure:
         for r in records.values() if r["metric"] == "auc" and r["difference"] is not None
     ]  # fmt: skip
     alt = f"Points with intervals around a line at zero. Differences in AUC to the step before: {'; '.join(gains)}."
-    return Figure(f"steps-{plan['dataset']}-{plan['protocol']}", short_caption(store, [plan], WHAT + "."), alt, picture)
+    return Figure(f"steps-{plan.dataset}-{plan.protocol}", short_caption(store, [plan], WHAT + "."), alt, picture)

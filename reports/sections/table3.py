@@ -15,6 +15,7 @@ from reports.section import Figure, Section
 from reports.tables.captions import setting
 from reports.tables.subgroup_places import Part, not_derived, parts_of
 from reports.tables.table import Entry, Table, plain, words
+from results.plan import Plan
 from results.storage.store import Store
 
 DERIVED = "patterns"
@@ -25,7 +26,7 @@ IN_MAP = 8
 NUMBERS = "Intervals: bootstrap of patients within folds, the same resamples for every row."
 
 
-def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
+def section(store: Store, plans: Sequence[Plan]) -> Section:
     """Tables and a map a landmark and task; the CSV ``_patterns`` has every pattern."""
     tables, frames, figures = [], [], []
     for plan in plans:
@@ -61,7 +62,7 @@ def pattern_tables(part: Part, about: str) -> list[Table]:
     tables = [replace(table, notes=(*table.notes, *rest)) for table in (auc, more)]
     modalities = [g for g in part.groups if g["attribute"].startswith("modality ")]
     if modalities:
-        order = [f"modality {name}" for name in part.plan["landmarks"][part.landmark]["modalities"]]
+        order = [f"modality {name}" for name in part.plan.landmarks[part.landmark].modalities]
         modalities.sort(key=lambda g: (order.index(g["attribute"]), g["group"].endswith(" not observed")))
         caption = (
             f"AUC by modality observed or not, {part.name}: mean over folds [95 % interval]. {NUMBERS} Stays that lack one differ in "
@@ -71,7 +72,7 @@ def pattern_tables(part: Part, about: str) -> list[Table]:
     return tables
 
 
-def pattern_maps(store: Store, plan: dict[str, Any]) -> list[Figure]:
+def pattern_maps(store: Store, plan: Plan) -> list[Figure]:
     """The map of each landmark and task of a plan; none where no patterns were derived."""
     frame = subgroup_frame(store, plan, DERIVED)
     if frame.empty:
@@ -101,11 +102,11 @@ def pattern_map(part: Part, about: str) -> Figure:
     numbers = pd.DataFrame([[e.mean for e in row] for row in entries.values()], list(entries), heads).astype(float)
     labels = pd.DataFrame([[_label(e) for e in row] for row in entries.values()], list(entries), heads)
     picture = heat_map(numbers, labels, "AUC", 0.5, float(np.nanmax([0.55, *numbers.to_numpy().ravel()])))
-    what = f"AUC by observation pattern, {part.name}, {part.plan['dataset']}"
+    what = f"AUC by observation pattern, {part.name}, {part.plan.dataset}"
     span = f"{numbers.min().min():.3f} to {numbers.max().max():.3f}" if numbers.notna().any(axis=None) else "none"
     alt = f"{what}: {len(numbers)} rows by {len(heads)} groups of stays; numbers: {span}."
     caption = " ".join([f"{what}. Hatched: no number, for the reason written there.", *rest, about])
-    name = "-".join((DERIVED, part.plan["dataset"], part.plan["protocol"], part.landmark, part.task))
+    name = "-".join((DERIVED, part.plan.dataset, part.plan.protocol, part.landmark, part.task))
     return Figure(name, caption, alt, picture)
 
 
@@ -135,7 +136,7 @@ def _table(
 
 def _title(group: dict[str, Any], part: Part) -> str:
     if group["attribute"] == "pattern":
-        return pattern_title(group["group"], list(part.plan["landmarks"][part.landmark]["modalities"]))
+        return pattern_title(group["group"], list(part.plan.landmarks[part.landmark].modalities))
     return "All stays" if group["attribute"] == "all" else group["group"]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ from reports.tables.captions import short_caption
 from reports.tables.differences import difference_entry, difference_frame, records_of
 from reports.tables.sensitivity import MEAN, Drop, Study, aucs_of, by_fold, drop, field_name, plain_value, sweeps
 from reports.tables.table import Entry, Table, entry_of, task_title, words
+from results.plan import Plan
 from results.storage.store import Store
 
 EACH = (
@@ -37,16 +37,16 @@ DRAWN = (
 )
 
 
-def section(store: Store, plans: Sequence[dict[str, Any]]) -> Section:
+def section(store: Store, plans: Sequence[Plan]) -> Section:
     """Two tables a plan and method, the differences and the summary as frames, a figure."""
     tables: list[Table] = []
     figures: list[Figure] = []
     differences, summaries = [], []
     for plan in plans:
         numbers = tidy(store, plan)
-        records = records_of(store.statistics(plan["name"]), "sweep")
-        tasks = [(landmark, task) for landmark, facts in plan["landmarks"].items() for task in facts["tasks"]]
-        factor = plan["settings"]["schedule"]["lr_factor"]
+        records = records_of(store.statistics(plan.name), "sweep")
+        tasks = plan.landmark_tasks
+        factor = plan.settings.lr_factor
         scaled = SCALED.format(factor=factor) if factor != 1 else ""
         each = EACH.format(size=sum(r["in_family"] for r in records.values()))
         for title, own in groupby(sweeps(plan), key=lambda sweep: sweep.base.title):
@@ -91,7 +91,7 @@ def summary(study: Study, caption: str) -> Table:
 
 def values(study: Study, caption: str) -> Table:
     """Values down; the AUC and its difference to the default over all tasks and for each."""
-    spread = "sd_seeds" if study.plan["seeds"] > 1 else "sd_folds"
+    spread = "sd_seeds" if study.plan.seeds > 1 else "sd_folds"
     auc = study.numbers[study.numbers["metric"] == "auc"].to_dict("records")
     cells = {(c["method"], c["variant"], c["landmark"], c["task"]): c for c in auc}
     columns = [
@@ -127,17 +127,17 @@ def values(study: Study, caption: str) -> Table:
 def summary_frame(study: Study) -> pd.DataFrame:
     """The summary in tidy form: ``variant`` is the hyper-parameter, ``metric`` max_drop, stability, auc_default, auc_low or auc_high."""
     rows = []
-    of = {k: study.plan[k] for k in ("experiment", "dataset", "protocol")}
+    of = {k: getattr(study.plan, k) for k in ("experiment", "dataset", "protocol")}
     for sweep in study.sweeps:
         for name, over in ((MEAN, study.tasks), *((task, [(lm, task)]) for lm, task in study.tasks)):
             found = drop(study.aucs, sweep, over)
             metrics = {"max_drop": found.drop, "stability": found.stability, "auc_default": found.default}
             metrics |= {"auc_low": found.low, "auc_high": found.high}
-            facts = study.plan["landmarks"][over[0][0]]["tasks"][over[0][1]] if len(over) == 1 else {}
+            facts = study.plan.landmarks[over[0][0]]["tasks"][over[0][1]] if len(over) == 1 else {}
             shared = {
                 **of, "group": "all",
                 "landmark": "+".join(dict.fromkeys(lm for lm, _ in over)), "task": name, "method": sweep.base.method,
-                "variant": sweep.field, "folds": len(by_fold(study.aucs, sweep.base, over)), "seeds": study.plan["seeds"],
+                "variant": sweep.field, "folds": len(by_fold(study.aucs, sweep.base, over)), "seeds": study.plan.seeds,
                 "n": facts.get("n"), "positives": facts.get("positives"), "at": found.at,
                 "status": "undefined" if np.isnan(found.drop) else "partial" if found.lost else "done",
             }  # fmt: skip

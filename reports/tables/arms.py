@@ -13,6 +13,7 @@ from reports.frames.shares import shares
 from reports.frames.tidy import COLUMNS, EMPTY, tidy, typed
 from reports.tables.differences import Records, difference_entry, difference_frame, records_of
 from reports.tables.table import Entry, Table, entry_of, task_title, words
+from results.plan import Plan
 from results.storage.store import Store
 
 TO_CEILING = "to the ceiling"
@@ -28,7 +29,7 @@ class Arm:
 
     name: str
     at: dict[str, Any]
-    plan: dict[str, Any] | None
+    plan: Plan | None
     numbers: pd.DataFrame
     records: Records
 
@@ -53,12 +54,12 @@ class Arm:
         return None
 
 
-def groups(store: Store, plans: Sequence[dict[str, Any]]) -> list[list[Arm]]:
+def groups(store: Store, plans: Sequence[Plan]) -> list[list[Arm]]:
     """The arms of each dataset and protocol, in the order of the experiment's file, with those that have no plan."""
-    by_group: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    by_group: dict[tuple[str, str], list[Plan]] = {}
     for plan in plans:
-        if plan.get("arm"):
-            by_group.setdefault((plan["dataset"], plan["protocol"]), []).append(plan)
+        if plan.arm:
+            by_group.setdefault((plan.dataset, plan.protocol), []).append(plan)
     return [_arms(store, own) for own in by_group.values()]
 
 
@@ -71,9 +72,9 @@ def axis_of(arms: list[Arm], axis: str) -> list[tuple[Any, Arm]]:
 
 def places_of(arms: list[Arm]) -> list[Place]:
     """The landmarks and tasks of the arms that were run."""
-    ran = [arm.plan["landmarks"] for arm in arms if arm.plan]
+    ran = [arm.plan.landmarks for arm in arms if arm.plan]
     return list(
-        dict.fromkeys((lm, task) for landmarks in ran for lm, facts in landmarks.items() for task in facts["tasks"])
+        dict.fromkeys((lm, task) for landmarks in ran for lm, facts in landmarks.items() for task in facts.tasks)
     )
 
 
@@ -86,7 +87,7 @@ def rows_of_arms(arms: list[Arm]) -> list[tuple[str, str, str, bool]]:
     return sorted(found.values(), key=lambda row: row[3])
 
 
-def plans_of(arms: list[Arm]) -> list[dict[str, Any]]:
+def plans_of(arms: list[Arm]) -> list[Plan]:
     """The plans of the arms that were run."""
     return [arm.plan for arm in arms if arm.plan]
 
@@ -110,7 +111,7 @@ def arms_table(arms: list[Arm], axis: str, title: str, caption: str) -> Table:
         if arm.plan is None:
             rows.append((f"{heading} (not run)", False, (MISSING,) * len(columns)))
             continue
-        spread = "sd_seeds" if arm.plan["seeds"] > 1 else "sd_folds"
+        spread = "sd_seeds" if arm.plan.seeds > 1 else "sd_folds"
         for method, variant, name, known in rows_of_arms(arms):
             entries = []
             for place in places:
@@ -136,9 +137,9 @@ def cohorts(points: list[tuple[Any, Arm]], title: str) -> list[str]:
             notes.append(f"{title} = {label(value)}: not run (arm={arm.name}).")
             continue
         parts = [
-            f"{landmark} N = {facts['n']:,}, "
-            + ", ".join(f"{t['positives']:,} positive ({task_title(name)})" for name, t in facts["tasks"].items())
-            for landmark, facts in arm.plan["landmarks"].items()
+            f"{landmark} N = {facts.n:,}, "
+            + ", ".join(f"{t.positives:,} positive ({task_title(name)})" for name, t in facts.tasks.items())
+            for landmark, facts in arm.plan.landmarks.items()
         ]
         notes.append(f"{title} = {label(value)}: {'; '.join(parts)}.")
     return notes
@@ -148,7 +149,7 @@ def arms_frame(arms: list[Arm]) -> pd.DataFrame:
     """AUC and its share of the ceiling for every arm and row, tidy; rows of arms that were not run have status ``missing``."""
     places, found = places_of(arms), []
     ran = next(arm.plan for arm in arms if arm.plan)
-    of = {k: ran[k] for k in ("experiment", "dataset", "protocol")}
+    of = {k: getattr(ran, k) for k in ("experiment", "dataset", "protocol")}
     for arm in arms:
         own = arm.numbers[arm.numbers["metric"].isin(["auc", "share_auc", "share_log_loss"])]
         if arm.plan is None:
@@ -174,22 +175,20 @@ def arms_differences(arms: list[Arm]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _arms(store: Store, plans: list[dict[str, Any]]) -> list[Arm]:
-    by_name = {plan["arm"]["name"]: plan for plan in plans}
-    declared = plans[0]["arm"].get("of") or [plan["arm"] for plan in plans]
-    return [
-        _arm(store, arm["name"], {arm["axis"]: arm["value"], **(arm.get("also") or {})}, by_name.get(arm["name"]))
-        for arm in declared
-    ]
+def _arms(store: Store, plans: list[Plan]) -> list[Arm]:
+    by_name = {plan.arm.name: plan for plan in plans if plan.arm}
+    first = plans[0].arm
+    declared = first.of if first and first.of else [plan.arm for plan in plans if plan.arm]
+    return [_arm(store, arm.name, {arm.axis: arm.value, **arm.also}, by_name.get(arm.name)) for arm in declared]
 
 
-def _arm(store: Store, name: str, at: dict[str, Any], plan: dict[str, Any] | None) -> Arm:
+def _arm(store: Store, name: str, at: dict[str, Any], plan: Plan | None) -> Arm:
     if plan is None:
         return Arm(name, at, None, pd.DataFrame(columns=[*COLUMNS, "title", "known"]), {})
     frame = tidy(store, plan)
     of_ceiling = shares(frame, plan)
     numbers = pd.concat([frame, of_ceiling], ignore_index=True) if len(of_ceiling) else frame
-    statistics = store.statistics(plan["name"])
+    statistics = store.statistics(plan.name)
     records = records_of(statistics, "ceiling") | records_of(statistics, "worth")
     return Arm(name, at, plan, numbers, records)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from reports.tables.shuffled import SAID, is_shuffled
 from reports.tables.table import BOLD_RULE, task_title
+from results.plan import Landmark, Plan
 from results.rows import basis_of, reference_row, rows_of
 from results.storage.store import Store
 
@@ -19,11 +20,11 @@ SHARES = (
 PROTOCOLS = {"strict": "strict protocol", "paper": "the paper's protocol (one landmark at the end of the stay)"}
 
 
-def caption(store: Store, plan: dict[str, Any], statistics: dict[str, Any] | None) -> str:
+def caption(store: Store, plan: Plan, statistics: dict[str, Any] | None) -> str:
     """Cohort, landmarks, N, positives, folds, seeds, schedule, protocol, tuning, rectifier, tests, commit and date, in sentences."""
     return " ".join([
-        f"{plan['dataset']}: {plan['description'].rstrip('.')}{_arm(plan)}.",
-        *(_landmark(name, facts) for name, facts in plan["landmarks"].items()),
+        f"{plan.dataset}: {plan.description.rstrip('.')}{_arm(plan)}.",
+        *(_landmark(name, facts) for name, facts in plan.landmarks.items()),
         *([SAID] if is_shuffled(plan) else []),
         *_how(plan),
         _tests(store, plan, statistics),
@@ -31,107 +32,105 @@ def caption(store: Store, plan: dict[str, Any], statistics: dict[str, Any] | Non
     ])  # fmt: skip
 
 
-def short_caption(store: Store, plans: Sequence[dict[str, Any]], what: str) -> str:
+def short_caption(store: Store, plans: Sequence[Plan], what: str) -> str:
     """``what`` a table or figure shows, in a sentence, then which cohort, how it was run and from which state of the source.
 
     N and positives are given where there is one plan; several are the arms of one experiment on one dataset, whose numbers differ.
     """
     plan = plans[0]
-    landmarks = [_landmark(name, facts) for name, facts in plan["landmarks"].items()] if len(plans) == 1 else []
+    landmarks = [_landmark(name, facts) for name, facts in plan.landmarks.items()] if len(plans) == 1 else []
     landmarks += [SAID] if is_shuffled(plan) else []
     sources = dict.fromkeys(_source(store, p) for p in plans)
-    start = f"{what} {plan['dataset']}: {plan['description'].rstrip('.')}."
+    start = f"{what} {plan.dataset}: {plan.description.rstrip('.')}."
     return " ".join([start, *landmarks, *_how(plan), f"C{' '.join(sources)[1:]}"])
 
 
-def share_caption(store: Store, plan: dict[str, Any]) -> str:
+def share_caption(store: Store, plan: Plan) -> str:
     """What a share is, and of which cohort and source state."""
     return SHARES.format(
-        spread=" ± standard deviation over seeds" if plan["seeds"] > 1 else "",
-        dataset=plan["dataset"],
-        description=plan["description"].rstrip("."),
-        protocol=PROTOCOLS.get(plan["protocol"], plan["protocol"]),
+        spread=" ± standard deviation over seeds" if plan.seeds > 1 else "",
+        dataset=plan.dataset,
+        description=plan.description.rstrip("."),
+        protocol=PROTOCOLS.get(plan.protocol, plan.protocol),
         source=_source(store, plan),
     )
 
 
-def setting(store: Store, plan: dict[str, Any], *landmarks: str) -> str:
+def setting(store: Store, plan: Plan, *landmarks: str) -> str:
     """Cohort, N, positives, folds, seeds, protocol, schedule and source of a plan at these landmarks (at all of them without any), for a
     caption that has said what its table is."""
     return " ".join([
-        f"{plan['dataset']}: {plan['description'].rstrip('.')}{_arm(plan)}.",
-        *(_landmark(name, facts) for name, facts in plan["landmarks"].items() if not landmarks or name in landmarks),
-        f"{_count(plan['folds'], 'fold')}, {_count(plan['seeds'], 'seed')}; "
-        f"{PROTOCOLS.get(plan['protocol'], plan['protocol'])}{_split(plan)}{_shuffled(plan)}; schedule: {plan['schedule']}; "
+        f"{plan.dataset}: {plan.description.rstrip('.')}{_arm(plan)}.",
+        *(_landmark(name, facts) for name, facts in plan.landmarks.items() if not landmarks or name in landmarks),
+        f"{_count(plan.folds, 'fold')}, {_count(plan.seeds, 'seed')}; "
+        f"{PROTOCOLS.get(plan.protocol, plan.protocol)}{_split(plan)}{_shuffled(plan)}; schedule: {plan.schedule}; "
         f"{_source(store, plan)}",
     ])  # fmt: skip
 
 
-def contexts(store: Store, plan: dict[str, Any]) -> dict[str, str]:
+def contexts(store: Store, plan: Plan) -> dict[str, str]:
     """``setting`` by landmark, and under ``all`` that of all of them."""
-    return {name: setting(store, plan, name) for name in plan["landmarks"]} | {"all": setting(store, plan)}
+    return {name: setting(store, plan, name) for name in plan.landmarks} | {"all": setting(store, plan)}
 
 
-def _how(plan: dict[str, Any]) -> list[str]:
+def _how(plan: Plan) -> list[str]:
     """Folds, seeds, spread, protocol, schedule, tuning, rectifier, and what was asked for but is not known of the cohort."""
     spread = (
-        "mean over folds ± standard deviation over seeds"
-        if plan["seeds"] > 1
-        else "mean ± standard deviation over folds"
+        "mean over folds ± standard deviation over seeds" if plan.seeds > 1 else "mean ± standard deviation over folds"
     )
-    asked = plan.get("settings", {}).get("known", [])
-    unknown = [name for name in asked if name not in {"all", "none", *(row["method"] for row in plan["rows"])}]
+    asked = plan.settings.known
+    unknown = [name for name in asked if name not in {"all", "none", *(row.method for row in plan.rows)}]
     return [
-        f"{_count(plan['folds'], 'fold')}, {_count(plan['seeds'], 'seed')} ({spread}); "
-        f"{PROTOCOLS.get(plan['protocol'], plan['protocol'])}{_split(plan)}; schedule: {plan['schedule']}; "
-        f"tuning: {plan.get('tuning') or 'none'}; rectifier: {_rectifier(plan)}.",
-        *(f"{row['title']} under this schedule: {row['cut']}." for row in plan["rows"] if row.get("cut")),
+        f"{_count(plan.folds, 'fold')}, {_count(plan.seeds, 'seed')} ({spread}); "
+        f"{PROTOCOLS.get(plan.protocol, plan.protocol)}{_split(plan)}; schedule: {plan.schedule}; "
+        f"tuning: {plan.tuning}; rectifier: {_rectifier(plan)}.",
+        *(f"{row.title} under this schedule: {row.cut}." for row in plan.rows if row.cut),
         *([f"Not known of this cohort: {', '.join(unknown)}."] if unknown else []),
     ]
 
 
-def named(name: str, plan: dict[str, Any]) -> str:
+def named(name: str, plan: Plan) -> str:
     """The name of a plan's figure: of its kind, dataset, protocol and arm."""
-    return "-".join((name, plan["dataset"], plan["protocol"], *([plan["arm"]["name"]] if plan.get("arm") else [])))
+    return "-".join((name, plan.dataset, plan.protocol, *([plan.arm.name] if plan.arm else [])))
 
 
-def title_of(plan: dict[str, Any], plans: Sequence[dict[str, Any]]) -> str:
+def title_of(plan: Plan, plans: Sequence[Plan]) -> str:
     """What tells a plan apart from the others of its report, to stand behind a title; nothing where it is alone."""
     if len(plans) == 1:
         return ""
-    names = [plan["dataset"], *([plan["protocol"]] if len({p["protocol"] for p in plans}) > 1 else [])]
-    return f" ({', '.join(names + ([plan['arm']['name']] if plan.get('arm') else []))})"
+    names = [plan.dataset, *([plan.protocol] if len({p.protocol for p in plans}) > 1 else [])]
+    return f" ({', '.join(names + ([plan.arm.name] if plan.arm else []))})"
 
 
-def _landmark(name: str, facts: dict[str, Any]) -> str:
+def _landmark(name: str, facts: Landmark) -> str:
     tasks = "; ".join(
-        f"{task_title(task)} {t['positives']:,} positive of {t['n']:,}"
-        + (f" ({t['positives'] / t['n']:.1%})" if t["n"] else "")
-        for task, t in facts["tasks"].items()
+        f"{task_title(task)} {t.positives:,} positive of {t.n:,}"
+        + (f" ({t.positives / t.n:.1%})" if t.n else "")
+        for task, t in facts.tasks.items()
     )  # fmt: skip
-    notes = "".join(f"; {note}" for note in facts.get("notes", []))
-    return f"Landmark {name}: N = {facts['n']:,}; {tasks}{notes}."
+    notes = "".join(f"; {note}" for note in facts.notes)
+    return f"Landmark {name}: N = {facts.n:,}; {tasks}{notes}."
 
 
-def _arm(plan: dict[str, Any]) -> str:
-    return f"; arm {plan['arm']['name']}" if plan.get("arm") else ""
+def _arm(plan: Plan) -> str:
+    return f"; arm {plan.arm.name}" if plan.arm else ""
 
 
-def _split(plan: dict[str, Any]) -> str:
-    whole = plan.get("settings", {}).get("split") == "sites"
+def _split(plan: Plan) -> str:
+    whole = plan.settings.split == "sites"
     return "; whole hospitals are tested, none of which is in training or validation" if whole else ""
 
 
-def _shuffled(plan: dict[str, Any]) -> str:
+def _shuffled(plan: Plan) -> str:
     return "; outcomes shuffled, the truth is an AUC of 0.5" if is_shuffled(plan) else ""
 
 
-def _rectifier(plan: dict[str, Any]) -> str:
-    used = [f"{r['title']} ({r['rectifier']})" for r in plan["rows"] if r["rectifier"] != "off" and not r.get("change")]
+def _rectifier(plan: Plan) -> str:
+    used = [f"{r.title} ({r.rectifier})" for r in plan.rows if r.rectifier != "off" and not r.change]
     return ", ".join(used) or "off"
 
 
-def _tests(store: Store, plan: dict[str, Any], statistics: dict[str, Any] | None) -> str:
+def _tests(store: Store, plan: Plan, statistics: dict[str, Any] | None) -> str:
     rows = rows_of(plan)
     reference = reference_row(plan, rows)
     if reference is None:
@@ -145,9 +144,9 @@ def _tests(store: Store, plan: dict[str, Any], statistics: dict[str, Any] | None
     return rule
 
 
-def _source(store: Store, plan: dict[str, Any]) -> str:
+def _source(store: Store, plan: Plan) -> str:
     """Commit and date of the plan, and of the cells where they come from others."""
-    dirty = not plan["clean"]
+    dirty = not plan.clean
     commits = {}
     for row in rows_of(plan):
         for planned in row.cells:
@@ -155,10 +154,10 @@ def _source(store: Store, plan: dict[str, Any]) -> str:
             if found.get("commit"):
                 commits[found["commit"]] = None
                 dirty |= not found.get("clean", True)
-    own = str(plan["commit"])[:10]
-    others = [str(c)[:10] for c in commits if c != plan["commit"]]
+    own = str(plan.commit)[:10]
+    others = [str(c)[:10] for c in commits if c != plan.commit]
     also = f" (cells also from {', '.join(others)})" if others else ""
-    return f"commit {own}{also}{', with uncommitted changes' if dirty else ''}; {plan['written'][:10]}."
+    return f"commit {own}{also}{', with uncommitted changes' if dirty else ''}; {plan.written[:10]}."
 
 
 def _count(n: int, word: str) -> str:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from reports.frames.tidy import COLUMNS
 from reports.tables.table import WORDS, Entry, words
+from results.plan import Plan
 
 FURTHER = (
     "name", "base_method", "base_variant", "value", "base_value", "ci_low", "ci_high", "n_test", "n_train", "t", "p", "in_family",
@@ -24,7 +25,7 @@ def records_of(statistics: dict[str, Any] | None, derivation: str) -> Records:
     return {tuple(r[f] for f in fields): r for r in stored}
 
 
-def difference_frame(plan: dict[str, Any], records: Records, numbers: pd.DataFrame) -> pd.DataFrame:
+def difference_frame(plan: Plan, records: Records, numbers: pd.DataFrame) -> pd.DataFrame:
     """The differences with the columns of the tidy CSV, then FURTHER; ``mean`` is the difference, ``metric`` e.g. ``difference_auc``.
 
     Args:
@@ -38,9 +39,9 @@ def difference_frame(plan: dict[str, Any], records: Records, numbers: pd.DataFra
     for record in records.values():
         at = tuple(record[f] for f in ("method", "variant", "landmark", "task", "metric"))
         of = {
-            "experiment": plan["experiment"],
-            "dataset": plan["dataset"],
-            "protocol": plan["protocol"],
+            "experiment": plan.experiment,
+            "dataset": plan.dataset,
+            "protocol": plan.protocol,
             "group": "all",
         }
         found = {"mean": record["difference"], "status": _status(record, states), **counts.get(at, {})}

@@ -9,6 +9,7 @@ import pandas as pd
 
 from reports.frames.tidy import COLUMNS, number, state, typed
 from reports.tables.table import WORDS, Entry
+from results.plan import Plan
 from results.rows import Row, rows_of
 from results.storage.store import Store
 
@@ -17,7 +18,7 @@ ROW = ["method", "variant", "landmark"]
 NO_CELL = ("failed", "skipped", "missing")
 
 
-def probed(store: Store, plan: dict[str, Any], probe: str) -> pd.DataFrame:
+def probed(store: Store, plan: Plan, probe: str) -> pd.DataFrame:
     """Every number of a probe, for each method of the plan in print order (what is known of a cohort is not probed).
 
     Columns as of ``tidy`` (``task`` empty where a number is of no task), with ``title``, ``by_fold`` and ``note``. A row without a number
@@ -26,7 +27,7 @@ def probed(store: Store, plan: dict[str, Any], probe: str) -> pd.DataFrame:
     rows = [row for row in rows_of(plan) if row.stage == "final" and not row.known]
     records = {p.key: store.record(p) for row in rows for p in row.cells}
     found = []
-    for landmark in plan["landmarks"]:
+    for landmark in plan.landmarks:
         values = {i: _values(row, landmark, records, probe) for i, row in enumerate(rows)}
         keys = dict.fromkeys(key for own in values.values() for key in own)
         for i, row in enumerate(rows):
@@ -41,9 +42,7 @@ def probed(store: Store, plan: dict[str, Any], probe: str) -> pd.DataFrame:
                 else:  # a reason that the probe gave for another number of the row stands for this one too
                     without = [v for own in values[i].values() for v in own if v["value"] is None]
                     found.append(number(without, status, note, expected) | at | {"n": pd.NA, "positives": pd.NA})
-    frame = pd.DataFrame(found).assign(
-        experiment=plan["experiment"], dataset=plan["dataset"], protocol=plan["protocol"]
-    )
+    frame = pd.DataFrame(found).assign(experiment=plan.experiment, dataset=plan.dataset, protocol=plan.protocol)
     frame["positives"] = frame["positives"].where(frame["task"] != "")
     return typed(frame)[[*COLUMNS, "title", "by_fold", "note"]]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from reports.tables.differences import Records
+from results.plan import Plan
 from results.rows import Row
 from results.statistics.changes import changes, default_of
 
@@ -62,7 +63,7 @@ class Drop:
     lost: tuple[Any, ...]
 
 
-def sweeps(plan: dict[str, Any]) -> list[Sweep]:
+def sweeps(plan: Plan) -> list[Sweep]:
     """The sweeps of a plan, in print order."""
     found: dict[tuple[str, str, str], list[Point]] = {}
     bases: dict[tuple[str, str, str], Row] = {}
@@ -120,7 +121,7 @@ def _ascending(points: list[Point]) -> tuple[Point, ...]:
 class Study:
     """The sweeps of one method: its plan, the plan's tidy frame, the AUC by fold of every row, the stored differences, and the tasks."""
 
-    plan: dict[str, Any]
+    plan: Plan
     sweeps: tuple[Sweep, ...]
     numbers: pd.DataFrame
     aucs: Aucs

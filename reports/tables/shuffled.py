@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from reports.tables.table import Entry, Table, task_title
+from results.plan import Plan
 
 MARK = "^"
 SAID = (
@@ -15,21 +16,19 @@ SAID = (
 )
 
 
-def is_shuffled(plan: dict[str, Any]) -> bool:
+def is_shuffled(plan: Plan) -> bool:
     """Whether the plan was run with ``outcomes=shuffled``."""
-    return plan.get("settings", {}).get("outcomes") == "shuffled"
+    return plan.settings.outcomes == "shuffled"
 
 
-def marked(
-    table: Table, plan: dict[str, Any], statistics: dict[str, Any] | None, titles: dict[tuple[str, str], str]
-) -> Table:
+def marked(table: Table, plan: Plan, statistics: dict[str, Any] | None, titles: dict[tuple[str, str], str]) -> Table:
     """The main table of a plan with shuffled outcomes: each AUC with its stored interval, and MARK where that does not hold 0.5.
 
     ``titles``: printed title by (method, variant). A table of a plan with true outcomes comes back as it is.
     """
     if not is_shuffled(plan):
         return table
-    several = len(plan["landmarks"]) > 1
+    several = len(plan.landmarks) > 1
     stored = [i for i in (statistics or {}).get("intervals", []) if i["metric"] == "auc" and i["ci_low"] is not None]
     if not stored:
         return replace(

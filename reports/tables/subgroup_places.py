@@ -13,6 +13,7 @@ import pandas as pd
 from reports.figures.dots import Estimate
 from reports.tables.captions import setting
 from reports.tables.table import NOT_PLANNED, WORDS, Entry, Table, task_title, words
+from results.plan import Plan
 from results.storage.store import Store
 
 FEW = "too few"
@@ -26,7 +27,7 @@ class Part:
     (method, variant) -> title in print order, those before a rectifier apart, and
     every number by (method, variant, attribute, group, metric)."""
 
-    plan: dict[str, Any]
+    plan: Plan
     landmark: str
     task: str
     groups: list[dict[str, Any]]
@@ -98,13 +99,13 @@ class Part:
         attribute = self.groups[0]["attribute"]
         metric = next(key[-1] for key in self.cells)
         own = [self.cell(row, g, metric) for g in self.groups if g["attribute"] == attribute]
-        n, of = sum(int(c["n"]) for c in own if c), self.plan["landmarks"][self.landmark]["tasks"][self.task]["n"]
+        n, of = sum(int(c["n"]) for c in own if c), self.plan.landmarks[self.landmark].tasks[self.task].n
         return [f"{self.titles[row]}: on the {n:,} of {of:,} stays that have its prediction."] if n < of else []
 
 
-def parts_of(store: Store, plan: dict[str, Any], name: str, frame: pd.DataFrame) -> list[Part]:
+def parts_of(store: Store, plan: Plan, name: str, frame: pd.DataFrame) -> list[Part]:
     """The landmarks and tasks of a derivation; ``frame`` is its ``subgroup_frame``."""
-    derived = (store.statistics(plan["name"]) or {}).get(name) or {"groups": []}
+    derived = (store.statistics(plan.name) or {}).get(name) or {"groups": []}
     parts = []
     for (landmark, task), own in frame.groupby(["landmark", "task"], sort=False):
         records = own.to_dict("records")
@@ -118,6 +119,6 @@ def parts_of(store: Store, plan: dict[str, Any], name: str, frame: pd.DataFrame)
     return parts
 
 
-def not_derived(store: Store, plan: dict[str, Any], what: str, why: str) -> Table:
+def not_derived(store: Store, plan: Plan, what: str, why: str) -> Table:
     """The table that stands where there is nothing to show, and says why."""
     return Table(((what, ""),), (("all rows", False, (words(why),)),), f"{what}: {why}. {setting(store, plan)}", ())

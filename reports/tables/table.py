@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from results.plan import Plan
+
 TASKS = {
     "mortality_inhosp": "In-hospital mortality",
     "readmission_30d": "30-day readmission",
@@ -80,7 +82,7 @@ class Table:
 
 def table(
     frame: pd.DataFrame,
-    plan: dict[str, Any],
+    plan: Plan,
     metrics: tuple[str, ...],
     caption: str,
     bold: frozenset[tuple[str, str, str, str]],
@@ -102,7 +104,7 @@ def table(
     changed = frame[frame["metric"].eq("rectifier_share_changed") & frame["mean"].notna()]
     frame = frame[frame["metric"].isin(metrics)]
     places = list(dict.fromkeys(zip(frame["landmark"], frame["task"], strict=True)))
-    spread = "sd_seeds" if plan["seeds"] > 1 else "sd_folds"
+    spread = "sd_seeds" if plan.seeds > 1 else "sd_folds"
     rows, notes = [], {}
     for (method, variant), own in frame.groupby(["method", "variant"], sort=False):
         cells = {(c["landmark"], c["task"], c["metric"]): c for c in own.to_dict("records")}
@@ -124,14 +126,14 @@ def table(
     for title, own in changed.groupby("title", sort=False):
         listed = ", ".join(f"{m:.1%} ({task_title(t)})" for m, t in zip(own["mean"], own["task"], strict=True))
         notes[f"{title}: the rectifier changed {listed} of the predictions."] = None
-    several = len(plan["landmarks"]) > 1
+    several = len(plan.landmarks) > 1
     heads = [f"{task_title(t)} ({lm})" if several else task_title(t) for lm, t in places]
     columns = tuple((head, METRICS[m]) for head in heads for m in metrics)
     return Table(columns, tuple(rows), caption, tuple(notes), heading)
 
 
 def bold_places(
-    plan: dict[str, Any], frame: pd.DataFrame, statistics: dict[str, Any] | None
+    plan: Plan, frame: pd.DataFrame, statistics: dict[str, Any] | None
 ) -> frozenset[tuple[str, str, str, str]]:
     """Where a win is called, as (landmark, task, method, variant): see BOLD_RULE. A method without a test stands in its way."""
     if not statistics or not statistics["reference"]:
@@ -140,8 +142,8 @@ def bold_places(
     methods = frame[~frame["known"] & frame["stage"].eq("final")]
     others = set(zip(methods["method"], methods["variant"], strict=True)) - {reference}
     found = set()
-    for landmark, facts in plan["landmarks"].items():
-        for task in facts["tasks"]:
+    for landmark, facts in plan.landmarks.items():
+        for task in facts.tasks:
             family = [
                 c for c in statistics["comparisons"]
                 if c["in_family"] and (c["landmark"], c["task"]) == (landmark, task)
@@ -182,11 +184,11 @@ def parts(entry: Entry) -> tuple[str, str]:
     return f"{entry.mean:{'+' if entry.signed else ''}.{entry.digits}f}", spread
 
 
-def _coverage(title: str, task: str, cell: dict[str, Any] | None, plan: dict[str, Any]) -> list[str]:
+def _coverage(title: str, task: str, cell: dict[str, Any] | None, plan: Plan) -> list[str]:
     """A note where a row has predictions for some of the stays only, so that its numbers are of other stays than the rest."""
     if cell is None or cell["status"] != "done":
         return []
-    n, of = int(cell["n"]), plan["landmarks"][cell["landmark"]]["tasks"][task]["n"]
+    n, of = int(cell["n"]), plan.landmarks[cell["landmark"]].tasks[task].n
     return [f"{title} ({task_title(task)}): on the {n:,} of {of:,} stays that have its prediction."] if n < of else []
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from results.plan import Plan
 from results.rows import Row, rows_of
 from results.storage.store import Store
 
@@ -42,7 +43,7 @@ class GateError(ValueError):
     """Two sets of metrics that cannot be compared or locked; the message says which and why."""
 
 
-def gate_values(store: Store, plan: dict[str, Any]) -> pd.DataFrame:
+def gate_values(store: Store, plan: Plan) -> pd.DataFrame:
     """The plan's metrics: a row a KEY (index), the COUNTS, and a column a seed (int), NaN where a fold is not done; without ``all``.
 
     Rows before a rectifier and rows known of a cohort are left out.
@@ -61,7 +62,7 @@ def gate_values(store: Store, plan: dict[str, Any]) -> pd.DataFrame:
     return totals.loc[order, list(COUNTS)].join(by_seed.loc[order])
 
 
-def _row_values(store: Store, plan: dict[str, Any], row: Row) -> pd.DataFrame:
+def _row_values(store: Store, plan: Plan, row: Row) -> pd.DataFrame:
     """KEY, fold, seed, value, n, positives of every planned cell of a row; NaN for what is not done."""
     found = []
     for planned in row.cells:
@@ -70,7 +71,7 @@ def _row_values(store: Store, plan: dict[str, Any], row: Row) -> pd.DataFrame:
         done = {} if record is None or record["status"] != "done" else {
             (m["split"], m["stage"], m["task"], m["metric"]): m for m in record["metrics"]
         }  # fmt: skip
-        for task in plan["landmarks"][cell.landmark]["tasks"]:
+        for task in plan.landmarks[cell.landmark].tasks:
             counted = done.get(("test", "final", task, "auc"), {})
             for metric in BETTER:
                 found.append({

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from results.plan import Plan
 from results.rows import Row, rows_of
 
 
@@ -18,24 +19,24 @@ class Change:
     value: Any
 
 
-def changes(plan: dict[str, Any]) -> list[Change]:
+def changes(plan: Plan) -> list[Change]:
     """The rows that a sweep changed, after their rectifier if they have one, in print order."""
     rows = {_key(row): row for row in rows_of(plan) if row.stage == "final" and row.cells}
     found = []
-    for planned in plan["rows"]:
-        key = (planned["method"], planned["variant"], planned["rectifier"])
-        for field, value in (planned.get("change") or {}).items():
-            variant = planned["variant"].removesuffix(f"{field}={value}").rstrip("+") or "default"
-            base = rows.get((planned["method"], variant, planned["rectifier"]))
+    for planned in plan.rows:
+        key = (planned.method, planned.variant, planned.rectifier)
+        for field, value in planned.change.items():
+            variant = planned.variant.removesuffix(f"{field}={value}").rstrip("+") or "default"
+            base = rows.get((planned.method, variant, planned.rectifier))
             if base is not None and key in rows:
                 found.append(Change(rows[key], base, field, value))
     return found
 
 
-def default_of(base: Row, field: str, plan: dict[str, Any]) -> Any:
+def default_of(base: Row, field: str, plan: Plan) -> Any:
     """The value of a hyper-parameter in the row that a sweep starts from; learning rates as before the schedule's factor."""
     value = base.cells[0].config["method"]["config"][field]
-    return float(f"{value / plan['settings']['schedule']['lr_factor']:.12g}") if field == "lr" else value
+    return float(f"{value / plan.settings.lr_factor:.12g}") if field == "lr" else value
 
 
 def _key(row: Row) -> tuple[str, str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from results.plan import Plan
 from results.rows import Row, basis_of, reference_row, rows_of
 from results.statistics.bootstrap import METRICS, interval, mean_of_defined
 from results.statistics.fold_values import Folds, Memo, Sizes, done_cells, fold_values
@@ -19,8 +20,8 @@ from results.storage.store import Store
 RESAMPLES = 1000
 
 
-def derive(store: Store, plan: dict[str, Any], resamples: int | None = None) -> dict[str, Any]:
-    """Intervals and comparisons of a plan, as JSON values, to be stored with ``Store.write_statistics(plan["name"], ...)``.
+def derive(store: Store, plan: Plan, resamples: int | None = None) -> dict[str, Any]:
+    """Intervals and comparisons of a plan, as JSON values, to be stored with ``Store.write_statistics(plan.name, ...)``.
 
     ``resamples`` is the plan's ``bootstrap``, else 1000; with 0 there are no intervals. Only cells that are done enter; ``basis`` tells a
     report whether more were done since.
@@ -39,17 +40,17 @@ def derive(store: Store, plan: dict[str, Any], resamples: int | None = None) -> 
     A resample in which a fold has one class leaves that fold out of the resample's mean. Patients are drawn within a fold, not
     stratified, and the same resamples serve all rows.
     """
-    resamples = plan.get("bootstrap", RESAMPLES) if resamples is None else resamples
+    resamples = resamples if resamples is not None else RESAMPLES if plan.bootstrap is None else plan.bootstrap
     rows = rows_of(plan)
     reference = reference_row(plan, rows)
     done = done_cells(store, rows)
     memo: Memo = {}
     intervals: list[dict[str, Any]] = []
     comparisons: list[dict[str, Any]] = []
-    for landmark, facts in plan["landmarks"].items():
+    for landmark, facts in plan.landmarks.items():
         values, sizes = fold_values(store, rows, done, landmark, facts, resamples, memo)
         here = [(i, row) for i, row in enumerate(rows) if any(p.cell.landmark == landmark for p in row.cells)]
-        for task in facts["tasks"]:
+        for task in facts.tasks:
             where = {"landmark": landmark, "task": task}
             for i, row in here:
                 intervals += [_interval(row, values.get((i, task), {}), where, metric) for metric in METRICS]
@@ -62,7 +63,7 @@ def derive(store: Store, plan: dict[str, Any], resamples: int | None = None) -> 
     size = adjust(comparisons, "win", "loss")
     further = {
         name: import_module(f"results.statistics.derivations.{name}").derive(store, plan, resamples, memo)
-        for name in plan.get("derived", [])
+        for name in plan.derived
     }
     return further | {
         "resamples": resamples,

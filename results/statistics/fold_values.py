@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from results.cell import PlannedCell
+from results.plan import Landmark
 from results.rows import Row
 from results.statistics.bootstrap import METRICS, mean_of_defined, resample_weights, weighted_metrics
 from results.storage.store import Store
@@ -51,7 +51,7 @@ def fold_values(
     rows: Sequence[Row],
     done: dict[str, PlannedCell],
     landmark: str,
-    facts: dict[str, Any],
+    facts: Landmark,
     resamples: int,
     memo: Memo | None = None,
 ) -> tuple[dict[tuple[int, str], Folds], Sizes]:
@@ -75,11 +75,11 @@ def fold_values(
         stays = pd.concat([f[["split", "row", "patient"]] for f in frames.values()]).drop_duplicates()
         test = stays[stays["split"] == "test"].sort_values("row")
         tests.append(len(test))
-        trains.append(facts["n"] - len(stays))
+        trains.append(facts.n - len(stays))
         tested = test["row"].to_numpy().tobytes()
         weights = resample_weights(test["row"].to_numpy(), test["patient"].to_numpy(), fold, resamples)
         frames = {key: frame[frame["split"] == "test"].dropna(subset=["label"]) for key, frame in frames.items()}
-        for task in facts["tasks"]:
+        for task in facts.tasks:
             parts = {key: frame[frame["task"] == task] for key, frame in frames.items()}
             total = len(pd.unique(pd.concat([part["row"] for part in parts.values()]))) if parts else 0
             for i, row in enumerate(rows):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from statsmodels.stats.multitest import multipletests
 
+from results.plan import Plan
 from results.rows import Row
 from results.statistics.bootstrap import METRICS, interval, mean_of_defined
 from results.statistics.comparison import corrected_t
@@ -30,7 +31,7 @@ class Pair:
 
 
 def compare(
-    store: Store, plan: dict[str, Any], pairs: Sequence[Pair], resamples: int, memo: Memo | None = None
+    store: Store, plan: Plan, pairs: Sequence[Pair], resamples: int, memo: Memo | None = None
 ) -> list[dict[str, Any]]:
     """A record for each pair x landmark x task x metric (auc, auprc, brier), as JSON values.
 
@@ -44,12 +45,12 @@ def compare(
     done = done_cells(store, rows)
     place = {id(r): i for i, r in enumerate(rows)}
     found: list[dict[str, Any]] = []
-    for landmark, facts in plan["landmarks"].items():
+    for landmark, facts in plan.landmarks.items():
         values, sizes = fold_values(store, rows, done, landmark, facts, resamples, memo)
         for pair in pairs:
             if not _planned_at(pair, landmark):
                 continue
-            for task in facts["tasks"]:
+            for task in facts.tasks:
                 a, b = (
                     values.get((place[id(row)], task), {}) if row is not None else None for row in (pair.row, pair.base)
                 )

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
+from results.plan import Plan
 from results.rows import rows_of
 from results.storage.store import Store
 
@@ -94,7 +94,7 @@ def cliques(ranks: pd.Series, apart: float) -> tuple[tuple[str, ...], ...]:
     return tuple(found)
 
 
-def cohort_values(store: Store, plans: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def cohort_values(store: Store, plans: Sequence[Plan]) -> pd.DataFrame:
     """AUC by cohort (dataset) and method (printed name): one row a cohort, the mean over its plans and their tasks.
 
     NaN where a method lacks one of the tasks. Known rows and rows before the rectifier are left out, and a demo where the whole release is
@@ -104,14 +104,14 @@ def cohort_values(store: Store, plans: Sequence[dict[str, Any]]) -> pd.DataFrame
         store: where the plans' statistics are.
         plans: of one protocol; one dataset may have several (arms, sizes), which are not independent and make one row.
     """
-    datasets = {plan["dataset"] for plan in plans}
+    datasets = {plan.dataset for plan in plans}
     numbers: dict[str, dict[str, list[float]]] = {}
     for plan in plans:
-        if PART_OF.get(plan["dataset"]) in datasets:
+        if PART_OF.get(plan.dataset) in datasets:
             continue
         titles = {(r.method, r.variant): r.title for r in rows_of(plan) if r.stage == "final" and not r.known}
-        own = numbers.setdefault(plan["dataset"], {})
-        for entry in (store.statistics(plan["name"]) or {}).get("intervals", []):
+        own = numbers.setdefault(plan.dataset, {})
+        for entry in (store.statistics(plan.name) or {}).get("intervals", []):
             title = titles.get((entry["method"], entry["variant"]))
             if title is not None and entry["metric"] == "auc":
                 own.setdefault(title, []).append(math.nan if entry["value"] is None else entry["value"])

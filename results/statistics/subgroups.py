@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from results.metrics.scores import expected_calibration_error
+from results.plan import Plan
 from results.rows import Row, rows_of
 from results.statistics.bootstrap import interval, mean_of_defined, resample_weights, weighted_metrics, weighted_sums
 from results.statistics.summary import summarise
@@ -59,7 +60,7 @@ class Scored:
 
 def subgroups(
     store: Store,
-    plan: dict[str, Any],
+    plan: Plan,
     partition: Partition,
     resamples: int,
     metrics: Sequence[str] = METRICS,
@@ -79,7 +80,7 @@ def subgroups(
     rows = rows_of(plan)
     groups: list[dict[str, Any]] = []
     values: list[dict[str, Any]] = []
-    for landmark, facts in plan["landmarks"].items():
+    for landmark, facts in plan.landmarks.items():
         stays = tested_stays(store, rows, landmark)
         labels = partition(landmark, stays) if len(stays) else pd.DataFrame()
         folds = {fold: own.index for fold, own in stays.groupby("fold")}
@@ -88,7 +89,7 @@ def subgroups(
             for fold, i in folds.items()
         }
         references: dict[tuple[str, str], str] = {}
-        for task in facts["tasks"]:
+        for task in facts.tasks:
             for attribute in labels:
                 found = _counts(labels[attribute], stays[task]) if task in stays else []
                 for own in found:

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results.cell import Cell, PlannedCell, check_record
+from results.cell import PlannedCell, check_record
+from results.plan import Plan, UnreadablePlan
 from results.storage.files import BrokenCell, StoreError, write_whole
 from results.storage.folders import RECORD, checked, faults, put
 
-__all__ = ["PREDICTION_COLUMNS", "BrokenCell", "Store", "StoreError", "parse_frame", "planned_cells"]
+__all__ = ["PREDICTION_COLUMNS", "BrokenCell", "Store", "StoreError", "parse_frame"]
 
 PREDICTION_COLUMNS = ("split", "row", "patient", "task", "label", "probability_base", "probability", "pattern")
 
@@ -96,10 +97,11 @@ class Store:
 
     # plans
 
-    def write_plan(self, name: str, plan: dict[str, Any]) -> Path:
-        """Store what a run intends, so that a report knows what is missing; from then on it is the newest, whatever the clock says."""
-        sequence = 1 + max((p.get("sequence", 0) for p in self.every_plan()), default=0)
-        return write_whole(self.root / "plans" / f"{name}.json", _json({**plan, "sequence": sequence}))
+    def write_plan(self, plan: Plan) -> Path:
+        """Store a plan; from then on it is the newest, whatever the clock says."""
+        sequence = 1 + max((p.sequence for p in self.every_plan()), default=0)
+        document = plan.to_json() | {"sequence": sequence}
+        return write_whole(self.root / "plans" / f"{plan.name}.json", _json(document))
 
     def write_statistics(self, name: str, statistics: dict[str, Any]) -> Path:
         """Store what is slow to derive from predictions (bootstrap intervals), beside its plan."""
@@ -119,24 +121,23 @@ class Store:
         except (OSError, ValueError) as error:
             raise StoreError(f"{path} cannot be read ({error}): remove it and run again") from None
 
-    def every_plan(self) -> list[dict[str, Any]]:
-        """All plans, the newest first, each with its ``name``."""
-        paths = (p for p in (self.root / "plans").glob("[!.]*.json") if not p.name.endswith(".statistics.json"))
-        plans = [plan for path in paths if (plan := _read_json(path)) is not None]
-        return sorted(plans, key=lambda p: (p.get("sequence", 0), p["written"]), reverse=True)
+    def every_plan(self) -> list[Plan]:
+        """Return all plans, the newest first.
 
-    def plans(self, experiment: str) -> list[dict[str, Any]]:
-        """All plans of an experiment, the newest first."""
-        return [plan for plan in self.every_plan() if plan["experiment"] == experiment]
+        Raises:
+            StoreError: one of them cannot be read.
+        """
+        paths = (p for p in (self.root / "plans").glob("[!.]*.json") if not p.name.endswith(".statistics.json"))
+        plans = [plan for path in paths if (plan := _read_plan(path)) is not None]
+        return sorted(plans, key=lambda p: (p.sequence, p.written), reverse=True)
+
+    def plans(self, experiment: str) -> list[Plan]:
+        """Return all plans of an experiment, the newest first."""
+        return [plan for plan in self.every_plan() if plan.experiment == experiment]
 
     def statistics(self, name: str) -> dict[str, Any] | None:
         """The derived statistics stored beside a plan, or None."""
         return _read_json(self.root / "plans" / f"{name}.statistics.json")
-
-
-def planned_cells(plan: dict[str, Any]) -> list[PlannedCell]:
-    """The cells of a stored plan."""
-    return [PlannedCell(Cell(**c["cell"]), c["config"], c["key_parts"], c["title"]) for c in plan["cells"]]
 
 
 def parse_frame(content: bytes) -> pd.DataFrame:
@@ -151,6 +152,14 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         return None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise StoreError(f"{path} is broken ({error}): remove it and run again") from None
+
+
+def _read_plan(path: Path) -> Plan | None:
+    value = _read_json(path)
+    try:
+        return None if value is None else Plan.from_json(value)
+    except UnreadablePlan as error:
+        raise StoreError(f"{path}: {error}") from None
 
 
 def _json(value: dict[str, Any]) -> bytes:

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from benchmark.cell.run_cell import Place, run_cell
+from benchmark.cell.inputs import CellInputs
+from benchmark.cell.run_cell import run_cell
 from benchmark.cell.splits import stored_split
 from benchmark.check.cohorts import random_cohort
 from benchmark.plan.config import load_config
-from benchmark.plan.plan import resolved
+from benchmark.plan.rows import resolved
 from datasets.storage import Known, save_cohort, save_known
 from methods import registry
 from results.cell import Cell, PlannedCell
@@ -35,7 +36,7 @@ def planned(method, fold=TEST, epochs=4):
 def run(method, cohort, folder, split_file=None, fold=TEST):
     save_cohort(cohort, folder / "cohort")
     save_known(Known(), folder / "known")
-    place = Place(folder, split_file or stored_split(cohort, folder / "splits", 4)[1])
+    place = CellInputs(folder, split_file or stored_split(cohort, folder / "splits", 4)[1])
     record, frames = run_cell(planned(method, fold), place)
     assert record["status"] == "done", record["traceback"]
     return frames["predictions"], place.split_file

@@ -21,9 +21,9 @@ def two_arms(cli, tmp_path):
 
 
 def test_each_arm_has_its_plan_and_knows_the_others(two_arms):
-    plans = {plan["arm"]["name"]: plan for plan in two_arms.plans("mechanisms")}
+    plans = {plan.arm.name: plan for plan in two_arms.plans("mechanisms")}
     assert set(plans) == {"mcar_beta=0", "mcar"}
-    fingerprints = [plan["landmarks"]["icu_24h"]["fingerprint"] for plan in plans.values()]
+    fingerprints = [plan.landmarks["icu_24h"].fingerprint for plan in plans.values()]
     assert len(set(fingerprints)) == 2
     of = plans["mcar"]["arm"]["of"]
     as_drawn = {"kappa": 1.6, "beta": 0.4, "world": "factors"}
@@ -32,11 +32,9 @@ def test_each_arm_has_its_plan_and_knows_the_others(two_arms):
 
 
 def test_a_pattern_at_random_that_causes_nothing_is_worth_nothing(two_arms):
-    plans = {plan["arm"]["name"]: plan for plan in two_arms.plans("mechanisms")}
+    plans = {plan.arm.name: plan for plan in two_arms.plans("mechanisms")}
     worth = {
-        name: pd.DataFrame(two_arms.statistics(plan["name"])["worth"]).query(
-            "metric == 'auc' and name != 'as an input'"
-        )
+        name: pd.DataFrame(two_arms.statistics(plan.name)["worth"]).query("metric == 'auc' and name != 'as an input'")
         for name, plan in plans.items()
     }
     assert worth["mcar_beta=0"]["difference"].abs().max() < 5e-4

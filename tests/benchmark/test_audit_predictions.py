@@ -185,7 +185,7 @@ def test_what_is_printed(cli, tmp_path):
 
 def test_stored_cells_and_plans_name_their_step(cli, tmp_path):
     store, plan = fabricate(tmp_path / "cells", n=80, folds=2)
-    path = store.root / "plans" / f"{plan['name']}.json"
+    path = store.root / "plans" / f"{plan.name}.json"
     status, out, _ = cli("audit", "--predictions", str(path), "--json")
     audited = json.loads(out)["audited"]
     assert len(audited) == 8

@@ -20,7 +20,7 @@ def store_at(root, experiment="gate", rows=TWO, **options):
     """A fabricated store of two methods at one landmark, whose plan can be chosen: its path as text."""
     shape = {"n": 120, "folds": 2, "landmarks": {"icu_24h": ("mortality_inhosp",)}}
     store, plan = fabricate(root, experiment=experiment, rows=rows, **shape, **options)
-    store.write_plan(plan["name"], plan | {"settings": SETTINGS, "rectifier": "auto"})
+    store.write_plan(plan.name, plan | {"settings": SETTINGS, "rectifier": "auto"})
     return str(root)
 
 

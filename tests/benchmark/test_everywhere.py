@@ -14,7 +14,7 @@ import pytest
 
 from benchmark.executors import Job, Limits, Work, run_job
 from benchmark.plan.config import load_config
-from benchmark.plan.plan import make_plan
+from benchmark.plan.plan import plan_run
 from results.storage.store import Store
 from tests.stores import stored
 
@@ -30,8 +30,8 @@ SHUFFLED = (*(c for c in CELLS if not c.startswith("method")), "method=logistic"
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, built):
     """The plan's cells, and what each comes to in a full run by this process, in order."""
-    plans = [make_plan(load_config("table1", [*cells, f"built={built}"])) for cells in (CELLS, SHUFFLED)]
-    work = [Work(planned, plan.place(planned.cell)) for plan in plans for planned in plan.cells]
+    plans = [plan_run(load_config("table1", [*cells, f"built={built}"])) for cells in (CELLS, SHUFFLED)]
+    work = [Work(planned, plan.inputs_of(planned.cell)) for plan in plans for planned in plan.cells]
     assert len({w.planned.cell for w in work}) < len({w.planned.key for w in work}) == len(work)
     return work, predictions(work, tmp_path_factory.mktemp("whole"), "local", {}, 1)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmark.cell.place import Place
+from benchmark.cell.inputs import CellInputs
 from benchmark.executors import BUSY, Job, Limits, Outcome, Work, attempt, run_job
 from benchmark.executors.attempt import compute_apart
 from benchmark.executors.child import Child, Died, Exceeded
@@ -96,7 +96,7 @@ def work(fold=0):
     cell = Cell("d", "icu_24h", "strict", "m", "default", "off", "none", fold, 0)
     return Work(
         PlannedCell(cell, {"method": {"class": "m", "fitted": False}}, {"cell": cell.name}, "M"),
-        Place(Path("nowhere"), Path("nowhere")),
+        CellInputs(Path("nowhere"), Path("nowhere")),
     )
 
 

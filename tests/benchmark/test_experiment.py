@@ -7,7 +7,7 @@ import pytest
 
 from benchmark.errors import UsageError
 from benchmark.plan.config import load_config
-from benchmark.plan.plan import known_rows, method_rows
+from benchmark.plan.rows import known_rows, method_rows
 from datasets.storage import Known
 from methods import registry
 

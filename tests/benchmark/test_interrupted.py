@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.plan.config import load_config
-from benchmark.plan.plan import make_plan
+from benchmark.plan.plan import plan_run
 from results.storage.store import Store
 from tests.stores import stored
 
@@ -49,7 +49,7 @@ def report(store, out, built):
 
 @pytest.mark.slow
 def test_two_hundred_kills_lose_nothing(tmp_path, built, capsys):
-    plan = make_plan(load_config("table1", [*CELLS, f"built={built}"]))
+    plan = plan_run(load_config("table1", [*CELLS, f"built={built}"]))
     whole = tmp_path / "whole"
     started = time.monotonic()
     subprocess.run(command(whole, built, "run", "table1", "-j", "2", *CELLS), cwd=ROOT, check=True, capture_output=True)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from benchmark.plan.config import load_config
-from benchmark.plan.plan import method_rows
+from benchmark.plan.rows import method_rows
 from methods.registry import PlugInWarning, UnreadableInfo, UnusableMethod
 from tests.benchmark.conftest import SMALL
 

@@ -15,7 +15,7 @@ from benchmark.cell.probes import Fitted, drop, efficiency, embedding, measure, 
 from benchmark.cell.run_cell import run_cell
 from benchmark.check.cohorts import random_cohort, spoiled
 from benchmark.plan.config import load_config
-from benchmark.plan.plan import make_plan
+from benchmark.plan.plan import plan_run
 from methods import registry
 from methods.base import Method
 from methods.common.plain_mlp import Config as MlpConfig
@@ -260,7 +260,7 @@ def cells_of(built, probes):
     overrides = ["n=160", "folds=2", "dataset.draws=16", "method=s_only", "method.max_epochs=2", "known=none"]
     config = load_config("smoke", [*overrides, f"built={built}", "landmark=icu_24h"])
     config.probes = list(probes)
-    return make_plan(config)
+    return plan_run(config)
 
 
 def test_a_probe_changes_the_key_of_its_cells_and_none_of_their_predictions(built):
@@ -292,7 +292,7 @@ def test_no_other_cell_stands_on_a_probe():
 def test_a_probe_that_fails_fails_its_cell_by_name(built, monkeypatch):
     plan = cells_of(built, ("drop",))
     monkeypatch.setattr(run_cell_module, "measure", lambda name, fitted: 1 / 0)
-    record, frames = run_cell(plan.cells[0], plan.place(plan.cells[0].cell))
+    record, frames = run_cell(plan.cells[0], plan.inputs_of(plan.cells[0].cell))
     assert (record["status"], frames, record["probes"]) == ("failed", {}, {})
     assert "ZeroDivisionError" in record["reason"]
 

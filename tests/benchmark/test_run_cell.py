@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from benchmark.cell import run_cell as module
-from benchmark.cell.run_cell import ORACLE, Place, checked, run_cell
+from benchmark.cell.inputs import CellInputs
+from benchmark.cell.run_cell import ORACLE, checked, run_cell
 from benchmark.cell.splits import stored_split
 from benchmark.check.cohorts import random_cohort
 from datasets.storage import Known, save_cohort, save_known
@@ -33,7 +34,7 @@ class Prevalence(Method):
 def place_for(folder, cohort, known=None):
     save_cohort(cohort, folder / "cohort")
     save_known(known or Known(), folder / "known")
-    return Place(folder, stored_split(cohort, folder / "splits", 2)[1])
+    return CellInputs(folder, stored_split(cohort, folder / "splits", 2)[1])
 
 
 def planned(method="made", rectifier="off", protocol="strict", fitted=True, calibration="valid", fold=0):
@@ -139,7 +140,7 @@ def test_the_strict_rectifier_never_reads_test_outcomes(monkeypatch, tmp_path, c
     changed = cohort.outcomes.copy()
     changed[test] = 1 - changed[test]
     other = place_for(tmp_path / "b", dataclasses.replace(cohort, outcomes=changed, fingerprint=cohort.fingerprint))
-    other = Place(other.landmark_folder, place.split_file)
+    other = CellInputs(other.landmark_folder, place.split_file)
     first, second = run_cell(how, place)[1]["predictions"], run_cell(how, other)[1]["predictions"]
     np.testing.assert_array_equal(first["probability"], second["probability"])
     assert (first["label"].fillna(-1) != second["label"].fillna(-1)).any()

@@ -7,7 +7,7 @@ import pytest
 
 from benchmark.cell.shuffled import shuffle_outcomes
 from benchmark.plan.config import load_config
-from benchmark.plan.plan import make_plan
+from benchmark.plan.plan import plan_run
 from datasets.cohort import Cohort
 from tests.benchmark.conftest import SMALL
 from tests.made import fields
@@ -27,7 +27,7 @@ def test_whole_rows_are_permuted_and_nothing_else():
 @pytest.fixture(scope="module")
 def plans(built):
     line = ["method=s_only", *SMALL, f"built={built}"]
-    return [make_plan(load_config("table1", [*line, f"outcomes={o}"])) for o in ("true", "shuffled")]
+    return [plan_run(load_config("table1", [*line, f"outcomes={o}"])) for o in ("true", "shuffled")]
 
 
 def test_they_are_part_of_names_keys_and_splits(plans):

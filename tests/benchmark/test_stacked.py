@@ -2,7 +2,7 @@
 
 import json
 
-from results.storage.store import Store, planned_cells
+from results.storage.store import Store
 
 RUN = ("run", "table1", "n=160", "folds=2", "seeds=2", "dataset.draws=16", "bootstrap=0", "known=none", "landmark=discharge",
        "method=zero_fill,logistic", "rectifier=on")  # fmt: skip
@@ -10,7 +10,7 @@ RUN = ("run", "table1", "n=160", "folds=2", "seeds=2", "dataset.draws=16", "boot
 
 def records(root):
     store = Store(root)
-    return {p.cell.name: store.record(p) for plan in store.every_plan() for p in planned_cells(plan)}
+    return {p.cell.name: store.record(p) for plan in store.every_plan() for p in plan.cells}
 
 
 def test_a_stack_is_stored_cell_by_cell(cli, tmp_path):

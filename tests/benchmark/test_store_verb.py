@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from results.storage.store import Store, planned_cells
+from results.storage.store import Store
 from tests.stores import ROWS, fabricate
 
 TINY = (
@@ -33,15 +33,13 @@ def one_line(err):
 def embedded(root, **options):
     """A fabricated store that ``status`` can speak of."""
     store, plan = fabricate(root, **{**SMALL, **options})
-    store.write_plan(
-        plan["name"], plan | {"settings": {"landmark": None, "methods": ["all"], "hyper": {}, "dataset": {}}}
-    )
+    store.write_plan(plan.name, plan | {"settings": {"landmark": None, "methods": ["all"], "hyper": {}, "dataset": {}}})
     return store, plan
 
 
 def test_verify_lists_broken_cells_and_files(cli, tmp_path):
     store, plan = embedded(tmp_path / "cells")
-    first, second, *_ = planned_cells(plan)
+    first, second, *_ = plan.cells
     status, out, err = cli("status", "table1", "--verify")
     assert (status, out) == (0, "")
     assert "4 of 4 cells are stored, 0 of them broken" in err
@@ -60,7 +58,7 @@ def test_verify_lists_broken_cells_and_files(cli, tmp_path):
 
 def test_a_report_does_not_print_a_broken_number(cli, tmp_path):
     store, plan = embedded(tmp_path / "cells")
-    path = store.folder(planned_cells(plan)[0]) / "cell.json"
+    path = store.folder(plan.cells[0]) / "cell.json"
     path.write_text(path.read_text().replace('"value": 0.', '"value": 0.9', 1))
     status, out, err = cli("report", "table1")
     assert (status, out) == (2, "")
@@ -84,7 +82,7 @@ def test_two_halves_of_a_run_make_the_whole(cli, tmp_path):
 def test_a_merge_names_what_it_leaves(cli, tmp_path):
     fabricate(tmp_path / "cells", **SMALL)
     there, plan = fabricate(tmp_path / "there", draw=1, **SMALL)
-    first, second, *_ = planned_cells(plan)
+    first, second, *_ = plan.cells
     shutil.rmtree(there.folder(second))
     (there.folder(first) / "SHA256SUMS").unlink()
     status, out, err = cli("store", "merge", str(tmp_path / "there"))

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from results.storage.store import Store, planned_cells
+from results.storage.store import Store
 from tests.benchmark.conftest import SMALL
 
 CHEAP = ("known=none", "method=logistic,gbdt", *SMALL)
@@ -29,8 +29,8 @@ def test_patterns_and_groups_share_the_cells_of_the_main_table(cli, store, tmp_p
     stays = (
         frame.query("method == 'gbdt' and metric == 'auc' and attribute == 'pattern'").groupby("landmark")["n"].sum()
     )
-    for landmark, facts in plan["landmarks"].items():
-        assert stays[landmark] == sum(t["n"] for t in facts["tasks"].values())
+    for landmark, facts in plan.landmarks.items():
+        assert stays[landmark] == sum(t["n"] for t in facts.tasks.values())
     groups = pd.read_csv(tmp_path / "out" / "fairness_groups.csv")
     assert set(groups["attribute"]) == {"sex", "age_band"}
 
@@ -40,8 +40,8 @@ def test_the_arms_of_sites_keep_their_cells_apart(cli, store, tmp_path):
     overrides = ("dataset=embedded-eicu", "known=none", "method=logistic", *SMALL)
     status, _, err = cli("run", "sites", *overrides)
     assert (status, "8 cells, 0 done before" in " ".join(err.split())) == (0, True)
-    plans = {plan["arm"]["name"]: plan for plan in store.plans("sites")}
-    cells = {arm: {p.cell.name: p for p in planned_cells(plan)} for arm, plan in plans.items()}
+    plans = {plan.arm.name: plan for plan in store.plans("sites")}
+    cells = {arm: {p.cell.name: p for p in plan.cells} for arm, plan in plans.items()}
     assert cells["folds"].keys() == cells["sites"].keys()
     site = store.groups(plans["sites"]["name"]).set_index(["landmark", "row"])["site"]
     for name in cells["folds"]:
@@ -61,7 +61,7 @@ def test_the_arms_of_sites_keep_their_cells_apart(cli, store, tmp_path):
     assert cli("report", "sites", "dataset=embedded-eicu")[0] == 0
     arms = pd.read_csv(tmp_path / "out" / "sites_arms.csv").query("metric == 'auc'")
     for arm, plan in plans.items():
-        stored = {(i["task"]): i["value"] for i in store.statistics(plan["name"])["intervals"] if i["metric"] == "auc"}
+        stored = {(i["task"]): i["value"] for i in store.statistics(plan.name)["intervals"] if i["metric"] == "auc"}
         own = arms[arms["arm"] == arm].set_index("task")["mean"].to_dict()
         assert own == pytest.approx(stored)
     tested = store.statistics(plans["sites"]["name"])["hospitals"]["tested"]

@@ -139,12 +139,12 @@ def test_trials_are_shared_by_seeds_and_rectifiers_and_draw_alike():
 
 @pytest.fixture
 def place(tmp_path):
-    from benchmark.cell.place import Place
+    from benchmark.cell.inputs import CellInputs
 
     cohort = random_cohort(240, seed=3)
     save_cohort(cohort, tmp_path / "l" / "cohort")
     save_known(Known(), tmp_path / "l" / "known")
-    return Place(tmp_path / "l", stored_split(cohort, tmp_path / "splits", 3)[1])
+    return CellInputs(tmp_path / "l", stored_split(cohort, tmp_path / "splits", 3)[1])
 
 
 def real(change=None):

@@ -8,9 +8,9 @@ from benchmark.cell import keys
 from benchmark.cli import main
 from benchmark.errors import UsageError
 from benchmark.plan.config import arms_of, load_config
-from benchmark.plan.plan import make_plan
+from benchmark.plan.plan import plan_run
 from benchmark.plan.replan import stored_config
-from results.storage.store import Store, planned_cells
+from results.storage.store import Store
 
 TINY = ("n=160", "folds=2", "dataset.draws=16", "bootstrap=5", "landmark=icu_24h", "known=ceiling")
 CHOSEN = ("method=s_only", "method.max_epochs=1")
@@ -93,7 +93,7 @@ def test_broken_failed_and_missing(store, why, tmp_path):
     import shutil
 
     copy = Store(shutil.copytree(store.root, tmp_path / "copy"))
-    planned = next(p for p in planned_cells(copy.plans("table1")[0]) if p.cell.name == NAME)
+    planned = next(p for p in copy.plans("table1")[0].cells if p.cell.name == NAME)
     (copy.folder(planned) / "predictions.parquet").write_bytes(b"")
     answer, _ = why(NAME, root=copy.root)
     assert (answer["verdict"], answer["faults"]) == ("broken", ["predictions.parquet"])
@@ -110,7 +110,7 @@ def test_a_plan_that_was_not_run_yet_is_compared_with_the_last_result_of_the_nam
 
     copy = Store(shutil.copytree(store.root, tmp_path / "copy"))
     config = load_config("table1", [*TINY, "method=s_only", "method.max_epochs=3", f"built={built}"])
-    plan = make_plan(config)
+    plan = plan_run(config)
     copy.write_plan(plan.name, plan.document)
     answer, _ = why(NAME, root=copy.root)
     assert answer["plan"] == plan.name
@@ -168,9 +168,9 @@ def test_the_text_names_the_part_and_the_values(store, built, capsys):
 )
 def test_a_stored_configuration_makes_the_same_plan(experiment, overrides, built):
     config = load_config(experiment, ["n=160", "folds=2", "dataset.draws=16", f"built={built}", *overrides])
-    plan = make_plan(config)
+    plan = plan_run(config)
     document = json.loads(json.dumps(plan.document))
-    again = make_plan(stored_config(document, [f"built={built}"]))
+    again = plan_run(stored_config(document, [f"built={built}"]))
     assert again.name == plan.name
     assert [p.key for p in again.cells] == [p.key for p in plan.cells]
 
@@ -191,7 +191,7 @@ def test_settings_of_another_version_are_one_line():
 
 
 def test_a_record_names_the_files_of_its_source(store):
-    for planned in planned_cells(store.plans("table1")[0]):
+    for planned in store.plans("table1")[0].cells:
         sources = store.record(planned)["sources"]
         assert "benchmark/cell/run_cell.py" in sources
         assert ("methods/s_only.py" in sources) == (planned.cell.method == "s_only")

@@ -23,7 +23,7 @@ def fabricated(tmp_path_factory):
         missing=[("s_only", "discharge", 2)],
         skipped=[("gru_d", "discharge", fold) for fold in range(5)],
     )
-    store.write_statistics(plan["name"], derive(store, plan, resamples=50))
+    store.write_statistics(plan.name, derive(store, plan, resamples=50))
     return store, plan
 
 
@@ -32,8 +32,8 @@ def with_curves(fabricated, tmp_path_factory):
     """A copy of the fabricated store, its statistics with made-up curves: none where a row has no number."""
     store, plan = fabricated
     copy = Store(shutil.copytree(store.root, tmp_path_factory.mktemp("with_curves") / "cells"))
-    statistics = copy.statistics(plan["name"])
-    copy.write_statistics(plan["name"], statistics | {"curves": made_curves(plan, statistics)})
+    statistics = copy.statistics(plan.name)
+    copy.write_statistics(plan.name, statistics | {"curves": made_curves(plan, statistics)})
     return copy, plan
 
 
@@ -42,8 +42,8 @@ def made_curves(plan, statistics):
     grid, intervals = [i / 50 for i in range(51)], statistics["intervals"]
     curves = []
     for row in rows_of(plan):
-        for landmark, facts in plan["landmarks"].items():
-            for task in facts["tasks"]:
+        for landmark, facts in plan.landmarks.items():
+            for task in facts.tasks:
                 at = {"landmark": landmark, "task": task, "method": row.method, "variant": row.variant}
                 auc = next(
                     v for v in intervals if v["metric"] == "auc" and all(v[k] == at[k] for k in at)

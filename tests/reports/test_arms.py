@@ -30,11 +30,11 @@ def run(root, axis, names, experiment, **options):
         n = arm["value"] if axis == "n" else 60
         store, plan = fabricate(root, experiment=experiment, n=n, folds=2, draw=i, **{"rows": ROWS} | options)
         # each arm has its own cohort, so its own cells
-        plan["arm"] = arm | {"of": OF[axis]}
-        plan["settings"] = {"known": ["ceiling", "evidence0_cause0"]}
-        store.write_plan(plan["name"], plan)
+        plan.arm = arm | {"of": OF[axis]}
+        plan.settings = {"known": ["ceiling", "evidence0_cause0"]}
+        store.write_plan(plan)
         store.write_statistics(
-            plan["name"], {"ceiling": ceiling.derive(store, plan, 20), "worth": worth.derive(store, plan, 20)}
+            plan.name, {"ceiling": ceiling.derive(store, plan, 20), "worth": worth.derive(store, plan, 20)}
         )
         plans.append(plan)
     return store, plans

@@ -80,7 +80,7 @@ def test_csv_has_the_contract_columns_and_full_precision(files, fabricated):
 
 def test_intervals_and_comparisons(files, fabricated):
     store, plan = fabricated
-    statistics = store.statistics(plan["name"])
+    statistics = store.statistics(plan.name)
     intervals, comparisons = pd.read_csv(files["table1_intervals.csv"]), pd.read_csv(files["table1_comparisons.csv"])
     assert (intervals.columns.tolist(), comparisons.columns.tolist()) == (INTERVALS, COMPARISONS)
     assert (len(intervals), len(comparisons)) == (len(statistics["intervals"]), len(statistics["comparisons"]))
@@ -125,9 +125,7 @@ def test_each_plan_has_its_table(tmp_path):
 
 def test_a_row_that_does_not_speak_of_a_task_is_a_dash_and_no_missing_cell(tmp_path):
     store, plan = fabricate(tmp_path, rows=ROWS[1:], n=40, folds=2)
-    plan["cells"] = [
-        c for c in plan["cells"] if (c["cell"]["method"], c["cell"]["landmark"]) != ("ceiling", "discharge")
-    ]
+    plan.cells = [c for c in plan.cells if (c["cell"]["method"], c["cell"]["landmark"]) != ("ceiling", "discharge")]
     frame = tidy(store, plan)
     assert set(frame[frame["method"] == "ceiling"]["landmark"]) == {"icu_24h"}
     line = next(line for line in render_text(store.root, [plan]).splitlines() if line.startswith("ceiling"))
@@ -158,7 +156,7 @@ def test_a_called_win_is_bold_in_print(tmp_path):
         ("cm_ae", "default", "off", "CM-AE", "method", 0.0),
     )
     store, plan = fabricate(tmp_path, rows=rows, n=400, landmarks={"icu_24h": ("mortality_inhosp",)})
-    store.write_statistics(plan["name"], derive(store, plan, resamples=20))
+    store.write_statistics(plan.name, derive(store, plan, resamples=20))
     tex = build_report(tmp_path, [plan], tmp_path / "out", ("tex",))[0].read_text()
     assert re.search(r"CRL-MMNAR & \{\\bfseries\\boldmath\\num\{0\.\d{3}\}\}", tex)
     assert tex.count(r"\bfseries") == 1

@@ -7,8 +7,8 @@ from tests.stores import ROWS, fabricate, rewrite
 
 def test_caption_says_what_a_reader_must_know(fabricated):
     store, plan = fabricated
-    text = caption(store, plan, store.statistics(plan["name"]))
-    positives = plan["landmarks"]["icu_24h"]["tasks"]["mortality_inhosp"]["positives"]
+    text = caption(store, plan, store.statistics(plan.name))
+    positives = plan.landmarks["icu_24h"].tasks["mortality_inhosp"].positives
     for part in (
         "embedded-mimic: a fabricated cohort", "Landmark icu_24h: N = 150", f"In-hospital mortality {positives} positive of 150",
         "5 folds, 1 seed (mean ± standard deviation over folds)", "strict protocol", "schedule: short", "tuning: none",
@@ -25,9 +25,7 @@ def test_uncommitted_changes_show(tmp_path, where):
     if where == "plan":
         plan = plan | {"clean": False}
     else:
-        from results.storage.store import planned_cells
-
-        planned = planned_cells(plan)[0]
+        planned = plan.cells[0]
         record = store.record(planned)
         record["provenance"] |= {"clean": False, "commit": "fedcba9876543210"}
         rewrite(store, planned, record, {"predictions": store.predictions(planned)})
@@ -53,8 +51,8 @@ def test_statistics_of_an_earlier_state_show(tmp_path):
 
 def test_what_a_schedule_leaves_out_of_a_methods_stages_shows(fabricated):
     store, plan = fabricated
-    first = plan["rows"][0]
-    cut = plan | {"rows": [first | {"cut": "no third stage"}, *plan["rows"][1:]]}
+    first = plan.rows[0]
+    cut = plan | {"rows": [first | {"cut": "no third stage"}, *plan.rows[1:]]}
     sentence = f"{first['title']} under this schedule: no third stage."
     assert sentence in caption(store, cut, None)
     assert sentence not in caption(store, plan, None)

@@ -21,7 +21,7 @@ DATASET = {
 def cards(tmp_path):
     store, plan = fabricate(tmp_path / "cells", failed=[("cm_ae", "discharge", f) for f in range(5)])
     rows = pd.DataFrame({"landmark": "icu_24h", "row": range(200), "sex": ["F"] * 120 + ["M"] * 75 + [None] * 5})
-    store.write_groups(plan["name"], rows)
+    store.write_groups(plan.name, rows)
     other = METHOD | {"name": "absent", "title": "Absent"}
     paths = write_cards(store.root, [METHOD, other], [DATASET, DATASET | {"name": "nowhere"}], tmp_path / "out")
     return {p.relative_to(tmp_path / "out").as_posix(): p.read_text(encoding="utf-8") for p in paths}, store, plan
@@ -55,7 +55,7 @@ def test_nothing_stored_says_how_to_run_it(cards):
 def test_a_data_card_has_outcomes_cautions_and_no_small_group(cards):
     texts, _, plan = cards
     text = texts["datasets/embedded-mimic.md"]
-    t = plan["landmarks"]["icu_24h"]["tasks"]["mortality_inhosp"]
+    t = plan.landmarks["icu_24h"].tasks["mortality_inhosp"]
     assert f"| In-hospital mortality (`mortality_inhosp`) | {t['n']:,} | {t['positives']:,} |" in text
     assert "- No patient is in it." in text
     assert "sex: F 120; M 75; unknown under 10." in text

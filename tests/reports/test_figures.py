@@ -16,7 +16,7 @@ from tests.stores import ROWS, fabricate
 def test_forest_has_every_comparison_and_says_where_there_is_none(fabricated):
     store, plan = fabricated
     figure = forest(store, plan)
-    comparisons = [c for c in store.statistics(plan["name"])["comparisons"] if c["metric"] == "auc"]
+    comparisons = [c for c in store.statistics(plan.name)["comparisons"] if c["metric"] == "auc"]
     panels = figure.picture.axes
     assert len(panels) == 3
     for ax, task in zip(panels, ("mortality_inhosp", "readmission_30d", "icu_90d"), strict=True):
@@ -37,7 +37,7 @@ def test_what_is_called_is_filled_and_has_a_mark_of_its_own(tmp_path):
         ("cm_ae", "default", "off", "Theirs", "method", 0.0),
     )
     store, plan = fabricate(tmp_path, rows=rows, n=400, landmarks={"icu_24h": ("mortality_inhosp",)})
-    store.write_statistics(plan["name"], derive(store, plan, resamples=20))
+    store.write_statistics(plan.name, derive(store, plan, resamples=20))
     figure = forest(store, plan)
     point = next(line for line in figure.picture.axes[0].lines if line.get_linestyle() == "None")
     assert point.get_markerfacecolor() == CALLED["win"][1].colour
@@ -49,7 +49,7 @@ def test_what_is_called_is_filled_and_has_a_mark_of_its_own(tmp_path):
 def test_no_forest_without_statistics_or_reference(tmp_path):
     store, plan = fabricate(tmp_path, rows=ROWS[1:2], n=40, folds=2)
     assert forest(store, plan) is None
-    store.write_statistics(plan["name"], derive(store, plan, resamples=0))
+    store.write_statistics(plan.name, derive(store, plan, resamples=0))
     assert forest(store, plan) is None
 
 
@@ -84,7 +84,7 @@ def test_time_against_auc(fabricated):
     figure = time_figure(store, plan)
     ax = figure.picture.axes[1]
     points = {(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in ax.lines}
-    intervals = store.statistics(plan["name"])["intervals"]
+    intervals = store.statistics(plan.name)["intervals"]
     auc = {
         (v["method"], v["variant"]): v["value"]
         for v in intervals
@@ -109,7 +109,7 @@ def test_what_cannot_be_drawn_is_said(tmp_path):
 
 def test_smoke_has_the_figures_of_the_main_table(tmp_path):
     store, plan = fabricate(tmp_path, experiment="smoke", rows=ROWS[:2], n=40, folds=2)
-    store.write_statistics(plan["name"], derive(store, plan, resamples=5))
+    store.write_statistics(plan.name, derive(store, plan, resamples=5))
     assert [f.name for f in section_of(store, [plan]).figures] == [
         "forest-embedded-mimic-strict",
         "time-embedded-mimic-strict",

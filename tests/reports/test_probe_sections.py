@@ -11,7 +11,6 @@ from reports.sections import section_of
 from reports.sections.embedding import fisher, short, wilson
 from reports.tables.probed import probed
 from reports.tables.table import plain
-from results.storage.store import planned_cells
 from tests.stores import LANDMARKS, ROWS, fabricate, rewrite
 
 TASKS = LANDMARKS
@@ -64,7 +63,7 @@ def store_of(tmp_path, experiment, probe, landmarks=LANDMARKS):
         failed=[("cm_ae", "icu_24h", fold) for fold in range(2)], missing=[("s_only", "icu_24h", 1)],
     )  # fmt: skip
     rng, given = np.random.default_rng(0), {}
-    for planned in planned_cells(plan):
+    for planned in plan.cells:
         record = store.record(planned)
         if record and record["status"] == "done" and planned.cell.method != "ceiling":
             record["probes"] = {experiment: probe(planned.cell, rng)}
@@ -167,8 +166,8 @@ def test_drop_prints_auc_and_difference(tmp_path):
 
 def test_ten_modalities_make_two_tables_a_task(tmp_path):
     store, plan, _ = store_of(tmp_path, "drop", dropped)
-    for facts in plan["landmarks"].values():
-        facts["modalities"] = {f"m{i}": 1.0 for i in range(10)}
+    for facts in plan.landmarks.values():
+        facts.modalities = {f"m{i}": 1.0 for i in range(10)}
     assert [len(t.columns) for t in section_of(store, [plan]).tables] == [11] * 6
 
 

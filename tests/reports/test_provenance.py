@@ -1,11 +1,10 @@
 from reports.frames.provenance import provenance
-from results.storage.store import planned_cells
 from tests.stores import ROWS, fabricate, rewrite
 
 
 def test_counts_and_what_is_lost(fabricated):
     found = provenance(*fabricated)
-    assert found.counts == {"done": len(planned_cells(fabricated[1])) - 11, "failed": 5, "skipped": 5, "missing": 1}
+    assert found.counts == {"done": len(fabricated[1].cells) - 11, "failed": 5, "skipped": 5, "missing": 1}
     assert len(found.lost) == 11
     cell = "embedded-mimic/discharge/strict/s_only/default/rectifier-off/tuning-none/fold-2/seed-0"
     assert (cell, "missing", "not in the store") in found.lost
@@ -14,12 +13,12 @@ def test_counts_and_what_is_lost(fabricated):
 
 def test_facts_name_what_differs(tmp_path):
     store, plan = fabricate(tmp_path, rows=ROWS[:1], n=40, folds=2)
-    planned = planned_cells(plan)[0]
+    planned = plan.cells[0]
     record = store.record(planned)
     record["provenance"]["versions"]["numpy"] = "1.0"
     record["provenance"]["clean"] = False
     rewrite(store, planned, record, {"predictions": store.predictions(planned)})
-    plan["settings"] = {
+    plan.settings = {
         "dataset": {"name": "d", "root": "/somewhere", "seed": None},
         "methods": ["all"],
         "folds": 2,
@@ -36,11 +35,11 @@ def test_facts_name_what_differs(tmp_path):
 
 def test_records_that_say_little(tmp_path):
     store, plan = fabricate(tmp_path, rows=ROWS[:1], n=40, folds=2)
-    for planned in planned_cells(plan):
+    for planned in plan.cells:
         record = store.record(planned)
         record["provenance"] = None
         rewrite(store, planned, record, {"predictions": store.predictions(planned)})
     hashes = "fingerprint ffffffff, split ssssssss"
     assert provenance(store, plan).facts == {"cohort at icu_24h": hashes, "cohort at discharge": hashes}
-    plan["landmarks"]["icu_24h"]["flow"] = [{"step": "stays", "n": 1200}, {"step": "adults", "n": 1000}]
+    plan.landmarks["icu_24h"].flow = [{"step": "stays", "n": 1200}, {"step": "adults", "n": 1000}]
     assert provenance(store, plan).facts["cohort at icu_24h"] == f"{hashes}; stays 1,200, adults 1,000"

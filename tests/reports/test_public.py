@@ -15,7 +15,6 @@ from reports.public.public_frame import Tally, public_frame
 from reports.public.suppression import Suppression
 from results.disclosure import Count
 from results.statistics.derive import derive
-from results.storage.store import planned_cells
 from tests.stores import ROWS, fabricate, measured, record_of, rewrite
 
 PATIENT = 88_000_000
@@ -39,7 +38,7 @@ def stored(tmp_path_factory):
     )
     rng = np.random.default_rng(7)
     pattern = rng.permutation(np.repeat(list(PATTERNS), list(PATTERNS.values())))
-    for planned in planned_cells(plan):
+    for planned in plan.cells:
         record = store.record(planned)
         if record["status"] == "failed":
             rewrite(store, planned, record | {"reason": REASON, "traceback": f"Traceback: {REASON}"}, {})
@@ -52,19 +51,19 @@ def stored(tmp_path_factory):
         done = record_of(planned, "done", measured(frame), None)
         rewrite(store, planned, done | {"rectifier": record["rectifier"]}, {"predictions": frame, "probe": frame})
     sex = rng.permutation(np.repeat(list(SEX), list(SEX.values())))
-    store.write_groups(plan["name"], pd.DataFrame({"landmark": "icu_24h", "row": np.arange(200), "sex": sex}))
-    facts = plan["landmarks"]["icu_24h"]
+    store.write_groups(plan.name, pd.DataFrame({"landmark": "icu_24h", "row": np.arange(200), "sex": sex}))
+    facts = plan.landmarks["icu_24h"]
     facts |= {
         "modalities": {"structured": 134 / 200, "text": 84 / 200, "image": 11 / 200},
         "flow": [{"step": "stays", "n": 260}, {"step": "adults", "n": 255}, {"step": "at risk", "n": 200}],
     }
-    facts["modalities"]["rare"] = 7 / 200
+    facts.modalities["rare"] = 7 / 200
     plan |= {
         "derived": ["patterns", "groups"],
         "settings": {"dataset": {"name": "x", "root": "/secure/raw", "encoder": "/models/b"}},
     }
-    store.write_plan(plan["name"], plan)
-    store.write_statistics(plan["name"], derive(store, plan, resamples=10))
+    store.write_plan(plan)
+    store.write_statistics(plan.name, derive(store, plan, resamples=10))
     return store, store.plans("table1")[0]
 
 
@@ -122,13 +121,13 @@ def test_no_count_is_from_1_to_9(made):
             seen += len(counts)
     assert seen > 50
     plan = json.loads(made["plans.json"])[0]
-    counted = [(p, v) for p, v in numbers(plan["landmarks"]) if p[-1] in ("n", "positives")]
+    counted = [(p, v) for p, v in numbers(plan.landmarks) if p[-1] in ("n", "positives")]
     assert counted
     assert not [(p, v) for p, v in counted if 0 < v < 10]
-    shares = {k: v for k, v in plan["landmarks"]["icu_24h"]["modalities"].items() if v != "hidden"}
+    shares = {k: v for k, v in plan.landmarks["icu_24h"].modalities.items() if v != "hidden"}
     assert not [k for k, v in shares.items() if 0 < round(v * 200) < 10 or 0 < round((1 - v) * 200) < 10]
-    assert plan["landmarks"]["icu_24h"]["modalities"]["rare"] == "hidden"
-    assert [step["n"] for step in plan["landmarks"]["icu_24h"]["flow"]] == [260, "hidden", 200]
+    assert plan.landmarks["icu_24h"].modalities["rare"] == "hidden"
+    assert [step["n"] for step in plan.landmarks["icu_24h"].flow] == [260, "hidden", 200]
 
 
 def group_frame(stored, name):
@@ -198,7 +197,7 @@ def test_failures_are_named_without_their_reasons(made):
 
 def test_metrics_are_those_of_the_cells(made, stored):
     store, plan = stored
-    record = store.record(planned_cells(plan)[0])
+    record = store.record(plan.cells[0])
     own = [r for r in rows(made["metrics.csv"]) if r["method"] == "crl_mmnar" and r["fold"] == "0"]
     assert len(own) == len(record["metrics"])
     for row, m in zip(own, record["metrics"], strict=True):

@@ -35,7 +35,7 @@ def store_and_plan(tmp_path_factory):
 
 def beside(store_and_plan, **changes):
     store, plan = store_and_plan
-    frame = tidy(store, plan).assign(dataset=changes.get("dataset", plan["dataset"]))
+    frame = tidy(store, plan).assign(dataset=changes.get("dataset", plan.dataset))
     return beside_published([plan | changes], [frame])
 
 
@@ -129,7 +129,7 @@ def test_counts_come_from_the_plan(store_and_plan):
     assert frame.loc["cohort_n", "published"] == 20000
     assert pd.isna(frame.loc["has_any_text_n", "measured"])
     _, plan = store_and_plan
-    plan["landmarks"]["discharge"]["modalities"] = {"S": 1.0, "I": 0.25, "T": 0.75, "R": 0.8}
+    plan.landmarks["discharge"].modalities = {"S": 1.0, "I": 0.25, "T": 0.75, "R": 0.8}
     assert beside(store_and_plan).set_index("metric").loc["has_cxr_n", "measured"] == 30
 
 
@@ -188,8 +188,8 @@ def test_counterparts_in_the_frames_of_sections(store_and_plan, experiment, metr
 
 def test_what_a_sweep_tried(store_and_plan):
     _, plan = store_and_plan
-    cells = [c | {"config": {"method": {"config": {"lr": 2.8e-4}}}} for c in plan["cells"]]
-    rows = [{**plan["rows"][0], "change": {"lr": value}} for value in (1e-5, 1e-3)]
+    cells = [c | {"config": {"method": {"config": {"lr": 2.8e-4}}}} for c in plan.cells]
+    rows = [{**plan.rows[0], "change": {"lr": value}} for value in (1e-5, 1e-3)]
     swept = plan | {"experiment": "table4", "cells": cells, "rows": rows, "settings": {"schedule": {"lr_factor": 1.4}}}
     own = beside_published([swept], []).query("method == 'Learning Rate'").set_index("metric")["measured"]
     assert own[["default", "range_low", "range_high"]].tolist() == [2e-4, 1e-5, 1e-3]

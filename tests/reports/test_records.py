@@ -5,7 +5,6 @@ import pytest
 from reports.build import build_report
 from reports.formats.files import FORMATS
 from reports.frames.records import Records
-from results.storage.store import planned_cells
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def test_a_report_reads_each_record_once(fabricated, tmp_path, read):
     store, plan = fabricated
     build_report(store.root, [plan], tmp_path, FORMATS)
     records = {path: count for path, count in read.items() if path.name == "cell.json"}
-    stored = [p for p in planned_cells(plan) if store.folder(p).exists()]
+    stored = [p for p in plan.cells if store.folder(p).exists()]
     assert set(records) == {store.folder(p) / "cell.json" for p in stored}
     assert set(records.values()) == {1}
     assert [count for path, count in read.items() if path.name.endswith(".statistics.json")] == [1]
@@ -38,9 +37,9 @@ def test_a_report_reads_each_record_once(fabricated, tmp_path, read):
 def test_records_are_those_of_the_store(fabricated, read):
     store, plan = fabricated
     records = Records(store.root)
-    for planned in planned_cells(plan):
+    for planned in plan.cells:
         assert records.record(planned) == store.record(planned)
         assert records.record(planned) is records.record(planned)
-    assert records.statistics(plan["name"]) == store.statistics(plan["name"])
+    assert records.statistics(plan.name) == store.statistics(plan.name)
     assert records.statistics("nothing") is None
     assert records.groups("nothing") is None

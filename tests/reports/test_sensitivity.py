@@ -21,22 +21,22 @@ TASKS = [("icu_24h", "mortality_inhosp"), ("discharge", "readmission_30d"), ("di
 def case(tmp_path_factory):
     store, plan = fabricate(tmp_path_factory.mktemp("store"), experiment="table4", rows=ROWS, n=90, folds=3)
     lost = [
-        c["cell"] for c in plan["cells"] if c["cell"]["variant"] == "hidden=64" and c["cell"]["landmark"] == "discharge"
+        c["cell"] for c in plan.cells if c["cell"]["variant"] == "hidden=64" and c["cell"]["landmark"] == "discharge"
     ]
-    for row in plan["rows"]:
+    for row in plan.rows:
         field, _, value = row["variant"].partition("=")
         row["change"] = {field: float(value)} if value else {}
-    plan["settings"] = {"schedule": {"lr_factor": 1.4142}}
-    plan["cells"] = [
+    plan.settings = {"schedule": {"lr_factor": 1.4142}}
+    plan.cells = [
         c | {"config": {"method": {"config": {"dropout": 0.2, "hidden": 128.0}}}}
         | ({"key_parts": {"config": "never run"}} if c["cell"] in lost else {})
-        for c in plan["cells"]
+        for c in plan.cells
     ]  # fmt: skip
-    for row in plan["rows"]:
+    for row in plan.rows:
         if row["variant"] == "hidden=64":
             row["change"] = {"hidden": 64}
-    store.write_plan(plan["name"], plan)
-    store.write_statistics(plan["name"], {"sweep": derivation.derive(store, plan, 20)})
+    store.write_plan(plan)
+    store.write_statistics(plan.name, {"sweep": derivation.derive(store, plan, 20)})
     return store, plan, section(store, [plan])
 
 

@@ -3,14 +3,13 @@ import pytest
 
 from reports.frames.shares import shares
 from reports.frames.tidy import tidy
-from results.storage.store import planned_cells
 from tests.stores import ROWS, fabricate
 
 
 def by_fold(store, plan, method, metric):
     return [
         (m["value"], m["n"], m["positives"])
-        for p in planned_cells(plan) if p.cell.method == method
+        for p in plan.cells if p.cell.method == method
         for m in (store.record(p) or {"metrics": []})["metrics"]
         if (m["split"], m["stage"], m["metric"], m["task"]) == ("test", "final", metric, "icu_90d")
     ]  # fmt: skip
@@ -22,10 +21,10 @@ def test_shares_are_ratios_of_means(tmp_path):
     found = found[(found["task"] == "icu_90d") & (found["variant"] == "default")].set_index("metric")["mean"]
     own, top = (np.mean([v[0] for v in by_fold(store, plan, m, "auc")]) for m in ("crl_mmnar", "ceiling"))
     assert found["share_auc"] == pytest.approx((own - 0.5) / (top - 0.5))
-    facts = plan["landmarks"]["discharge"]["tasks"]["icu_90d"]
+    facts = plan.landmarks["discharge"].tasks["icu_90d"]
     nothing = []
     for _, n, positives in by_fold(store, plan, "ceiling", "log_loss"):
-        q = (facts["positives"] - positives) / (facts["n"] - n)
+        q = (facts["positives"] - positives) / (facts.n - n)
         nothing.append(-(positives * np.log(q) + (n - positives) * np.log(1 - q)) / n)
     own, top = (np.mean([v[0] for v in by_fold(store, plan, m, "log_loss")]) for m in ("crl_mmnar", "ceiling"))
     assert found["share_log_loss"] == pytest.approx((np.mean(nothing) - own) / (np.mean(nothing) - top))
@@ -57,7 +56,7 @@ def test_nothing_without_a_ceiling(tmp_path):
 def test_a_row_that_reads_the_series_is_held_against_the_ceiling_that_does(tmp_path):
     top = ("ceiling_series", "default", "off", "ceiling with series", "known", 3.0)
     store, plan = fabricate(tmp_path, rows=(*ROWS[:2], ROWS[3], top), n=150)
-    next(row for row in plan["rows"] if row["method"] == "cm_ae")["series"] = True
+    next(row for row in plan.rows if row["method"] == "cm_ae")["series"] = True
     found = shares(tidy(store, plan), plan)
     found = found[(found["task"] == "icu_90d") & (found["metric"] == "share_auc")].set_index("method")["mean"]
     auc = {

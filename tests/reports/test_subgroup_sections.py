@@ -15,7 +15,6 @@ from reports.sections.table3 import AT_LEAST, pattern_title
 from reports.tables.table import plain
 from results.statistics.derivations import groups, hospitals, patterns
 from results.statistics.derive import derive
-from results.storage.store import planned_cells
 from tests.stores import ROWS, fabricate, rewrite
 
 MANY = [f"structured+p{i}" for i in range(14)]
@@ -29,7 +28,7 @@ def pattern_of(row):
 def store_of(root, name, experiment, **options):
     """A store whose plan has the derivation ``name`` stored: patterns as above, sexes and hospitals."""
     store, plan = fabricate(root, experiment=experiment, n=240, folds=3, **options)
-    for planned in planned_cells(plan):
+    for planned in plan.cells:
         record = store.record(planned)
         if record and record["status"] == "done":
             frame = store.predictions(planned)
@@ -38,9 +37,9 @@ def store_of(root, name, experiment, **options):
     frame = pd.DataFrame(
         {"row": row, "sex": np.where(row % 5 == 0, None, np.where(row % 2, "male", "female")), "site": row % 6}
     )
-    store.write_groups(plan["name"], pd.concat([frame.assign(landmark=lm) for lm in plan["landmarks"]]))
+    store.write_groups(plan.name, pd.concat([frame.assign(landmark=lm) for lm in plan.landmarks]))
     derivation = {"patterns": patterns, "groups": groups, "hospitals": hospitals}[name]
-    store.write_statistics(plan["name"], derive(store, plan, 20) | {name: derivation.derive(store, plan, 20)})
+    store.write_statistics(plan.name, derive(store, plan, 20) | {name: derivation.derive(store, plan, 20)})
     return store, plan
 
 
@@ -121,11 +120,11 @@ def test_the_csv_has_the_tidy_columns_and_the_printed_numbers(by_pattern, tmp_pa
 def test_every_table_says_what_it_is_of(by_pattern, by_group):
     for _, plan, section in (by_pattern, by_group):
         for table in section.tables:
-            for part in ("N = 240", "3 folds, 1 seed", "strict protocol", plan["commit"][:10], plan["dataset"]):
+            for part in ("N = 240", "3 folds, 1 seed", "strict protocol", plan.commit[:10], plan.dataset):
                 assert part in table.caption
         for figure in section.figures:
             assert figure.alt
-            assert plan["commit"][:10] in figure.caption
+            assert plan.commit[:10] in figure.caption
         assert len({f.name for f in section.figures}) == len(section.figures) == 3
 
 
@@ -187,7 +186,7 @@ def test_a_cohort_without_groups_gets_one_sentence(tmp_path):
     store, plan = fabricate(tmp_path, experiment="fairness", rows=ROWS[:1], n=80, folds=2)
     (table,) = section_of(store, [plan]).tables
     assert "nothing derived yet" in table.caption
-    store.write_statistics(plan["name"], derive(store, plan, 5) | {"groups": groups.derive(store, plan, 5)})
+    store.write_statistics(plan.name, derive(store, plan, 5) | {"groups": groups.derive(store, plan, 5)})
     (table,) = section_of(store, [plan]).tables
     assert (
         table.rows[0][2][0].word
@@ -219,8 +218,8 @@ def test_arms_stand_side_by_side_and_are_not_mixed_up(by_site):
     table = section.tables[0]
     assert [metric for _, metric in table.columns] == ["random folds", "unseen hospitals", "difference"]
     stored = {
-        plan["arm"]["name"]: next(
-            i for i in store.statistics(plan["name"])["intervals"]
+        plan.arm.name: next(
+            i for i in store.statistics(plan.name)["intervals"]
             if (i["method"], i["task"], i["metric"]) == ("s_only", "mortality_inhosp", "auc")
         )
         for plan in plans

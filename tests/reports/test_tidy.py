@@ -3,7 +3,6 @@ import pytest
 
 from reports.frames.tidy import COLUMNS, tidy
 from results.metrics.scores import METRICS
-from results.storage.store import planned_cells
 from tests.stores import ROWS, fabricate
 
 
@@ -29,7 +28,7 @@ def test_one_row_a_number(frame, fabricated):
     _, plan = fabricated
     assert not frame.duplicated(["landmark", "task", "method", "variant", "metric"]).any()
     plain = frame[frame["metric"] != "rectifier_share_changed"]
-    assert len(plain) == (len(plan["rows"]) + 1) * 3 * len(METRICS)
+    assert len(plain) == (len(plan.rows) + 1) * 3 * len(METRICS)
     assert set(frame["group"]) == {"all"}
 
 
@@ -37,7 +36,7 @@ def test_mean_and_spread_come_from_the_records(tmp_path):
     store, plan = fabricate(tmp_path, rows=ROWS[:2], n=120, folds=3, seeds=2)
     found = one(tidy(store, plan), method="cm_ae", task="icu_90d", metric="brier")
     values = np.full((3, 2), np.nan)
-    for planned in planned_cells(plan):
+    for planned in plan.cells:
         if planned.cell.method == "cm_ae":
             for m in store.record(planned)["metrics"]:
                 if (m["task"], m["metric"], m["split"], m["stage"]) == ("icu_90d", "brier", "test", "final"):
@@ -47,7 +46,7 @@ def test_mean_and_spread_come_from_the_records(tmp_path):
     assert found["sd_folds"] == pytest.approx(values.mean(axis=1).std(ddof=1), abs=1e-12)
     assert (found["folds"], found["seeds"], found["status"]) == (3, 2, "done")
     # each fold's stays once, whatever the number of seeds
-    assert (found["n"], found["positives"]) == (120, plan["landmarks"]["discharge"]["tasks"]["icu_90d"]["positives"])
+    assert (found["n"], found["positives"]) == (120, plan.landmarks["discharge"].tasks["icu_90d"].positives)
 
 
 @pytest.mark.parametrize(
@@ -85,9 +84,7 @@ def test_undefined_metric(tmp_path):
 
 def test_the_row_before_the_rectifier_reads_the_base_stage(frame, fabricated):
     store, plan = fabricated
-    records = [
-        store.record(p) for p in planned_cells(plan) if p.cell.method == "crl_mmnar" and p.cell.landmark == "icu_24h"
-    ]
+    records = [store.record(p) for p in plan.cells if p.cell.method == "crl_mmnar" and p.cell.landmark == "icu_24h"]
     for variant, stage in (("default", "final"), ("no_rectifier", "base")):
         values = [
             m["value"] for r in records for m in r["metrics"]

@@ -7,7 +7,6 @@ from scipy import stats
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from results.gate.judge import ALARM, COUNTS, KEY, GateError, gate_values, judge, seeds_of, tolerances, with_all
-from results.storage.store import planned_cells
 from tests.stores import ROWS, fabricate
 
 SMALL = {"n": 120, "folds": 2, "landmarks": {"icu_24h": ("mortality_inhosp",)}}
@@ -42,7 +41,7 @@ def test_a_value_is_the_mean_over_folds_of_what_the_predictions_give(tmp_path):
     assert set(values.index.unique("method")) == {"crl_mmnar", "cm_ae", "s_only"}
     assert set(values.index.unique("variant")) == {"default"}
     for seed in (0, 1):
-        cells = [p for p in planned_cells(plan) if (p.cell.method, p.cell.seed) == ("crl_mmnar", seed)]
+        cells = [p for p in plan.cells if (p.cell.method, p.cell.seed) == ("crl_mmnar", seed)]
         frames = [store.predictions(p) for p in cells]
         expected = {name: [] for name in ("auc", "brier", "optimism")}
         for frame in frames:

@@ -12,7 +12,7 @@ from results.cell import PlannedCell
 from results.merge import merge
 from results.statistics.derive import derive
 from results.storage.folders import put
-from results.storage.store import Store, StoreError, planned_cells
+from results.storage.store import Store, StoreError
 from tests.stores import ROWS, fabricate, rewrite
 
 SMALL = {"n": 40, "folds": 2, "rows": ROWS[:2], "landmarks": {"icu_24h": ("mortality_inhosp",)}}
@@ -34,11 +34,11 @@ def test_two_halves_make_a_whole(tmp_path):
     )
     found = merge(here, tmp_path / "there")
     assert counts(found) == {"copied": 2, "different": 1, "plans": 1}
-    assert {here.record(p)["status"] for p in planned_cells(plan)} == {"done"}
-    assert all(here.faults(p) == [] for p in planned_cells(plan))
-    own = next(p for p in planned_cells(plan) if p.cell.method == "crl_mmnar")
+    assert {here.record(p)["status"] for p in plan.cells} == {"done"}
+    assert all(here.faults(p) == [] for p in plan.cells)
+    own = next(p for p in plan.cells if p.cell.method == "crl_mmnar")
     assert here.predictions(own).equals(there.predictions(own))
-    assert [p["name"] for p in here.every_plan()] == [whole["name"], plan["name"]]
+    assert [p["name"] for p in here.every_plan()] == [whole["name"], plan.name]
 
 
 def test_a_second_merge_does_nothing(tmp_path):
@@ -67,13 +67,13 @@ def test_a_merge_that_was_cut_off_continues(tmp_path, monkeypatch):
         merge(here, tmp_path / "there")
     assert here.every_plan() == []
     assert counts(merge(here, tmp_path / "there")) == {"copied": 2, "same": 2, "plans": 1}
-    assert all(here.record(p)["status"] == "done" for p in planned_cells(plan))
+    assert all(here.record(p)["status"] == "done" for p in plan.cells)
 
 
 def test_broken_cells_are_left_out_and_named(tmp_path):
     here = Store(tmp_path / "here")
     there, plan = fabricate(tmp_path / "there", **SMALL)
-    first, second, third, _ = planned_cells(plan)
+    first, second, third, _ = plan.cells
     (there.folder(first) / "predictions.parquet").write_bytes(b"PAR1")
     moved = there.root / second.cell.name / "0123456789abcdef"
     there.folder(second).rename(moved)
@@ -105,7 +105,7 @@ def test_whose_cell_stays(tmp_path, ours, theirs, what, left):
     stores = {}
     for name, status in (("here", ours), ("there", theirs)):
         store, plan = fabricate(tmp_path / name, **SMALL)
-        planned = planned_cells(plan)[0]
+        planned = plan.cells[0]
         record = store.record(planned) | {"status": status if status != "broken" else "done"}
         rewrite(
             store, planned, record, {"predictions": store.predictions(planned)} if status in ("done", "broken") else {}
@@ -124,7 +124,7 @@ def test_other_predictions_of_the_same_key_are_named_and_ours_kept(tmp_path, cha
     """Compared by value: another compression is no difference."""
     here, plan = fabricate(tmp_path / "here", **SMALL)
     there, _ = fabricate(tmp_path / "there", **SMALL)
-    planned = planned_cells(plan)[0]
+    planned = plan.cells[0]
     frame = there.predictions(planned)
     moved = frame.assign(probability=(frame["probability"] + np.float32(change)).clip(0, 1))
     folder, buffer = there.folder(planned), io.BytesIO()
@@ -140,25 +140,25 @@ def test_other_predictions_of_the_same_key_are_named_and_ours_kept(tmp_path, cha
 
 def test_statistics_come_along_where_they_rest_on_the_same_cells(tmp_path):
     there, plan = fabricate(tmp_path / "there", **SMALL)
-    there.write_statistics(plan["name"], derive(there, plan, resamples=5))
+    there.write_statistics(plan.name, derive(there, plan, resamples=5))
     whole, other = Store(tmp_path / "whole"), Store(tmp_path / "other")
     merge(whole, there.root)
-    assert whole.statistics(plan["name"]) == there.statistics(plan["name"])
+    assert whole.statistics(plan.name) == there.statistics(plan.name)
     fabricate(tmp_path / "draft", draw=1, **SMALL)
     shutil.copytree(tmp_path / "draft", other.root, ignore=shutil.ignore_patterns("plans"))
     found = merge(other, there.root)
     assert counts(found) == {"different": 4, "plans": 1}
-    assert other.statistics(plan["name"]) is None
+    assert other.statistics(plan.name) is None
 
 
 def test_statistics_of_half_a_plan_give_way_to_those_of_the_whole(tmp_path):
     here, plan = fabricate(tmp_path / "here", **SMALL)
     there, _ = fabricate(tmp_path / "there", **SMALL)
-    there.write_statistics(plan["name"], derive(there, plan, resamples=5))
-    shutil.rmtree(here.folder(planned_cells(plan)[0]))
-    here.write_statistics(plan["name"], derive(here, plan, resamples=5))
+    there.write_statistics(plan.name, derive(there, plan, resamples=5))
+    shutil.rmtree(here.folder(plan.cells[0]))
+    here.write_statistics(plan.name, derive(here, plan, resamples=5))
     merge(here, there.root)
-    assert here.statistics(plan["name"]) == there.statistics(plan["name"])
+    assert here.statistics(plan.name) == there.statistics(plan.name)
 
 
 def test_groups_come_along(tmp_path):
@@ -166,10 +166,10 @@ def test_groups_come_along(tmp_path):
 
     there, plan = fabricate(tmp_path / "there", **SMALL)
     groups = pd.DataFrame({"landmark": ["icu_24h"], "row": [0], "sex": ["Female"]})
-    there.write_groups(plan["name"], groups)
+    there.write_groups(plan.name, groups)
     here = Store(tmp_path / "here")
     merge(here, there.root)
-    assert here.groups(plan["name"]).equals(groups)
+    assert here.groups(plan.name).equals(groups)
 
 
 def test_plans_taken_over_are_newer_than_those_here_in_their_order(tmp_path):
@@ -178,7 +178,7 @@ def test_plans_taken_over_are_newer_than_those_here_in_their_order(tmp_path):
         fabricate(tmp_path / "there", written=f"202{9 - k}-01-01T00:00:00", draw=k, split=f"s{k}", **SMALL)
     merge(here, tmp_path / "there")
     assert [p["written"][:4] for p in here.every_plan()] == ["2028", "2029", "2030"]
-    assert here.every_plan()[-1]["name"] == plan["name"]
+    assert here.every_plan()[-1]["name"] == plan.name
 
 
 @pytest.mark.parametrize("source", ["here", "here/plans", ".", "nowhere", "empty"])
@@ -194,6 +194,6 @@ def test_a_cell_of_another_key_lies_beside(tmp_path):
     here, plan = fabricate(tmp_path / "here", **SMALL)
     _, other = fabricate(tmp_path / "there", split="t", **SMALL)
     assert counts(merge(here, tmp_path / "there"))["copied"] == 4
-    for planned in [*planned_cells(plan), *planned_cells(other)]:
+    for planned in [*plan.cells, *other.cells]:
         assert isinstance(planned, PlannedCell)
         assert here.record(planned)["status"] == "done"

@@ -10,7 +10,6 @@ from statsmodels.stats.multitest import multipletests
 
 from results.rows import rows_of
 from results.statistics.paired import Pair, compare
-from results.storage.store import planned_cells
 from tests.stores import ROWS, fabricate
 
 METRICS = {"auc": roc_auc_score, "auprc": average_precision_score, "brier": brier_score_loss}
@@ -19,7 +18,7 @@ METRICS = {"auc": roc_auc_score, "auprc": average_precision_score, "brier": brie
 def by_fold(store, plan, method, task, metric, column="probability"):
     """The metric by fold, seeds averaged, straight from predictions."""
     values = {}
-    for planned in planned_cells(plan):
+    for planned in plan.cells:
         if planned.cell.method == method and (store.record(planned) or {}).get("status") == "done":
             frame = store.predictions(planned)
             frame = frame[(frame["split"] == "test") & (frame["task"] == task)]

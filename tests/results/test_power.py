@@ -26,7 +26,6 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from results.statistics.derive import derive
-from results.storage.store import planned_cells
 from tests.stores import record_of
 
 TASKS = ("mortality_inhosp", "readmission_30d", "icu_90d")
@@ -81,7 +80,7 @@ def cohort(seed, n, difference=0.0, folds=5, seeds=1):
                 cell |= {"variant": "default", "rectifier": "off", "tuning": "none", "fold": fold, "seed": run}
                 key_parts = {"cell": f"{method}-{fold}-{run}"}
                 cells.append({"cell": cell, "config": {}, "key_parts": key_parts, "title": method})
-                planned = planned_cells({"cells": cells[-1:]})[0]
+                planned = ({"cells": cells[-1:]}).cells[0]
                 test, train = stays[stays % folds == fold], stays[stays % folds != fold]
                 frames = []
                 for task, (label, features) in tasks.items():
@@ -127,7 +126,7 @@ def test_the_difference_is_what_it_is_said_to_be(difference):
     memory, plan = cohort(0, 30_000, difference, folds=2)
     for task in TASKS:
         auc = []
-        for planned in planned_cells(plan)[0], planned_cells(plan)[2]:
+        for planned in plan.cells[0], plan.cells[2]:
             frame = memory.predictions(planned)
             own = frame[frame["task"] == task]
             auc.append(roc_auc_score(own["label"], own["probability"]))
@@ -137,7 +136,7 @@ def test_the_difference_is_what_it_is_said_to_be(difference):
 
 def test_copies_differ_as_runs_do():
     memory, plan = cohort(0, 150)
-    one, other = (memory.predictions(p)["probability"] for p in (planned_cells(plan)[0], planned_cells(plan)[5]))
+    one, other = (memory.predictions(p)["probability"] for p in (plan.cells[0], plan.cells[5]))
     assert 0.01 < (one - other).abs().mean() < 0.1
 
 

@@ -132,7 +132,7 @@ def test_a_cohort_counts_once_with_the_mean_of_its_tasks(tmp_path):
             failed=[("cm_ae", "icu_24h", fold) for fold in range(2) if dataset == "embedded-eicu"],
         )  # fmt: skip
         statistics = derive(store, plan, resamples=0)
-        store.write_statistics(plan["name"], statistics)
+        store.write_statistics(plan.name, statistics)
         plans.append(plan)
         for e in statistics["intervals"]:
             if (e["metric"], e["variant"]) == ("auc", "default"):

@@ -8,7 +8,6 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 from statsmodels.stats.multitest import multipletests
 
 from results.statistics.derive import derive
-from results.storage.store import planned_cells
 from tests.stores import ROWS, fabricate, rewrite
 
 COPY = ("copy", "default", "off", "a copy", "method", 0.6)
@@ -17,7 +16,7 @@ COPY = ("copy", "default", "off", "a copy", "method", 0.6)
 def fold_values(store, plan, method, task, metric, column="probability"):
     """The metric by fold, seeds averaged, straight from predictions."""
     values = {}
-    for planned in planned_cells(plan):
+    for planned in plan.cells:
         if planned.cell.method == method and (store.record(planned) or {}).get("status") == "done":
             frame = store.predictions(planned)
             frame = frame[(frame["split"] == "test") & (frame["task"] == task)]
@@ -59,8 +58,8 @@ def test_values_are_means_over_folds_of_means_over_seeds(case, name, metric):
 
 def test_every_row_landmark_task_and_metric_has_an_interval(case):
     _, plan, statistics = case
-    tasks = sum(len(facts["tasks"]) for facts in plan["landmarks"].values())
-    assert len(statistics["intervals"]) == (len(plan["rows"]) + 1) * tasks * 3
+    tasks = sum(len(facts.tasks) for facts in plan.landmarks.values())
+    assert len(statistics["intervals"]) == (len(plan.rows) + 1) * tasks * 3
 
 
 def test_comparison_on_the_folds_both_have(case):
@@ -113,14 +112,14 @@ def test_a_failed_row_has_no_number_but_a_reason(case):
 
 def test_can_be_stored(case):
     store, plan, statistics = case
-    store.write_statistics(plan["name"], statistics)
-    assert store.statistics(plan["name"]) == json.loads(json.dumps(statistics, allow_nan=False))
+    store.write_statistics(plan.name, statistics)
+    assert store.statistics(plan.name) == json.loads(json.dumps(statistics, allow_nan=False))
 
 
 def test_every_pair_of_rows_meets_the_same_resamples(tmp_path):
     rows = (ROWS[0], COPY)
     store, plan = fabricate(tmp_path, rows=rows, n=100, folds=3)
-    cells = {(p.cell.method, p.cell.landmark, p.cell.fold): p for p in planned_cells(plan)}
+    cells = {(p.cell.method, p.cell.landmark, p.cell.fold): p for p in plan.cells}
     for (method, landmark, fold), planned in cells.items():
         if method == "copy":
             rewrite(
@@ -151,7 +150,7 @@ def test_a_row_on_some_stays_only_is_not_compared(tmp_path):
 def test_predictions_that_are_nan_are_absent_rows(tmp_path):
     rows = (ROWS[0], ("apache_iva", "default", "off", "APACHE IVa", "known", 0.5))
     store, plan = fabricate(tmp_path, rows=rows, n=120, folds=3)
-    for planned in planned_cells(plan):
+    for planned in plan.cells:
         if planned.cell.method == "apache_iva":
             frame = store.predictions(planned)
             frame.loc[frame["row"] % 2 == 1, ["probability", "probability_base"]] = np.nan

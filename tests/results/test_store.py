@@ -11,7 +11,7 @@ import pytest
 
 from results.cell import Cell, PlannedCell
 from results.storage import files, folders
-from results.storage.store import PREDICTION_COLUMNS, BrokenCell, Store, StoreError, planned_cells
+from results.storage.store import PREDICTION_COLUMNS, BrokenCell, Store, StoreError
 
 PLANNED = PlannedCell(
     Cell("d", "icu_24h", "strict", "mt", "default", "off", "none", 0, 0), {"hidden": 8}, {"config": "abc"}, "MT"
@@ -372,4 +372,4 @@ def test_planned_cells_come_back(tmp_path):
             {"cell": PLANNED.cell.__dict__, "config": PLANNED.config, "key_parts": PLANNED.key_parts, "title": "MT"}
         ]
     }
-    assert planned_cells(document) == [PLANNED]
+    assert document.cells == [PLANNED]

@@ -8,7 +8,6 @@ from results.statistics.bootstrap import resample_weights
 from results.statistics.derivations import groups, hospitals, patterns
 from results.statistics.derive import derive
 from results.statistics.subgroups import METRICS, Part, alarm_threshold, group_metrics, score_group, too_few
-from results.storage.store import planned_cells
 from tests.stores import ROWS, fabricate, rewrite
 
 COPY = ("copy", "default", "off", "a copy", "method", 0.6)
@@ -28,10 +27,10 @@ def sex_code(row):
 def give_patterns(store, plan):
     """Write three patterns into the stored predictions: one rare, one of a third of the stays, one of the rest; the ceiling loses half of
     its rows."""
-    plan["landmarks"] = {
-        k: v | {"modalities": {"structured": 1, "image": 0.1, "text": 0.3}} for k, v in plan["landmarks"].items()
+    plan.landmarks = {
+        k: v | {"modalities": {"structured": 1, "image": 0.1, "text": 0.3}} for k, v in plan.landmarks.items()
     }
-    for planned in planned_cells(plan):
+    for planned in plan.cells:
         record = store.record(planned)
         if record and record["status"] == "done":
             frame = store.predictions(planned)
@@ -47,9 +46,9 @@ def give_groups(store, plan, n=200):
         pd.DataFrame(
             {"landmark": lm, "row": np.arange(n), "sex": sex, "ethnicity": tiny, "site": np.arange(n) % 4 + 100}
         )
-        for lm in plan["landmarks"]
+        for lm in plan.landmarks
     ]
-    store.write_groups(plan["name"], pd.concat(frames, ignore_index=True))
+    store.write_groups(plan.name, pd.concat(frames, ignore_index=True))
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +74,7 @@ def by_pattern(case):
 
 def test_parts(store, plan, method, task):
     """(fold, validation part, test part) of each cell, straight from the predictions."""
-    for planned in planned_cells(plan):
+    for planned in plan.cells:
         if planned.cell.method == method and (store.record(planned) or {}).get("status") == "done":
             frame = store.predictions(planned)
             own = frame[frame["task"] == task].astype({"probability": float, "label": float})
@@ -220,13 +219,13 @@ def test_a_failed_row_has_no_values_and_a_missing_fold_counts_less(by_pattern):
 
 def test_a_resample_is_the_same_for_all_rows_and_groups(tmp_path):
     store, plan = fabricate(tmp_path, rows=(ROWS[0], COPY), folds=3)
-    cells = {(p.cell.method, p.cell.landmark, p.cell.fold): p for p in planned_cells(plan)}
+    cells = {(p.cell.method, p.cell.landmark, p.cell.fold): p for p in plan.cells}
     for (method, landmark, fold), planned in cells.items():
         if method == "copy":
             frame = store.predictions(cells["crl_mmnar", landmark, fold])
             rewrite(store, planned, store.record(planned), {"predictions": frame})
     sex = pd.DataFrame({"row": np.arange(200), "sex": np.where(np.arange(200) % 2, "male", "female"), "twin": "one"})
-    store.write_groups(plan["name"], pd.concat([sex.assign(landmark=lm) for lm in plan["landmarks"]]))
+    store.write_groups(plan.name, pd.concat([sex.assign(landmark=lm) for lm in plan.landmarks]))
     found = groups.derive(store, plan, 60)
     assert len(found["values"]) == 3 * 3 * 3
     for v in found["values"]:
@@ -279,8 +278,8 @@ def test_site_and_row_are_no_groups(case):
 
 def test_the_largest_group_is_compared_with_only_if_it_is_known(case):
     store, plan = case
-    frame = store.groups(plan["name"])
-    store.write_groups(plan["name"], frame.assign(sex=frame["sex"].where(frame["row"] % 3 == 0)))
+    frame = store.groups(plan.name)
+    store.write_groups(plan.name, frame.assign(sex=frame["sex"].where(frame["row"] % 3 == 0)))
     found = groups.derive(store, plan, 0)
     give_groups(store, plan)
     own = [g for g in found["groups"] if (g["task"], g["attribute"]) == ("readmission_30d", "sex")]
@@ -291,7 +290,7 @@ def test_the_largest_group_is_compared_with_only_if_it_is_known(case):
 def test_a_cohort_without_groups_has_nothing(tmp_path):
     store, plan = fabricate(tmp_path, rows=ROWS[:1], n=80, folds=2)
     assert groups.derive(store, plan, 5)["groups"] == []
-    store.write_groups(plan["name"], pd.DataFrame({"landmark": "icu_24h", "row": np.arange(80), "site": 1}))
+    store.write_groups(plan.name, pd.DataFrame({"landmark": "icu_24h", "row": np.arange(80), "site": 1}))
     assert groups.derive(store, plan, 5)["groups"] == []
     assert hospitals.derive(store, plan, 5)["tested"]["icu_24h"] == [
         {"fold": f, "sites": 1, "stays": 40} for f in (0, 1)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.plan.config import load_config
-from benchmark.plan.plan import make_plan
+from benchmark.plan.plan import plan_run
 from results.storage.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +44,7 @@ def run(n, store, built, jobs):
 @pytest.mark.parametrize("n", [1000, 3000])
 def test_overhead_and_efficiency(benchmark, tmp_path, n):
     built = tmp_path / "built"
-    plan = make_plan(
+    plan = plan_run(
         load_config("table1", [*CELLS, f"n={n}", f"built={built}"])
     )  # the cohort is built before the clock starts
     benchmark.group = "a run from an empty store"

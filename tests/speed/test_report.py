@@ -39,7 +39,7 @@ def stored(tmp_path_factory):
             root = tmp_path_factory.mktemp("stored")
             store, plan = fabricate(root, rows=ROWS, n=100, folds=folds, seeds=seeds)
             statistics = derive(store, plan, resamples=2)
-            store.write_statistics(plan["name"], statistics | {"curves": made_curves(plan, statistics)})
+            store.write_statistics(plan.name, statistics | {"curves": made_curves(plan, statistics)})
             made[folds, seeds] = store, plan
         return made[folds, seeds]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from results.plan import Plan
 from results.rows import rows_of
 from results.statistics.fold_values import Memo
 from results.statistics.paired import Pair, compare
@@ -12,7 +13,7 @@ from results.storage.store import Store
 NAME = "to the ceiling"
 
 
-def derive(store: Store, plan: dict[str, Any], resamples: int, memo: Memo | None = None) -> list[dict[str, Any]]:
+def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -> list[dict[str, Any]]:
     """The records of ``results.statistics.paired.compare`` for each method against its ceiling (negative below it); none without one.
 
     A method that reads the series is held against the ceiling with series, where there is one.

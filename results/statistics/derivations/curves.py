@@ -40,6 +40,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from results.metrics.calibration import Bins, reliability, reliability_bins
 from results.metrics.decision import net_benefit, treat_all
+from results.plan import Plan
 from results.rows import Row, rows_of
 from results.statistics.fold_values import Memo
 from results.storage.store import Store
@@ -61,13 +62,13 @@ class CellCurves:
     bins: Bins
 
 
-def derive(store: Store, plan: dict[str, Any], resamples: int, memo: Memo | None = None) -> dict[str, Any]:
+def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -> dict[str, Any]:
     """The value of this module's docstring; ``resamples`` is not used."""
     curves = []
     for row in rows_of(plan):
-        for landmark, facts in plan["landmarks"].items():
+        for landmark, facts in plan.landmarks.items():
             if any(p.cell.landmark == landmark for p in row.cells):
-                found = _cells(store, row, landmark, tuple(facts["tasks"]))
+                found = _cells(store, row, landmark, tuple(facts.tasks))
                 curves += [_entry(row, landmark, task, folds) for task, folds in found.items()]
     grids = {"fpr": _rounded(RATES), "recall": _rounded(RATES), "threshold": _rounded(THRESHOLDS)}
     return grids | {"confidence": CONFIDENCE, "curves": curves}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from results.plan import Plan
 from results.statistics.fold_values import Memo
 from results.statistics.subgroups import UNKNOWN, subgroups
 from results.storage.store import Store
@@ -14,12 +15,12 @@ GAPS = ("auc", "in_the_large", "flagged", "tpr", "fpr")
 NOT_GROUPS = ("landmark", "row", "site")
 
 
-def derive(store: Store, plan: dict[str, Any], resamples: int, memo: Memo | None = None) -> dict[str, Any]:
+def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -> dict[str, Any]:
     """As ``results.statistics.subgroups.subgroups``, an attribute a group of the cohort, with ``gap_<metric>`` for each of GAPS.
 
     A stay whose group is not recorded is in the group ``unknown``; a cohort without groups has neither groups nor values.
     """
-    stored = store.groups(plan["name"])
+    stored = store.groups(plan.name)
 
     def partition(landmark: str, stays: pd.DataFrame) -> pd.DataFrame:
         if stored is None:

@@ -6,18 +6,19 @@ from typing import Any
 
 import pandas as pd
 
+from results.plan import Plan
 from results.statistics.fold_values import Memo
 from results.statistics.subgroups import subgroups
 from results.storage.store import Store
 
 
-def derive(store: Store, plan: dict[str, Any], resamples: int, memo: Memo | None = None) -> dict[str, Any]:
+def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -> dict[str, Any]:
     """As ``results.statistics.subgroups.subgroups``, of the attribute ``site`` and the AUC alone, and ``tested``: landmark -> by fold the
     number of hospitals and of stays in its test part.
 
     A cohort without sites has neither groups nor values.
     """
-    stored = store.groups(plan["name"])
+    stored = store.groups(plan.name)
     tested: dict[str, list[dict[str, int]]] = {}
 
     def partition(landmark: str, stays: pd.DataFrame) -> pd.DataFrame:

@@ -6,12 +6,13 @@ from typing import Any
 
 import pandas as pd
 
+from results.plan import Plan
 from results.statistics.fold_values import Memo
 from results.statistics.subgroups import subgroups
 from results.storage.store import Store
 
 
-def derive(store: Store, plan: dict[str, Any], resamples: int, memo: Memo | None = None) -> dict[str, Any]:
+def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -> dict[str, Any]:
     """As ``results.statistics.subgroups.subgroups``, with the attributes ``all``, ``pattern`` and ``modality NAME``.
 
     A modality that every tested stay has, or none, is no attribute: it would repeat ``all``.
@@ -20,7 +21,7 @@ def derive(store: Store, plan: dict[str, Any], resamples: int, memo: Memo | None
     def partition(landmark: str, stays: pd.DataFrame) -> pd.DataFrame:
         labels = pd.DataFrame({"all": "all", "pattern": stays["pattern"]}, index=stays.index)
         observed = stays["pattern"].str.split("+")
-        for name in plan["landmarks"][landmark]["modalities"]:
+        for name in plan.landmarks[landmark].modalities:
             has = observed.map(lambda names, name=name: name in names)
             if 0 < has.sum() < len(has):
                 labels[f"modality {name}"] = has.map({True: f"{name} observed", False: f"{name} not observed"})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from results.plan import Plan
 from results.rows import Row, rows_of
 from results.statistics.fold_values import Memo
 from results.statistics.paired import Pair, compare
@@ -24,7 +25,7 @@ WORTH = {
 """Name -> the row with the pattern and the row without; ``as an input``: a network that is given it, and the same without."""
 
 
-def derive(store: Store, plan: dict[str, Any], resamples: int, memo: Memo | None = None) -> list[dict[str, Any]]:
+def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -> list[dict[str, Any]]:
     """The records of ``results.statistics.paired.compare`` for each of WORTH; "not in this plan" where a row is missing."""
     first: dict[str, Row] = {}
     for row in rows_of(plan):

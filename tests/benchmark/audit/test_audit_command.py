@@ -18,7 +18,7 @@ from benchmark.cli import main
 from benchmark.executors import Work
 from benchmark.executors.attempt import compute
 from benchmark.plan.config import load_config
-from benchmark.plan.plan import make_plan
+from benchmark.plan.plan import plan_run
 from benchmark.verbs import audit as verb
 from reports.audit.report import audit_plans
 from results.storage.store import Store
@@ -67,12 +67,12 @@ def test_the_strict_row_is_the_suites_own_cell(audited):
     _, folder = audited
     own = ["method=s_only", "rectifier=on", "known=none", *SMALL, f"built={folder / 'built'}"]
     config = load_config("table1", own)
-    plan = make_plan(config)
+    plan = plan_run(config)
     audit = audit_plan(config, "true", 1, True, Dials())
     store = Store(folder / "again")
     for landmark in ("icu_24h", "discharge"):
         planned = next(p for p in plan.cells if p.cell.landmark == landmark and p.cell.fold == 0)
-        expected = run_cell(planned, plan.place(planned.cell))[1]["predictions"]
+        expected = run_cell(planned, plan.inputs_of(planned.cell))[1]["predictions"]
         for units in (audit.fits, audit.rows):
             unit = next(u for u in units if u.cell.landmark == landmark)
             assert compute(Work(unit, audit.grounds[landmark], how=measure), store.root).status == "done"

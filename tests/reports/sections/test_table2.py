@@ -17,7 +17,7 @@ ROWS = (
 def made(root, rows=ROWS, **options):
     store, plan = fabricate(root, experiment="table2", rows=rows, n=90, folds=3, **options)
     records = steps.derive(store, plan, 30)
-    store.write_statistics(plan["name"], {"steps": records})
+    store.write_statistics(plan.name, {"steps": records})
     return records, section(store, [plan])
 
 

@@ -7,7 +7,6 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from results.statistics.derivations.curves import RATES, THRESHOLDS, derive, precision_at, tpr_at
 from results.statistics.derive import derive as derive_all
-from results.storage.store import planned_cells
 from tests.stores import ROWS, fabricate, rewrite
 
 
@@ -20,7 +19,7 @@ def entry(value, method, task, variant="default"):
 def cells_of(store, plan, method, task, column="probability"):
     """fold -> (label, probability) of each seed, straight from predictions."""
     found = {}
-    for planned in planned_cells(plan):
+    for planned in plan.cells:
         if planned.cell.method == method and (store.record(planned) or {}).get("status") == "done":
             frame = store.predictions(planned)
             frame = frame[(frame["split"] == "test") & (frame["task"] == task)]
@@ -38,7 +37,7 @@ def case(tmp_path_factory):
         failed=[("cm_ae", "icu_24h", fold) for fold in range(5)],
         missing=[("s_only", "discharge", 2)],
     )
-    for planned in planned_cells(plan):  # one fold of one row has one seed only
+    for planned in plan.cells:  # one fold of one row has one seed only
         if (planned.cell.method, planned.cell.fold, planned.cell.seed) == ("crl_mmnar", 3, 1):
             shutil.rmtree(store.folder(planned))
     return store, plan, derive(store, plan, 0)
@@ -114,7 +113,7 @@ def test_reliability_adds_up_to_the_folds_with_seeds_as_one(case):
 def test_folds_are_not_pooled_into_one_ranking(tmp_path):
     """Every fold ranks perfectly, each on a scale of its own: pooled, the true positive rate would start near one half."""
     store, plan = fabricate(tmp_path, rows=ROWS[1:2], n=100, folds=2, seeds=2)
-    for planned in planned_cells(plan):
+    for planned in plan.cells:
         frame = store.predictions(planned)
         p = 0.1 + 0.3 * frame["label"] + 0.45 * ((planned.cell.fold + planned.cell.seed) % 2)
         rewrite(store, planned, store.record(planned), {"predictions": frame.assign(probability=p)})
@@ -125,7 +124,7 @@ def test_folds_are_not_pooled_into_one_ranking(tmp_path):
 
 def test_every_row_landmark_and_task_has_an_entry_of_the_documented_shape(case):
     _, plan, value = case
-    assert len(value["curves"]) == (len(plan["rows"]) + 1) * 3
+    assert len(value["curves"]) == (len(plan.rows) + 1) * 3
     assert (len(value["fpr"]), len(value["recall"]), len(value["threshold"])) == (51, 51, 50)
     assert (value["threshold"][0], value["threshold"][-1]) == (0.01, 0.5)
     for c in value["curves"]:
@@ -154,7 +153,7 @@ def test_one_class_has_no_ranking_but_the_rest(tmp_path):
 
 def test_rows_without_a_label_or_a_prediction_are_left_out(tmp_path):
     store, plan = fabricate(tmp_path, rows=ROWS[1:2], n=100, folds=2)
-    for planned in planned_cells(plan):
+    for planned in plan.cells:
         frame = store.predictions(planned)
         frame.loc[frame["row"] % 4 == 0, "probability"] = np.nan
         frame.loc[frame["row"] % 4 == 1, "label"] = np.nan

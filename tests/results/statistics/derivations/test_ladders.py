@@ -8,7 +8,6 @@ from results.rows import rows_of
 from results.statistics.changes import changes, default_of
 from results.statistics.derivations import ceiling, steps, sweep, worth
 from results.statistics.ladder import LADDER, rung
-from results.storage.store import planned_cells
 from tests.stores import fabricate
 
 LADDER_ROWS = (
@@ -28,19 +27,19 @@ SWEPT = (
 def swept(root, **options):
     """A plan with two bases and three changed rows."""
     store, plan = fabricate(root, rows=SWEPT, n=60, folds=2, **options)
-    for row in plan["rows"]:
+    for row in plan.rows:
         field, _, value = row["variant"].rpartition("+")[2].partition("=")
         row["change"] = {field: float(value)} if value else {}
-    for cell in plan["cells"]:
+    for cell in plan.cells:
         cell["config"] = {"method": {"config": {"dropout": 0.2, "lr": 4e-4}}}
-    plan["settings"] = {"schedule": {"lr_factor": 2.0}}
+    plan.settings = {"schedule": {"lr_factor": 2.0}}
     return store, plan
 
 
 def auc(store, plan, variant, task, column):
     """The AUC by fold, straight from predictions."""
     found = {}
-    for planned in planned_cells(plan):
+    for planned in plan.cells:
         frame = store.predictions(planned)
         frame = frame[(frame["split"] == "test") & (frame["task"] == task)]
         if planned.cell.variant == variant and len(frame):
@@ -121,12 +120,12 @@ KNOWN = (
 
 def test_methods_are_held_against_their_own_ceiling(tmp_path):
     store, plan = fabricate(tmp_path, rows=KNOWN, n=60, folds=2)
-    for row in plan["rows"]:
+    for row in plan.rows:
         row["series"] = row["method"] in ("gru_d", "ceiling_series")
     records = ceiling.derive(store, plan, 0)
     assert {(r["method"], r["base_method"]) for r in records} == {("s_only", "ceiling"), ("gru_d", "ceiling_series")}
     assert all(r["difference"] < 0 for r in records if r["metric"] == "auc")
-    without = {**plan, "cells": [c for c in plan["cells"] if not c["cell"]["method"].startswith("ceiling")]}
+    without = {**plan, "cells": [c for c in plan.cells if not c["cell"]["method"].startswith("ceiling")]}
     assert ceiling.derive(store, without, 0) == []
 
 
@@ -152,5 +151,5 @@ def test_a_cell_is_scored_once_however_many_derivations_ask(tmp_path, monkeypatc
     found = derive.derive(store, plan | {"derived": list(alone)}, 5)
     assert {name: found[name] for name in alone} == alone
     stages = {"on": 2, "off": 1}
-    tasks = {landmark: len(facts["tasks"]) for landmark, facts in plan["landmarks"].items()}
-    assert len(calls) == sum(tasks[p.cell.landmark] * stages[p.cell.rectifier] for p in planned_cells(plan))
+    tasks = {landmark: len(facts.tasks) for landmark, facts in plan.landmarks.items()}
+    assert len(calls) == sum(tasks[p.cell.landmark] * stages[p.cell.rectifier] for p in plan.cells)

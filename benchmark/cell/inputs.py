@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Place:
+class CellInputs:
     """Where a cell finds its inputs: the landmark's folder of a built dataset, and the split's file."""
 
     landmark_folder: Path

@@ -1,0 +1,203 @@
+"""The rows that a run's tables have: which methods, with which hyper-parameters, and what is known of the cohort's truth."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from benchmark.cell.run_cell import ORACLE
+from benchmark.errors import UsageError, unknown
+from benchmark.plan.config import Calibration, Outcomes, RectifierKind, RunConfig
+from benchmark.plan.tuning import Budget, candidates, rules
+from datasets.cohort import Cohort
+from datasets.storage import Known
+from methods import registry as method_registry
+
+TRUE_SERIES = "true_series"
+"""The input mode of a method of series that reads them; its other modes do not."""
+KNOWN_TITLES = {
+    "ceiling": "Ceiling (Bayes-optimal)",
+    "ceiling_series": "Ceiling (with series)",
+    ORACLE: "Oracle features (gradient boosting)",
+    "apache_iva": "APACHE IVa",
+    "evidence1_cause0": "Ceiling, pattern as evidence only",
+    "evidence0_cause1": "Ceiling, pattern as cause only",
+    "evidence0_cause0": "Ceiling, pattern unused",
+}
+KNOWN_BY_DEFAULT = ("ceiling", "ceiling_series", ORACLE, "apache_iva")
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """One row of a table: a method (with variant and rectifier), or something known beside the cohort.
+
+    ``cut``: what the schedule leaves out of the method's stages, to be said over the table; ``change``: the hyper-parameter that a
+    sweep varies in this row, and its value; ``series``: whether the row knows the series of labs and vitals; ``tuning``: the candidates
+    of its tuning, none where its defaults stand.
+    """
+
+    method: str
+    variant: str
+    rectifier: str
+    title: str
+    kind: str
+    config: dict[str, Any]
+    cut: str = ""
+    change: dict[str, Any] = dataclasses.field(default_factory=dict)
+    series: bool = False
+    tuning: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def method_rows(config: RunConfig) -> list[MethodSpec]:
+    """The rows of the chosen methods, in print order; ``all`` stands for every method that can be used, the reference last.
+
+    Raises:
+        UsageError: an unknown variant or hyper-parameter.
+        UnknownMethod, UnreadableInfo, UnusableMethod: a method asked for by name, or one of this repository, cannot be used.
+    """
+    for spec in config.methods:
+        if spec != "all":
+            method_registry.load(spec.partition(":")[0])
+    infos = method_registry.infos()
+    chosen: list[str] = []
+    for name in config.methods:
+        chosen += in_print_order(_usable(infos), config.reference) if name == "all" else [name]
+    for name in set(config.hyper) & set(config.sweep):
+        raise UsageError(f"method.{name}= is what {config.experiment} varies: it cannot be set as well")
+    budget = budget_of(config)
+    used: set[str] = set()
+    rows = []
+    for spec in dict.fromkeys(chosen):
+        name, _, variant = spec.partition(":")
+        info = method_registry.info(name)
+        cls = method_registry.load(name)
+        if variant and variant not in cls.variants:
+            raise unknown(f"variant of {name}", variant, cls.variants)
+        kind = config.rectifier
+        if kind is RectifierKind.auto:
+            kind = RectifierKind.on if info.rectifier and variant not in cls.unrectified else RectifierKind.off
+        for change in [{}, *_changes(cls, config.sweep)]:
+            settings, title, taken = resolved(cls, config, info.title, variant, change)
+            used |= taken
+            changed = [f"{field}={value}" for field, value in change.items()]
+            tried = candidates(cls, settings, {*cls.variants.get(variant, {}), *taken}, budget)
+            rows.append(
+                MethodSpec(
+                    name,
+                    "+".join(([variant] if variant else []) + changed) or "default",
+                    _rectifier_name(kind, config.calibration),
+                    title,
+                    "method",
+                    settings | {"rectifier": kind.value},
+                    info.stages if settings.get("max_epochs", 0) < getattr(cls.Config(), "max_epochs", 0) else "",
+                    change,
+                    info.uses_series and settings.get("inputs", TRUE_SERIES) == TRUE_SERIES,
+                    rules(tried, info.uses_seed) if tried else {},
+                )
+            )
+    unused = set(config.hyper) - used
+    if unused:
+        known = {f.name for row in rows for f in dataclasses.fields(method_registry.load(row.method).Config)}
+        raise unknown(
+            f"hyper-parameter of {', '.join(row.method for row in rows)}:",
+            f"method.{min(unused)}",
+            [f"method.{k}" for k in known],
+        )
+    return rows
+
+
+def _changes(cls: type, sweep: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """One hyper-parameter at a time, each value of its sweep but the method's default, for those that the method has."""
+    defaults = dataclasses.asdict(cls.Config())
+    return [{k: v} for k, values in sweep.items() if k in defaults for v in values if v != defaults[k]]
+
+
+def _usable(infos: dict[str, method_registry.Info]) -> dict[str, method_registry.Info]:
+    """The methods without the plug-ins that cannot be imported, each of which is warned of by name."""
+    usable = {}
+    for name, info in infos.items():
+        try:
+            method_registry.load(name)
+        except method_registry.UnusableMethod as error:
+            if not info.is_plug_in:
+                raise
+            said = f"plug-in method {name} is left out of method=all: {error}"
+            warnings.warn(said, method_registry.PlugInWarning, stacklevel=2)
+        else:
+            usable[name] = info
+    return usable
+
+
+def in_print_order(infos: dict[str, Any], reference: str) -> list[str]:
+    """Plain baselines first, then by year and name, the reference last."""
+    return sorted(
+        infos, key=lambda name: (name == reference, infos[name].family != "plain baseline", infos[name].year, name)
+    )
+
+
+def resolved(
+    cls: type, config: RunConfig, title: str, variant: str, change: dict[str, Any] | None = None
+) -> tuple[dict[str, Any], str, set[str]]:
+    """A method's hyper-parameters after schedule, variant, a sweep's change and overrides, the name to print, and the overrides taken.
+
+    The schedule scales the learning rate that a sweep sets as it does the default one.
+    """
+    change = change or {}
+    fields = {f.name for f in dataclasses.fields(cls.Config)}
+    schedule = config.schedule
+    chosen: dict[str, Any] = {k: getattr(schedule, k) for k in ("batch_size", "max_epochs", "patience") if k in fields}
+    if "lr" in fields:
+        chosen["lr"] = cls.Config().lr * schedule.lr_factor
+    chosen |= cls.variants.get(variant, {}) | change
+    if "lr" in change:
+        chosen["lr"] = change["lr"] * schedule.lr_factor
+    taken = {k: v for k, v in config.hyper.items() if k in fields}
+    try:
+        merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls.Config), chosen, taken))
+        settings = dataclasses.asdict(merged)
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        raise UsageError(f"hyper-parameters {taken} of {title}: {str(error).splitlines()[0]}") from None
+    own = cls.titles.get(variant)
+    notes = ([variant] if variant and own is None else []) + [f"{k}={v}" for k, v in (change | taken).items()]
+    return settings, (own or title) + (f" ({', '.join(notes)})" if notes else ""), set(taken)
+
+
+def known_rows(config: RunConfig, cohort: Cohort, known: Known) -> list[MethodSpec]:
+    """The comparison rows asked for; ``known=all`` stands for the ceilings, oracle features and APACHE's own predictions.
+
+    By name also the 2 x 2 worth of the pattern: ``known=ceiling,evidence1_cause0,evidence0_cause1,evidence0_cause0``. What this
+    cohort does not offer is left out (captions say so); a name that no cohort offers is an error.
+    """
+    if config.known == ["none"] or config.outcomes is Outcomes.shuffled:
+        return []
+    offered = {*known.predictions, *({ORACLE} if ORACLE in known.arrays else ())}
+    wanted = [name for name in KNOWN_BY_DEFAULT if name in offered] if config.known == ["all"] else config.known
+    for name in wanted:
+        if name not in {*offered, *KNOWN_TITLES}:
+            raise unknown("known row", name, {*offered, "all", "none"})
+    rows = []
+    for name in (name for name in wanted if name in offered):
+        fitted = name == ORACLE
+        settings = dataclasses.asdict(method_registry.load("gbdt").Config()) if fitted else {}
+        rows.append(
+            MethodSpec(name, "default", "off", KNOWN_TITLES.get(name, name), "known", settings | {"rectifier": "off"})
+        )
+    return rows
+
+
+def budget_of(config: RunConfig) -> Budget:
+    """The budget of the run's tuning."""
+    return Budget(config.tuning.value, config.budget)
+
+
+def _rectifier_name(kind: RectifierKind, calibration: Calibration) -> str:
+    return (
+        kind.value
+        if kind is RectifierKind.off or calibration is Calibration.valid
+        else f"{kind.value}-{calibration.value}"
+    )
