@@ -161,10 +161,10 @@ class Settings:
 class Plan:
     """What a run intended: its settings, the cohort at each landmark, the rows of its tables and their cells.
 
-    ``written``: UTC; ``commit`` and ``clean``: of the source that planned it, with or without uncommitted changes (both None
-    where that is not known); ``schedule`` to ``calibration``: names; ``n``: the size asked of a synthetic cohort; ``reference``: the method that others are compared with;
-    ``bootstrap``: resamples of an interval; ``derived``: derivations asked for; ``audit``: what an audit notes besides; ``sequence``: the
-    store's count of plans, so that the newest is known whatever the clock says.
+    ``written``: UTC; ``commit`` and ``clean``: of the source that planned it, with or without uncommitted changes (both None where that is
+    not known); ``schedule`` to ``calibration``: names; ``n``: the size asked of a synthetic cohort; ``reference``: the method that others
+    are compared with; ``bootstrap``: resamples of an interval; ``derived``: derivations asked for; ``audit``: what an audit notes besides;
+    ``sequence``: the store's count of plans, so that the newest is known whatever the clock says.
     """
 
     name: str
