@@ -138,7 +138,7 @@ def _usage_errors() -> tuple[type[Exception], ...]:
     for module, name in (
         ("datasets.cohort", "CohortError"),
         ("results.storage.store", "StoreError"),
-        ("reports.build", "ReportError"),
+        ("reports.report", "ReportError"),
         ("methods.registry", "UnknownMethod"),
         ("methods.registry", "UnreadableInfo"),
         ("methods.registry", "UnusableMethod"),

@@ -6,8 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.build import Report, ReportError
-from reports.section import Section
+from reports.report import Report, ReportError, Section
 from reports.tables.table import Entry, Row, Table, words
 from results.speed import SECONDS, Bench
 

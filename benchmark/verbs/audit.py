@@ -86,7 +86,7 @@ def _report(store: Any, plans: list[Plan], out: str, as_json: bool) -> None:
 
 def _stored(store: Any) -> tuple[list[Plan], list[tuple[str, str]]]:
     """The newest stored plans, their intervals brought up to date; nothing fails."""
-    from reports.audit.report import audit_plans
+    from reports.audit.numbers import audit_plans
 
     plans = audit_plans(store)
     if not any(plan.experiment == "audit" for plan in plans):

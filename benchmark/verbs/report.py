@@ -11,7 +11,7 @@ from benchmark.show import NOTES
 from benchmark.verbs.common import config_of
 
 if TYPE_CHECKING:
-    from reports.build import Report
+    from reports.report import Report
 
 SPEED = "speed"
 """What stands where an experiment's name does, for the measurements of ``make bench``."""

@@ -6,9 +6,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from reports.audit.report import SHOWN, Numbers, number_range, numbers_of, steps_tables
+from reports.audit.numbers import Numbers, numbers_of
+from reports.audit.report import SHOWN, number_range, steps_tables
 from reports.audit.simulated import noise_table, sampler_table
-from reports.build import ReportError, assemble, write_whole
+from reports.build import assemble, write_whole
+from reports.report import ReportError
 from reports.tables.shuffled import is_shuffled
 from reports.tables.table import METRICS, Table, plain, task_title
 from results.plan import Plan

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from reports.audit.numbers import Numbers
 from reports.figures.dots import draw_dots
 from reports.figures.drawing import canvas, stroke
-from reports.section import Figure
+from reports.report import Figure
 from reports.tables.table import METRICS, task_title
 from results.plan import PlannedRow
-
-if TYPE_CHECKING:
-    from reports.audit.report import Numbers
 
 
 def steps_figure(n: Numbers, metric: str, caption: str) -> Figure:

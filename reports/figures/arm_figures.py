@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from reports.figures.drawing import canvas, stroke
-from reports.section import Figure
+from reports.report import Figure
 from reports.tables.arms import CEILINGS, Arm, Place, axis_of, label, places_of, rows_of_arms
 from reports.tables.differences import whiskers
 from reports.tables.table import task_title

@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 
 from reports.figures.drawing import COLOURS, canvas
-from reports.section import Figure
+from reports.report import Figure
 from results.statistics.ranking import LEVEL, Ranking
 
 WIDTH = 7.0

@@ -13,7 +13,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from reports.figures.drawing import Stroke, canvas, stroke
-from reports.section import Figure
+from reports.report import Figure
 from reports.tables.captions import named, setting
 from reports.tables.table import task_title
 from results.plan import Plan

@@ -8,9 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from reports.figures.drawing import stroke
-
-Estimate = tuple[float, float, float]
-"""A value with the ends of its interval."""
+from reports.tables.table import Estimate
 
 
 def draw_dots(axes: Axes, heights: np.ndarray, series: Sequence[tuple[str, Sequence[Estimate | None]]]) -> None:

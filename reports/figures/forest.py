@@ -1,18 +1,18 @@
-"""Forest plot: the reference less each other row, with intervals, a panel a task."""
+"""Forest plot: each other row less the reference, with intervals, a panel a task."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from reports.figures.drawing import COLOURS, Stroke, canvas, stroke
-from reports.section import Figure
+from reports.report import Figure
 from reports.tables.captions import named, setting
 from reports.tables.table import METRICS, task_title
 from results.plan import Plan
 from results.rows import reference_row, rows_of
 from results.storage.store import Store
 
-CALLED = {"win": ("reference better, called", stroke(0), True), "loss": ("other better, called", stroke(1), True)}
+CALLED = {"worse": ("reference better, called", stroke(0), True), "better": ("other better, called", stroke(1), True)}
 UNCALLED = ("no difference called", Stroke(COLOURS[6], "o", "-"), False)
 KNOWN = ("known of the cohort, not tested", stroke(3), False)
 
@@ -42,7 +42,7 @@ def forest(store: Store, plan: Plan, metric: str = "auc") -> Figure | None:
             sign = next((CALLED[k] for k in CALLED if comparison[k]), KNOWN if row.known else UNCALLED)
             signs[sign[0]] = _point(ax, y, comparison, sign)
         ax.set_title(f"{task_title(task)}\n({landmark})", fontsize=9)
-        ax.set_xlabel(f"{METRICS[metric]}, reference - row")
+        ax.set_xlabel(f"{METRICS[metric]}, row - reference")
         ax.set_yticks(range(len(others)), [row.title for row in others])
         ax.tick_params(axis="y", length=0, labelleft=i == 0)
         ax.set_ylim(len(others) - 0.4, -0.6)
@@ -50,9 +50,9 @@ def forest(store: Store, plan: Plan, metric: str = "auc") -> Figure | None:
         ax.set_axisbelow(True)
     figure.legend(signs.values(), signs.keys(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     level = f"{statistics['confidence']:.0%}"
-    what = f"{METRICS[metric]} of {reference.title} less that of each other row"
+    what = f"{METRICS[metric]} of each other row less that of {reference.title}"
     caption = (
-        f"{what}, with {level} bootstrap intervals of the difference; right of 0 the reference is better. Filled: called by the "
+        f"{what}, with {level} bootstrap intervals of the difference; left of 0 the reference is better. Filled: called by the "
         f"corrected t-test after Holm's adjustment. {setting(store, plan)}"
     )
     return Figure(
@@ -82,8 +82,8 @@ def _in_words(found: list[dict[str, Any]], rows: list[Any], reference: str) -> s
     said = []
     for landmark, task in dict.fromkeys((c["landmark"], c["task"]) for c in found):
         own = [c for c in found if (c["landmark"], c["task"]) == (landmark, task)]
-        wins = [titles[c["method"], c["variant"]] for c in own if c["win"]]
-        losses = [titles[c["method"], c["variant"]] for c in own if c["loss"]]
+        wins = [titles[c["method"], c["variant"]] for c in own if c["worse"]]
+        losses = [titles[c["method"], c["variant"]] for c in own if c["better"]]
         better = f"better than {', '.join(wins)}" if wins else ""
         worse = f"worse than {', '.join(losses)}" if losses else ""
         called = " and ".join(filter(None, (better, worse))) or "neither better nor worse than any"

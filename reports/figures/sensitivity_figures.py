@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from reports.figures.drawing import canvas, stroke
-from reports.section import Figure
+from reports.report import Figure
 from reports.tables.differences import whiskers
 from reports.tables.sensitivity import MEAN, Study, Sweep, by_fold, drop, field_name, plain_value
 from reports.tables.table import task_title

@@ -5,17 +5,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from reports.formats.html import page
 from reports.formats.latex import document, piece
 from reports.formats.pictures import file_of
+from reports.report import Report
 from reports.tables.table import Table, text_frame
-
-if TYPE_CHECKING:
-    from reports.build import Report
 
 FORMATS = ("csv", "tex", "html", "txt")
 DEFAULT_FORMATS = ("csv", "tex", "html")

@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from reports.formats.pictures import inline
 from reports.frames.provenance import Provenance
-from reports.section import Figure
+from reports.report import Figure
 from reports.tables.table import Entry, Table, parts
 from results.plan import Plan
 

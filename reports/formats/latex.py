@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Sequence
 from itertools import groupby
 
-from reports.section import Figure
+from reports.report import Figure
 from reports.tables.table import Entry, Row, Table
 
 SPECIAL = {

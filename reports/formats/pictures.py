@@ -10,7 +10,7 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 
 from reports.figures.drawing import LOOK
-from reports.section import Figure
+from reports.report import Figure
 
 FONTS = "'DejaVu Sans', Verdana, 'Bitstream Vera Sans', sans-serif"
 """What stands in for the font of the figures where it is not installed: of the same widths first."""

@@ -12,11 +12,12 @@ from typing import Any
 
 import pandas as pd
 
-from reports.build import ReportError, assemble, write_whole
+from reports.build import assemble, write_whole
 from reports.frames.provenance import provenance
 from reports.frames.records import Records
 from reports.public.public_frame import Tally, count_state, public_frame
 from reports.public.suppression import Suppression, suppression
+from reports.report import ReportError
 from results.disclosure import HIDDEN, SMALL, small
 from results.plan import Landmark, Plan
 

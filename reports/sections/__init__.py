@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 
-from reports.section import Section
+from reports.report import Section
 from results.plan import Plan
 from results.storage.store import Store
 

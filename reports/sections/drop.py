@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from reports.figures.drawing import canvas
-from reports.section import Figure, Section
+from reports.report import Figure, Section
 from reports.tables.captions import contexts
 from reports.tables.probed import Cells, entry, methods_of, notes, probed
 from reports.tables.table import Table, task_title

@@ -10,7 +10,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from reports.figures.drawing import COLOURS, MARKERS, canvas
 from reports.frames.tidy import tidy
-from reports.section import Figure, Section
+from reports.report import Figure, Section
 from reports.tables.captions import contexts
 from reports.tables.probed import Cells, entry, methods_of, notes, probed
 from reports.tables.table import Entry, Table, task_title, words

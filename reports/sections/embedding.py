@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from reports.figures.drawing import canvas, stroke
-from reports.section import Figure, Section
+from reports.report import Figure, Section
 from reports.tables.captions import contexts
 from reports.tables.probed import Cells, entry, methods_of, notes, probed
 from reports.tables.table import NOT_PLANNED, Entry, Table, task_title, words

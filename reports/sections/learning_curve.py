@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from reports.figures.arm_figures import arms_figure
-from reports.section import Section
+from reports.report import Section
 from reports.tables.arms import Arm, arms_differences, arms_frame, arms_table, axis_of, groups, label, plans_of
 from reports.tables.captions import short_caption
 from results.plan import Plan

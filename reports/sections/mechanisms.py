@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from reports.figures.arm_figures import arms_figure
-from reports.section import Figure, Section
+from reports.report import Figure, Section
 from reports.tables.arms import (
     MISSING,
     Arm,

@@ -14,7 +14,7 @@ from reports.figures.dots import draw_dots
 from reports.figures.drawing import canvas
 from reports.frames.subgroups import FRAME, subgroup_frame
 from reports.frames.tidy import COLUMNS, tidy, typed
-from reports.section import Figure, Section
+from reports.report import Figure, Section
 from reports.tables.captions import setting
 from reports.tables.subgroup_places import Part, parts_of
 from reports.tables.table import NOT_PLANNED, WORDS, Entry, Table, task_title, words

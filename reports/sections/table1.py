@@ -8,7 +8,7 @@ from reports.figures import critical_difference
 from reports.figures.curve_figures import curve_figures
 from reports.figures.forest import forest
 from reports.figures.time_figure import time_figure
-from reports.section import Figure, Section
+from reports.report import Figure, Section
 from reports.sections.table3 import pattern_maps
 from reports.tables.captions import title_of
 from results.plan import Plan

@@ -8,7 +8,7 @@ import pandas as pd
 
 from reports.figures.drawing import canvas, stroke
 from reports.frames.tidy import PRINTED, tidy
-from reports.section import Figure, Section
+from reports.report import Figure, Section
 from reports.tables.captions import short_caption
 from reports.tables.differences import Records, difference_entry, difference_frame, p_entry, records_of, whiskers
 from reports.tables.table import METRICS, NOT_PLANNED, Entry, Table, entry_of, task_title, words

@@ -11,7 +11,7 @@ import pandas as pd
 
 from reports.figures.heat_map import heat_map
 from reports.frames.subgroups import FRAME, subgroup_frame
-from reports.section import Figure, Section
+from reports.report import Figure, Section
 from reports.tables.captions import setting
 from reports.tables.subgroup_places import Part, not_derived, parts_of
 from reports.tables.table import Entry, Table, plain, words

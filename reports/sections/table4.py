@@ -10,7 +10,7 @@ import pandas as pd
 
 from reports.figures.sensitivity_figures import sensitivity_figure
 from reports.frames.tidy import COLUMNS, tidy
-from reports.section import Figure, Section
+from reports.report import Figure, Section
 from reports.tables.captions import short_caption
 from reports.tables.differences import difference_entry, difference_frame, records_of
 from reports.tables.sensitivity import MEAN, Drop, Study, aucs_of, by_fold, drop, field_name, plain_value, sweeps

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.figures.dots import Estimate
 from reports.tables.captions import setting
-from reports.tables.table import NOT_PLANNED, WORDS, Entry, Table, task_title, words
+from reports.tables.table import NOT_PLANNED, WORDS, Entry, Estimate, Table, task_title, words
 from results.plan import Plan
 from results.storage.store import Store
 

@@ -148,8 +148,8 @@ def bold_places(
                 c for c in statistics["comparisons"]
                 if c["in_family"] and (c["landmark"], c["task"]) == (landmark, task)
             ]  # fmt: skip
-            found |= {(landmark, task, c["method"], c["variant"]) for c in family if c["loss"]}
-            if others and {(c["method"], c["variant"]) for c in family if c["win"]} >= others:
+            found |= {(landmark, task, c["method"], c["variant"]) for c in family if c["better"]}
+            if others and {(c["method"], c["variant"]) for c in family if c["worse"]} >= others:
                 found.add((landmark, task, *reference))
     return frozenset(found)
 

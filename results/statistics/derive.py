@@ -13,8 +13,8 @@ import numpy as np
 from results.plan import Plan
 from results.rows import Row, basis_of, reference_row, rows_of
 from results.statistics.bootstrap import METRICS, interval, mean_of_defined
-from results.statistics.fold_values import Folds, Memo, Sizes, done_cells, fold_values
-from results.statistics.paired import LEVEL, adjust, difference
+from results.statistics.fold_values import Folds, Memo, done_cells, fold_values
+from results.statistics.paired import LEVEL, Pair, compare
 from results.storage.store import Store
 
 RESAMPLES = 1000
@@ -29,9 +29,7 @@ def derive(store: Store, plan: Plan, resamples: int | None = None) -> dict[str, 
     - ``intervals``: one for each row x landmark x task x metric (auc, auprc, brier): ``landmark, task, metric, method, variant``
       (as in the tidy CSV), ``value`` (mean over seeds, then folds), ``ci_low, ci_high`` (percentile interval at ``confidence``),
       ``resamples`` (with a defined value), ``folds, seeds, reason`` (why there is no value).
-    - ``comparisons``: the reference against each other row, same keys plus ``difference`` (reference - other, on the folds both
-      have; Brier: lower is better), ``ci_low, ci_high`` of it, ``reference_value, value`` on those folds, ``n_test, n_train, t, p``
-      (corrected t-test), ``in_family, p_holm``, ``win`` (the reference is better, called) and ``loss`` (the other is).
+    - ``comparisons``: each other row against the reference, the records of ``results.statistics.paired.compare``.
     - ``family``: Holm's family is every tested comparison of the AUC with a row of kind ``method``, over all tasks of the plan. Rows
       known of a cohort, rows before the rectifier, and rows with predictions on only some of the stays are outside.
 
@@ -46,21 +44,14 @@ def derive(store: Store, plan: Plan, resamples: int | None = None) -> dict[str, 
     done = done_cells(store, rows)
     memo: Memo = {}
     intervals: list[dict[str, Any]] = []
-    comparisons: list[dict[str, Any]] = []
     for landmark, facts in plan.landmarks.items():
-        values, sizes = fold_values(store, rows, done, landmark, facts, resamples, memo)
+        values, _ = fold_values(store, rows, done, landmark, facts, resamples, memo)
         here = [(i, row) for i, row in enumerate(rows) if any(p.cell.landmark == landmark for p in row.cells)]
         for task in facts.tasks:
             where = {"landmark": landmark, "task": task}
             for i, row in here:
                 intervals += [_interval(row, values.get((i, task), {}), where, metric) for metric in METRICS]
-            if reference is not None:
-                own = values.get((rows.index(reference), task), {})
-                for i, row in here:
-                    if row is not reference:
-                        other = values.get((i, task), {})
-                        comparisons += [_comparison(own, row, other, sizes, where, metric) for metric in METRICS]
-    size = adjust(comparisons, "win", "loss")
+    comparisons = [] if reference is None else _compare_with(reference, store, plan, rows, resamples, memo)
     further = {
         name: import_module(f"results.statistics.derivations.{name}").derive(store, plan, resamples, memo)
         for name in plan.derived
@@ -70,7 +61,12 @@ def derive(store: Store, plan: Plan, resamples: int | None = None) -> dict[str, 
         "confidence": 1 - LEVEL,
         "basis": basis_of(done),
         "reference": None if reference is None else {"method": reference.method, "variant": reference.variant},
-        "family": {"metric": "auc", "level": LEVEL, "adjustment": "holm", "size": size},
+        "family": {
+            "metric": "auc",
+            "level": LEVEL,
+            "adjustment": "holm",
+            "size": sum(c["in_family"] for c in comparisons),
+        },
         "intervals": intervals,
         "comparisons": comparisons,
     }
@@ -104,10 +100,12 @@ def _interval(row: Row, folds: Folds, where: dict[str, str], metric: str) -> dic
     }
 
 
-def _comparison(own: Folds, row: Row, other: Folds, sizes: Sizes, where: dict[str, str], metric: str) -> dict[str, Any]:
-    """One entry of ``comparisons``, before Holm's adjustment."""
-    found = difference(own, other, sizes, metric, tested=not row.known)
-    in_family = metric == "auc" and row.stage == "final" and found["p"] is not None
-    names = {**where, "metric": metric, "method": row.method, "variant": row.variant}
-    values = {"reference_value": found.pop("a"), "value": found.pop("b")}
-    return names | values | found | {"in_family": in_family, "win": False, "loss": False}
+def _compare_with(
+    reference: Row, store: Store, plan: Plan, rows: list[Row], resamples: int, memo: Memo
+) -> list[dict[str, Any]]:
+    """Compare each row with the reference at the landmarks that the row is planned at."""
+    others = [row for row in rows if row is not reference]
+    pairs = [Pair("reference", row, reference, in_family=row.stage == "final") for row in others]
+    planned = {(row.method, row.variant, p.cell.landmark) for row in others for p in row.cells}
+    records = compare(store, plan, pairs, resamples, memo)
+    return [r for r in records if (r["method"], r["variant"], r["landmark"]) in planned]

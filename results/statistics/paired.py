@@ -23,11 +23,15 @@ NUMBERS = ("a", "b", "difference", "sd_folds", "ci_low", "ci_high", "t", "p", "p
 
 @dataclass(frozen=True)
 class Pair:
-    """``row`` against ``base`` under a name; either is None where the plan has no such row."""
+    """``row`` against ``base`` under a name; either is None where the plan has no such row.
+
+    ``in_family``: whether its tests of the AUC belong to Holm's family.
+    """
 
     name: str
     row: Row | None
     base: Row | None
+    in_family: bool = True
 
 
 def compare(
@@ -39,7 +43,8 @@ def compare(
     plan has none); ``value, base_value, difference`` (row - base, on the folds both have; Brier: lower is better), ``sd_folds`` (standard
     deviation over folds of the paired difference), ``ci_low, ci_high`` (percentile interval at 95 % of the same resamples for all rows),
     ``folds, seeds, n_test, n_train, t, p`` (corrected t-test), ``in_family, p_holm, better, worse``, ``reason``.
-    Holm's family is every tested difference of the AUC, over all pairs and tasks of the plan; what is known of a cohort is not tested.
+    Holm's family is every tested difference of the AUC, over all tasks of the plan and all pairs that belong to it; what is known of a
+    cohort is not tested.
     """
     rows = list({id(r): r for pair in pairs for r in (pair.row, pair.base) if r is not None}.values())
     done = done_cells(store, rows)
@@ -57,7 +62,7 @@ def compare(
                 for metric in METRICS:
                     where = {"name": pair.name, "landmark": landmark, "task": task, "metric": metric}
                     found.append(where | _names(pair) | _record(pair, a, b, sizes, metric))
-    adjust(found, "better", "worse")
+    _adjust(found)
     return found
 
 
@@ -97,11 +102,8 @@ def difference(a: Folds, b: Folds, sizes: Sizes, metric: str, tested: bool) -> d
     return record | {"t": test.t, "p": test.p, "reason": test.reason}
 
 
-def adjust(records: list[dict[str, Any]], better: str, worse: str) -> int:
-    """Holm's adjustment over the records ``in_family``, in place; how many there are.
-
-    ``better`` and ``worse`` name the fields that say which way a difference is called at LEVEL.
-    """
+def _adjust(records: list[dict[str, Any]]) -> None:
+    """Adjust the p-values of the records ``in_family`` (Holm), in place, and note which way a difference is called at LEVEL."""
     family = [c for c in records if c["in_family"]]
     if family:
         adjusted = multipletests([c["p"] for c in family], alpha=LEVEL, method="holm")[1]
@@ -109,10 +111,9 @@ def adjust(records: list[dict[str, Any]], better: str, worse: str) -> int:
             called = math.isfinite(p) and p < LEVEL
             c |= {
                 "p_holm": float(p),
-                better: bool(called and c["difference"] > 0),
-                worse: bool(called and c["difference"] < 0),
+                "better": bool(called and c["difference"] > 0),
+                "worse": bool(called and c["difference"] < 0),
             }
-    return len(family)
 
 
 def _planned_at(pair: Pair, landmark: str) -> bool:
@@ -131,6 +132,6 @@ def _record(pair: Pair, a: Folds | None, b: Folds | None, sizes: Sizes, metric: 
         record = difference({}, {}, sizes, metric, tested=False) | {"reason": "not in this plan"}
     else:
         record = difference(a, b, sizes, metric, tested=not (pair.row.known or pair.base.known))
-    in_family = metric == "auc" and record["p"] is not None
+    in_family = pair.in_family and metric == "auc" and record["p"] is not None
     renamed = {"value": record.pop("a"), "base_value": record.pop("b")}
     return renamed | record | {"in_family": in_family, "better": False, "worse": False}

@@ -3,9 +3,9 @@
 import pytest
 
 from reports.audit.document import markdown, replaced
-from reports.audit.report import Numbers
+from reports.audit.numbers import Numbers
 from reports.audit.simulated import SAMPLER, sampler_table
-from reports.build import ReportError
+from reports.report import ReportError
 from reports.tables.shuffled import marked
 from reports.tables.table import Entry, Table, words
 from results.cell import Cell, PlannedCell

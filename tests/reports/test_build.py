@@ -4,10 +4,11 @@ import re
 import pandas as pd
 import pytest
 
-from reports.build import COMPARISONS, INTERVALS, ReportError, assemble, build_report, render_text, write_report
+from reports.build import COMPARISONS, INTERVALS, assemble, build_report, render_text, write_report
 from reports.formats.files import FORMATS, slug
 from reports.frames.tidy import COLUMNS, tidy
 from reports.published.published import LABEL
+from reports.report import ReportError
 from results.statistics.derive import derive
 from tests.stores import ROWS, fabricate
 

@@ -1,9 +1,9 @@
 import pandas as pd
 import pytest
 
-from reports.build import ReportError
 from reports.cards import write_cards
 from reports.frames.tidy import tidy
+from reports.report import ReportError
 from tests.stores import fabricate
 
 METHOD = {

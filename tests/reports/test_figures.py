@@ -7,7 +7,7 @@ from reports.figures.drawing import canvas
 from reports.figures.forest import CALLED, KNOWN, UNCALLED, forest
 from reports.figures.time_figure import time_figure
 from reports.formats.pictures import file_of, inline
-from reports.section import Figure
+from reports.report import Figure
 from reports.sections import section_of
 from results.statistics.derive import derive
 from tests.stores import ROWS, fabricate

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.build import ReportError
 from reports.public.public import export, public_files
 from reports.public.public_frame import Tally, public_frame
 from reports.public.suppression import Suppression
+from reports.report import ReportError
 from results.disclosure import Count
 from results.statistics.derive import derive
 from tests.stores import ROWS, fabricate, measured, record_of, rewrite

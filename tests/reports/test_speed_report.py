@@ -5,8 +5,9 @@ import io
 import pandas as pd
 import pytest
 
-from reports.build import ReportError, write_report
+from reports.build import write_report
 from reports.formats.files import text_of
+from reports.report import ReportError
 from reports.speed import NOTE, speed_report
 from reports.tables.table import plain
 from results.speed import bench_of

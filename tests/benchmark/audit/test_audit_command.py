@@ -20,7 +20,7 @@ from benchmark.executors.attempt import compute
 from benchmark.plan.config import load_config
 from benchmark.plan.plan import plan_run
 from benchmark.verbs import audit as verb
-from reports.audit.report import audit_plans
+from reports.audit.numbers import audit_plans
 from results.storage.store import Store
 
 SMALL = ("n=160", "folds=2", "dataset.draws=16", "bootstrap=20")

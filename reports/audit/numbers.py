@@ -1,0 +1,83 @@
+"""What is stored of an audit, by row and place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from results.plan import Plan
+from results.rows import rows_of
+from results.storage.store import Store
+
+EXPERIMENTS = ("audit", "audit_noise", "audit_sampler")
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """What is stored of one audit plan: ``value`` by (landmark, task, metric, method, variant), and facts of the fits by
+    (landmark, method, variant): ``done``, ``planned``, ``epochs``, ``n_train``, ``n_test``."""
+
+    plan: Plan
+    intervals: dict[tuple[str, ...], dict[str, Any]]
+    fits: dict[tuple[str, str, str], dict[str, Any]]
+
+    @property
+    def outcomes(self) -> str:
+        """``true`` or ``shuffled``."""
+        return self.plan.settings.outcomes
+
+    def of(
+        self, landmark: str, task: str, metric: str, variant: str, method: str | None = None
+    ) -> dict[str, Any] | None:
+        """The stored interval of a row, or None where nothing is done."""
+        found = self.intervals.get((landmark, task, metric, method or self.plan.reference, variant))
+        return found if found and found["value"] is not None else None
+
+    def ceiling(self, landmark: str, task: str, metric: str) -> float | None:
+        """The ceiling on the tested rows, or None where it is not known."""
+        known = next((r for r in self.plan.rows if r.kind == "known"), None)
+        found = None if known is None else self.of(landmark, task, metric, known.variant, known.method)
+        return None if found is None else found["value"]
+
+    def flagged(self, landmark: str, task: str, metric: str, variant: str) -> bool:
+        """Whether a number is off the truth by more than its interval, as RULES says."""
+        found = self.of(landmark, task, metric, variant)
+        if found is None or found["ci_low"] is None:
+            return False
+        if self.outcomes == "shuffled":
+            return metric == "auc" and not found["ci_low"] <= 0.5 <= found["ci_high"]
+        ceiling = self.ceiling(landmark, task, metric)
+        return ceiling is not None and found["ci_low"] > ceiling
+
+
+def numbers_of(store: Store, plan: Plan) -> Numbers:
+    """What the store holds of an audit plan; intervals as its statistics have them."""
+    statistics = store.statistics(plan.name) or {"intervals": []}
+    fields = ("landmark", "task", "metric", "method", "variant")
+    own = {(r.method, r.variant) for r in plan.rows}
+    kept = [i for i in statistics["intervals"] if (i["method"], i["variant"]) in own]
+    fits: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for row in (row for row in rows_of(plan) if row.stage == "final"):
+        for landmark in plan.landmarks:
+            cells = [p for p in row.cells if p.cell.landmark == landmark]
+            records = [r for p in cells if (r := store.record(p)) and r["status"] == "done"]
+            if cells:
+                facts = [r["audit"] for r in records]
+                fits[landmark, row.method, row.variant] = {"planned": len(cells), "done": len(records)} | {
+                    name: [f[name] for f in facts if name in f] for name in ("epochs", "n_train", "n_test")
+                }
+    return Numbers(plan, {tuple(i[f] for f in fields): i for i in kept}, fits)
+
+
+def audit_plans(store: Store) -> list[Plan]:
+    """The newest stored plan of each experiment of the audit, by cohort, method and outcomes, ``--quick`` left out."""
+    found: dict[tuple[Any, ...], Plan] = {}
+    for experiment in EXPERIMENTS:
+        for plan in store.plans(experiment):
+            s = plan.settings.given
+            if not s.get("quick") and plan.seeds > 1:
+                found.setdefault((experiment, plan.dataset, s.get("method"), s.get("outcomes")), plan)
+    order = {"true": 0, "shuffled": 1}
+    return sorted(
+        found.values(), key=lambda p: (EXPERIMENTS.index(p.experiment), order.get(p.settings.given.get("outcomes"), 2))
+    )
