@@ -162,9 +162,9 @@ class Plan:
     """What a run intended: its settings, the cohort at each landmark, the rows of its tables and their cells.
 
     ``written``: UTC; ``commit`` and ``clean``: of the source that planned it, with or without uncommitted changes (both None
-    where that is not known); ``schedule`` to ``calibration``: names; ``n``: the size asked of a synthetic cohort; ``reference``: the method that others are compared with;
-    ``bootstrap``: resamples of an interval; ``derived``: derivations asked for; ``audit``: what an audit notes besides; ``sequence``: the
-    store's count of plans, so that the newest is known whatever the clock says.
+    where that is not known); ``schedule`` to ``calibration``: names; ``n``: the size asked of a synthetic cohort; ``reference``: the
+    method that others are compared with; ``bootstrap``: resamples of an interval; ``derived``: derivations asked for; ``audit``: what an
+    audit notes besides; ``sequence``: the store's count of plans, so that the newest is known whatever the clock says.
     """
 
     name: str
@@ -217,6 +217,8 @@ class Plan:
         Raises:
             UnreadablePlan: a later format, or fields that are missing or of another kind.
         """
+        if not isinstance(value, dict) or not isinstance(value.get("format", 1), int):
+            raise UnreadablePlan("this is not a plan as this suite writes it: remove it and run again")
         name, written = value.get("name"), value.get("format", 1)
         if written > FORMAT:
             raise UnreadablePlan(

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import re
 
@@ -125,7 +126,9 @@ def test_each_plan_has_its_table(tmp_path):
 
 def test_a_row_that_does_not_speak_of_a_task_is_a_dash_and_no_missing_cell(tmp_path):
     store, plan = fabricate(tmp_path, rows=ROWS[1:], n=40, folds=2)
-    plan.cells = [c for c in plan.cells if (c["cell"]["method"], c["cell"]["landmark"]) != ("ceiling", "discharge")]
+    plan = dataclasses.replace(
+        plan, cells=[p for p in plan.cells if (p.cell.method, p.cell.landmark) != ("ceiling", "discharge")]
+    )
     frame = tidy(store, plan)
     assert set(frame[frame["method"] == "ceiling"]["landmark"]) == {"icu_24h"}
     line = next(line for line in render_text(store.root, [plan]).splitlines() if line.startswith("ceiling"))

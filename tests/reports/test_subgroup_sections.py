@@ -1,6 +1,7 @@
 """The sections of table3, fairness and sites, from fabricated stores."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from reports.sections import section_of
 from reports.sections.sites import mover
 from reports.sections.table3 import AT_LEAST, pattern_title
 from reports.tables.table import plain
+from results.plan import Arm, Settings
 from results.statistics.derivations import groups, hospitals, patterns
 from results.statistics.derive import derive
 from tests.stores import ROWS, fabricate, rewrite
@@ -208,7 +210,7 @@ def by_site(tmp_path_factory):
     root, plans = tmp_path_factory.mktemp("store"), []
     for draw, (arm, lost) in enumerate({"sites": [("cm_ae", "discharge", f) for f in range(3)], "folds": []}.items()):
         store, plan = store_of(root, "hospitals", "sites", draw=draw, failed=lost, split=arm)
-        plans.append(plan | {"arm": {"name": arm, "axis": "split", "value": arm}, "settings": {"split": arm}})
+        plans.append(replace(plan, arm=Arm(arm, "split", arm), settings=Settings({"split": arm})))
     return store, plans
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -178,7 +179,7 @@ def test_one_common_fold_gives_no_test(tmp_path):
 
 def test_the_plan_says_how_many_resamples(tmp_path):
     store, plan = fabricate(tmp_path, rows=ROWS[:2], n=60, folds=2)
-    found = derive(store, plan | {"bootstrap": 0})
+    found = derive(store, replace(plan, bootstrap=0))
     assert found["resamples"] == 0
     assert {(e["ci_low"], e["ci_high"]) for e in found["intervals"]} == {(None, None)}
     assert all(e["value"] is not None for e in found["intervals"])
