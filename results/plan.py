@@ -217,6 +217,8 @@ class Plan:
         Raises:
             UnreadablePlan: a later format, or fields that are missing or of another kind.
         """
+        if not isinstance(value, dict) or not isinstance(value.get("format", 1), int):
+            raise UnreadablePlan("this is not a plan as this suite writes it: remove it and run again")
         name, written = value.get("name"), value.get("format", 1)
         if written > FORMAT:
             raise UnreadablePlan(

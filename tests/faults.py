@@ -113,4 +113,4 @@ def run_gate(
         for planned in plan.cells:
             if store.record(planned) is None:
                 store.write(planned, *run_cell.run_cell(planned, plan.inputs_of(planned.cell)))
-    return gate_values(store, plan.document)
+    return gate_values(store, plan.plan)

@@ -131,6 +131,26 @@ def fabricate(
     return store, plan
 
 
+def made_plan(*rows, **fields):
+    """A plan of which nothing is stored, with the fields given; ``rows``: (method, variant, rectifier), with a cell each."""
+    cells = [Cell("d", "l", "strict", *row, "none", 0, 0) for row in rows]
+    given = {
+        "name": "p",
+        "experiment": "smoke",
+        "dataset": "d",
+        "protocol": "strict",
+        "written": "2026-01-02",
+        "folds": 1,
+        "seeds": 1,
+    }
+    made = {
+        "landmarks": {},
+        "rows": [PlannedRow(*row, row[0].upper(), "known" if row[0] == "ceiling" else "method") for row in rows],
+        "cells": [PlannedCell(cell, {}, {}, cell.method) for cell in cells],
+    }
+    return Plan(**given | made | fields)
+
+
 def rewrite(store, planned, record, frames):
     """Store another cell in the place of a finished one, which no run does."""
     shutil.rmtree(store.folder(planned), ignore_errors=True)

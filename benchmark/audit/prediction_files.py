@@ -13,8 +13,7 @@ import pandas as pd
 from benchmark.errors import UsageError, unknown
 from results.audit.rounding import half_widths
 from results.cell import Cell
-from results.plan import Plan, UnreadablePlan
-from results.storage.store import Store
+from results.storage.store import Store, read_plan
 
 NEEDED = ("patient", "task", "label", "probability_base", "probability", "pattern", "fold")
 OPTIONAL = ("row",)
@@ -153,13 +152,8 @@ def checked(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
 
 def _plan(path: Path) -> Iterator[Predictions]:
     """The done cells of a plan, folds together, by landmark, method, variant, rectifier and seed."""
-    stored = _json(path)
-    if "cells" not in stored:
+    if "cells" not in _json(path) or (plan := read_plan(path)) is None:
         raise UsageError(f"{path} is no stored plan: STORE/plans/NAME.json")
-    try:
-        plan = Plan.from_json(stored)
-    except UnreadablePlan as error:
-        raise UsageError(f"{path}: {error}") from None
     store = Store(path.parent.parent)
     rows: dict[tuple, list[pd.DataFrame]] = {}
     for planned in plan.cells:

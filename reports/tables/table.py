@@ -24,6 +24,8 @@ METRICS = {
     "share_auc": "AUC",
     "share_log_loss": "Log loss",
 }
+Estimate = tuple[float, float, float]
+"""A value with the ends of its interval."""
 WORDS = {"failed": "failed", "skipped": "skipped", "missing": "missing", "undefined": "n/a"}
 BOLD_RULE = (
     "Bold AUC: the reference ({reference}) where the corrected t-test (Holm over all its comparisons) calls it better than every other "

@@ -80,8 +80,8 @@ def difference(a: Folds, b: Folds, sizes: Sizes, metric: str, tested: bool) -> d
     record = dict.fromkeys(NUMBERS) | {"folds": len(both), "seeds": 0, "n_test": sizes.test, "n_train": sizes.train}
     if not both:
         return record | {"reason": "no fold in common"}
-    covered, total = sum(b[f].covered for f in both), sum(b[f].rows for f in both)
-    if covered < total or any(a[f].covered < a[f].rows for f in both):
+    covered, total = min(sum(side[f].covered for f in both) for side in (a, b)), sum(b[f].rows for f in both)
+    if covered < total:
         return record | {"reason": f"not the same stays: predictions on {covered} of {total} test rows"}
     left, right = ([side[f].values[metric] for f in both] for side in (a, b))
     by_fold = np.array([x[0] - y[0] for x, y in zip(left, right, strict=True)])

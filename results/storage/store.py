@@ -22,7 +22,7 @@ from results.plan import Plan, UnreadablePlan
 from results.storage.files import BrokenCell, StoreError, write_whole
 from results.storage.folders import RECORD, checked, faults, put
 
-__all__ = ["PREDICTION_COLUMNS", "BrokenCell", "Store", "StoreError", "parse_frame"]
+__all__ = ["PREDICTION_COLUMNS", "BrokenCell", "Store", "StoreError", "parse_frame", "read_plan"]
 
 PREDICTION_COLUMNS = ("split", "row", "patient", "task", "label", "probability_base", "probability", "pattern")
 
@@ -128,7 +128,7 @@ class Store:
             StoreError: one of them cannot be read.
         """
         paths = (p for p in (self.root / "plans").glob("[!.]*.json") if not p.name.endswith(".statistics.json"))
-        plans = [plan for path in paths if (plan := _read_plan(path)) is not None]
+        plans = [plan for path in paths if (plan := read_plan(path)) is not None]
         return sorted(plans, key=lambda p: (p.sequence, p.written), reverse=True)
 
     def plans(self, experiment: str) -> list[Plan]:
@@ -154,7 +154,12 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         raise StoreError(f"{path} is broken ({error}): remove it and run again") from None
 
 
-def _read_plan(path: Path) -> Plan | None:
+def read_plan(path: Path) -> Plan | None:
+    """Return the plan in a file of a store, or None where there is no such file.
+
+    Raises:
+        StoreError: it cannot be read; the message says why and names the file.
+    """
     value = _read_json(path)
     try:
         return None if value is None else Plan.from_json(value)

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from datasets.synthetic.departures import WORLDS
+from results.plan import Arm
 from results.storage.store import Store
 from tests.benchmark.conftest import SMALL
 
@@ -25,10 +26,10 @@ def test_each_arm_has_its_plan_and_knows_the_others(two_arms):
     assert set(plans) == {"mcar_beta=0", "mcar"}
     fingerprints = [plan.landmarks["icu_24h"].fingerprint for plan in plans.values()]
     assert len(set(fingerprints)) == 2
-    of = plans["mcar"]["arm"]["of"]
+    of = plans["mcar"].arm.of
     as_drawn = {"kappa": 1.6, "beta": 0.4, "world": "factors"}
-    assert {"name": "mnar", "axis": "mechanism", "value": "mnar", "also": as_drawn} in of
-    assert {arm["value"] for arm in of if arm["axis"] == "world"} | {as_drawn["world"]} == set(WORLDS)
+    assert Arm("mnar", "mechanism", "mnar", also=as_drawn) in of
+    assert {arm.value for arm in of if arm.axis == "world"} | {as_drawn["world"]} == set(WORLDS)
 
 
 def test_a_pattern_at_random_that_causes_nothing_is_worth_nothing(two_arms):

@@ -1,12 +1,14 @@
 """compare and lock as a user meets them: what is printed, and with which exit status."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from benchmark.verbs.show_gate import COLUMNS
 from results.gate.locked_csv import locked
+from results.plan import Settings
 from results.storage.store import Store
 from tests.results.test_gate import moved, table
 from tests.stores import ROWS, fabricate
@@ -20,7 +22,7 @@ def store_at(root, experiment="gate", rows=TWO, **options):
     """A fabricated store of two methods at one landmark, whose plan can be chosen: its path as text."""
     shape = {"n": 120, "folds": 2, "landmarks": {"icu_24h": ("mortality_inhosp",)}}
     store, plan = fabricate(root, experiment=experiment, rows=rows, **shape, **options)
-    store.write_plan(plan.name, plan | {"settings": SETTINGS, "rectifier": "auto"})
+    store.write_plan(replace(plan, settings=Settings(SETTINGS), rectifier="auto"))
     return str(root)
 
 
@@ -123,7 +125,7 @@ def test_the_newest_plan_of_the_experiment_asked_for(cli, base, tmp_path):
 def test_several_plans_of_one_dataset_are_to_be_chosen_from(cli, tmp_path):
     root = store_at(tmp_path / "two")
     plan = Store(root).plans("gate")[0]
-    Store(root).write_plan("other", plan | {"name": "other", "protocol": "paper"})
+    Store(root).write_plan(replace(plan, name="other", protocol="paper"))
     status, _, err = cli("compare", root, root)
     assert (status, "choose with protocol= or arm=" in err) == (2, True)
     assert cli("compare", root, root, "protocol=strict")[0] == 0

@@ -268,8 +268,8 @@ def test_a_probe_changes_the_key_of_its_cells_and_none_of_their_predictions(buil
     (one, *_), (other, *_) = plain.cells, probed.cells
     assert one.cell == other.cell
     assert one.key != other.key
-    record, frames = run_cell(one, plain.place(one.cell))
-    record_probed, frames_probed = run_cell(other, probed.place(other.cell))
+    record, frames = run_cell(one, plain.inputs_of(one.cell))
+    record_probed, frames_probed = run_cell(other, probed.inputs_of(other.cell))
     assert record_probed["status"] == "done", record_probed["traceback"]
     pd.testing.assert_frame_equal(frames["predictions"], frames_probed["predictions"], check_exact=True)
     assert (set(frames), set(frames_probed)) == ({"predictions"}, {"predictions", *PROBES})

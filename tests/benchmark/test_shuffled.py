@@ -34,12 +34,12 @@ def test_they_are_part_of_names_keys_and_splits(plans):
     true, shuffled = plans
     assert true.name != shuffled.name
     assert {p.key for p in true.cells}.isdisjoint(p.key for p in shuffled.cells)
-    for landmark in true.document["landmarks"]:
-        of = [p.document["landmarks"][landmark] for p in plans]
-        assert of[0]["split"] != of[1]["split"]
-        assert of[0]["tasks"] == of[1]["tasks"]
-    assert any(row["kind"] == "known" for row in true.document["rows"])
-    assert not any(row["kind"] == "known" for row in shuffled.document["rows"])
+    for landmark in true.plan.landmarks:
+        of = [p.plan.landmarks[landmark] for p in plans]
+        assert of[0].split != of[1].split
+        assert of[0].tasks == of[1].tasks
+    assert any(row.kind == "known" for row in true.plan.rows)
+    assert not any(row.kind == "known" for row in shuffled.plan.rows)
 
 
 def test_a_run_scores_against_shuffled_outcomes_and_its_report_says_so(cli, tmp_path):

@@ -4,10 +4,12 @@ import errno
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from results.plan import Settings
 from results.storage.store import Store
 from tests.stores import ROWS, fabricate
 
@@ -33,7 +35,8 @@ def one_line(err):
 def embedded(root, **options):
     """A fabricated store that ``status`` can speak of."""
     store, plan = fabricate(root, **{**SMALL, **options})
-    store.write_plan(plan.name, plan | {"settings": {"landmark": None, "methods": ["all"], "hyper": {}, "dataset": {}}})
+    settings = Settings({"landmark": None, "methods": ["all"], "hyper": {}, "dataset": {}})
+    store.write_plan(replace(plan, settings=settings))
     return store, plan
 
 

@@ -1,11 +1,15 @@
 """Which stored plans a command speaks of."""
 
+from dataclasses import replace
+
 import pytest
 
 from benchmark.errors import UsageError
 from benchmark.plan.config import load_config
 from benchmark.plan.stored import chosen_plans
+from results.plan import Settings
 from results.storage.store import Store
+from tests.stores import made_plan
 
 
 def plan(name, written, dataset="embedded-mimic", protocol="strict", n=1000, hyper=None, **settings):
@@ -16,10 +20,10 @@ def plan(name, written, dataset="embedded-mimic", protocol="strict", n=1000, hyp
         "hyper": hyper or {},
         "dataset": {"name": dataset, "kappa": None},
     } | settings
-    return {
-        "name": name, "experiment": "table1", "dataset": dataset, "protocol": protocol, "written": written, "schedule": "short",
-        "folds": 5, "seeds": 1, "n": n, "rectifier": "auto", "settings": full, "cells": [],
-    }  # fmt: skip
+    return made_plan(
+        name=name, experiment="table1", dataset=dataset, protocol=protocol, written=written, schedule="short", folds=5, n=n,
+        settings=Settings(full),
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -31,10 +35,10 @@ def store(tmp_path):
         plan("paper", "2026-01-02", protocol="paper"),
         plan("demo", "2026-01-02", dataset="eicu-demo", n=None),
         plan("wide", "2025-12-01", hyper={"hidden": 256}),
-        plan("mcar", "2025-12-02", dataset="embedded-mimic") | {"settings": {"dataset": {"kappa": 0.0}, "hyper": {}}},
+        replace(plan("mcar", "2025-12-02"), settings=Settings({"dataset": {"kappa": 0.0}, "hyper": {}})),
     )
-    for p in sorted(plans, key=lambda p: p["written"]):
-        store.write_plan(p["name"], p)
+    for p in sorted(plans, key=lambda p: p.written):
+        store.write_plan(p)
     return store
 
 
@@ -52,7 +56,7 @@ def store(tmp_path):
 )
 def test_the_newest_of_each_dataset_and_protocol_that_agrees(store, overrides, names):
     found = chosen_plans(store, "table1", load_config("table1", overrides), overrides)
-    assert sorted(p["name"] for p in found) == sorted(names)
+    assert sorted(p.name for p in found) == sorted(names)
 
 
 @pytest.mark.parametrize(

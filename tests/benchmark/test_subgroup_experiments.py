@@ -30,7 +30,7 @@ def test_patterns_and_groups_share_the_cells_of_the_main_table(cli, store, tmp_p
         frame.query("method == 'gbdt' and metric == 'auc' and attribute == 'pattern'").groupby("landmark")["n"].sum()
     )
     for landmark, facts in plan.landmarks.items():
-        assert stays[landmark] == sum(t["n"] for t in facts.tasks.values())
+        assert stays[landmark] == sum(t.n for t in facts.tasks.values())
     groups = pd.read_csv(tmp_path / "out" / "fairness_groups.csv")
     assert set(groups["attribute"]) == {"sex", "age_band"}
 
@@ -43,7 +43,7 @@ def test_the_arms_of_sites_keep_their_cells_apart(cli, store, tmp_path):
     plans = {plan.arm.name: plan for plan in store.plans("sites")}
     cells = {arm: {p.cell.name: p for p in plan.cells} for arm, plan in plans.items()}
     assert cells["folds"].keys() == cells["sites"].keys()
-    site = store.groups(plans["sites"]["name"]).set_index(["landmark", "row"])["site"]
+    site = store.groups(plans["sites"].name).set_index(["landmark", "row"])["site"]
     for name in cells["folds"]:
         shared = []
         for arm in ("folds", "sites"):
@@ -64,6 +64,6 @@ def test_the_arms_of_sites_keep_their_cells_apart(cli, store, tmp_path):
         stored = {(i["task"]): i["value"] for i in store.statistics(plan.name)["intervals"] if i["metric"] == "auc"}
         own = arms[arms["arm"] == arm].set_index("task")["mean"].to_dict()
         assert own == pytest.approx(stored)
-    tested = store.statistics(plans["sites"]["name"])["hospitals"]["tested"]
+    tested = store.statistics(plans["sites"].name)["hospitals"]["tested"]
     assert json.dumps(tested)
     assert all(sum(f["sites"] for f in folds) == site[landmark].nunique() for landmark, folds in tested.items())

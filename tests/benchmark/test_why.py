@@ -10,7 +10,9 @@ from benchmark.errors import UsageError
 from benchmark.plan.config import arms_of, load_config
 from benchmark.plan.plan import plan_run
 from benchmark.plan.replan import stored_config
+from results.plan import Plan, Settings
 from results.storage.store import Store
+from tests.stores import made_plan
 
 TINY = ("n=160", "folds=2", "dataset.draws=16", "bootstrap=5", "landmark=icu_24h", "known=ceiling")
 CHOSEN = ("method=s_only", "method.max_epochs=1")
@@ -111,7 +113,7 @@ def test_a_plan_that_was_not_run_yet_is_compared_with_the_last_result_of_the_nam
     copy = Store(shutil.copytree(store.root, tmp_path / "copy"))
     config = load_config("table1", [*TINY, "method=s_only", "method.max_epochs=3", f"built={built}"])
     plan = plan_run(config)
-    copy.write_plan(plan.name, plan.document)
+    copy.write_plan(plan.plan)
     answer, _ = why(NAME, root=copy.root)
     assert answer["plan"] == plan.name
     assert changed(answer, "config") == {"method.config.max_epochs": (1, 3)}
@@ -169,8 +171,8 @@ def test_the_text_names_the_part_and_the_values(store, built, capsys):
 def test_a_stored_configuration_makes_the_same_plan(experiment, overrides, built):
     config = load_config(experiment, ["n=160", "folds=2", "dataset.draws=16", f"built={built}", *overrides])
     plan = plan_run(config)
-    document = json.loads(json.dumps(plan.document))
-    again = plan_run(stored_config(document, [f"built={built}"]))
+    stored = Plan.from_json(json.loads(json.dumps(plan.plan.to_json())))
+    again = plan_run(stored_config(stored, [f"built={built}"]))
     assert again.name == plan.name
     assert [p.key for p in again.cells] == [p.key for p in plan.cells]
 
@@ -181,13 +183,13 @@ def test_an_arm_keeps_its_settings():
 
     settings = _plain({**vars(config), "schedule": vars(config.schedule)})
     settings["arms"] = [arm["name"] for arm in config.arms]
-    again = stored_config({"name": "p", "settings": settings}, [])
+    again = stored_config(made_plan(settings=Settings(settings)), [])
     assert (again.split, again.arm, again.arms) == (config.split, "sites", [{"name": "sites"}])
 
 
 def test_settings_of_another_version_are_one_line():
     with pytest.raises(UsageError, match="plan p was written by another version"):
-        stored_config({"name": "p", "settings": {"experiment": "table1", "flavour": "sweet"}}, [])
+        stored_config(made_plan(settings=Settings({"experiment": "table1", "flavour": "sweet"})), [])
 
 
 def test_a_record_names_the_files_of_its_source(store):

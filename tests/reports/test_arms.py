@@ -1,9 +1,12 @@
 """Arms side by side: their numbers, their differences, and those that were not run."""
 
+from dataclasses import replace
+
 import pytest
 
 from reports.sections import learning_curve, mechanisms
 from reports.tables.table import plain
+from results.plan import Arm, Settings
 from results.statistics.derivations import ceiling, worth
 from tests.stores import fabricate
 
@@ -30,8 +33,8 @@ def run(root, axis, names, experiment, **options):
         n = arm["value"] if axis == "n" else 60
         store, plan = fabricate(root, experiment=experiment, n=n, folds=2, draw=i, **{"rows": ROWS} | options)
         # each arm has its own cohort, so its own cells
-        plan.arm = arm | {"of": OF[axis]}
-        plan.settings = {"known": ["ceiling", "evidence0_cause0"]}
+        settings = Settings({"known": ["ceiling", "evidence0_cause0"]})
+        plan = replace(plan, arm=Arm.from_json(arm | {"of": OF[axis]}), settings=settings)
         store.write_plan(plan)
         store.write_statistics(
             plan.name, {"ceiling": ceiling.derive(store, plan, 20), "worth": worth.derive(store, plan, 20)}
@@ -77,7 +80,7 @@ def test_the_frame_has_every_arm_and_its_own_n(tmp_path):
 def test_distance_and_share_beside_the_ceiling(tmp_path):
     store, plans = run(tmp_path, "n", ["n=90"], "learning_curve")
     found = rows(learning_curve.section(store, plans).tables[0])
-    record = store.statistics(plans[0]["name"])["ceiling"][0]
+    record = store.statistics(plans[0].name)["ceiling"][0]
     assert (record["method"], record["task"], record["metric"]) == ("zero_fill", "mortality_inhosp", "auc")
     auc, distance, share = found["n = 90: Zero-filling"][:3]
     assert auc.startswith(f"{record['value']:.3f}")
@@ -104,9 +107,7 @@ def test_an_arm_on_two_axes_stands_in_both_tables(tmp_path):
 
 def test_the_worth_that_a_cohort_cannot_give_is_a_word(tmp_path):
     store, plans = run(tmp_path, "kappa", ["mcar"], "mechanisms")
-    record = next(
-        r for r in store.statistics(plans[0]["name"])["worth"] if r["name"] == "both" and r["metric"] == "auc"
-    )
+    record = next(r for r in store.statistics(plans[0].name)["worth"] if r["name"] == "both" and r["metric"] == "auc")
     unused, *differences = rows(mechanisms.section(store, plans).tables[1])["mechanism = mcar: In-hospital mortality"]
     assert unused.startswith(f"{record['base_value']:.3f}")
     assert differences[:4] == ["not planned"] * 4

@@ -1,5 +1,7 @@
 """Flags, marks of shuffled outcomes, and the parts of a document between markers."""
 
+from dataclasses import replace
+
 import pytest
 
 from reports.audit.document import markdown, replaced
@@ -9,7 +11,9 @@ from reports.report import ReportError
 from reports.tables.shuffled import marked
 from reports.tables.table import Entry, Table, words
 from results.cell import Cell, PlannedCell
+from results.plan import Landmark, Settings, TaskCounts
 from results.storage.store import Store
+from tests.stores import made_plan
 
 
 def numbers(outcomes, low, high, ceiling=0.80):
@@ -20,9 +24,8 @@ def numbers(outcomes, low, high, ceiling=0.80):
     found = {(*at, "m", "audit-A1"): interval("m", "audit-A1", (low + high) / 2, (low, high))}
     if ceiling is not None:
         found[(*at, "ceiling", "default")] = interval("ceiling", "default", ceiling, (0.7, 0.9))
-    rows = [{"method": "m", "variant": "audit-A1", "kind": "method"}]
-    rows += [{"method": "ceiling", "variant": "default", "kind": "known"}] if ceiling is not None else []
-    return Numbers({"reference": "m", "settings": {"outcomes": outcomes}, "rows": rows}, found, {})
+    rows = [("m", "audit-A1", "on"), *([("ceiling", "default", "on")] if ceiling is not None else [])]
+    return Numbers(made_plan(*rows, reference="m", settings=Settings({"outcomes": outcomes})), found, {})
 
 
 @pytest.mark.parametrize(
@@ -53,14 +56,16 @@ def test_an_auc_whose_interval_does_not_hold_a_half_is_marked_where_outcomes_wer
     of = {"metric": "auc", "landmark": "x", "task": "icu_90d", "method": "m", "variant": "default", "value": 0.6}
     statistics = {"intervals": [of | {"ci_low": 0.55, "ci_high": 0.65}]}
     titles = {("m", "default"): "A row"}
-    plan = {"settings": {"outcomes": "shuffled"}, "landmarks": {"x": {}}}
+    landmarks = {"x": Landmark(10, {"icu_90d": TaskCounts(10, 5)}, {}, "f", "s")}
+    plan = made_plan(settings=Settings({"outcomes": "shuffled"}), landmarks=landmarks)
     found = marked(table(), plan, statistics, titles)
     assert [e.mark for e in found.rows[0][2]] == ["^", "", ""]
     assert [e.interval for e in found.rows[0][2]] == [(0.55, 0.65), None, None]
     assert "1 of 1 intervals of the AUC do not hold 0.5" in found.notes[1]
     held = {"intervals": [of | {"ci_low": 0.45, "ci_high": 0.65}]}
     assert [e.mark for e in marked(table(), plan, held, titles).rows[0][2]] == ["", "", ""]
-    assert marked(table(), plan | {"settings": {"outcomes": "true"}}, statistics, titles).notes == ("A note.",)
+    true = replace(plan, settings=Settings({"outcomes": "true"}))
+    assert marked(table(), true, statistics, titles).notes == ("A note.",)
 
 
 def test_a_table_as_markdown():
@@ -94,16 +99,8 @@ def test_the_sampler_beside_what_was_measured_on_the_released_code(tmp_path):
             "reason": None,
         }
         store.write(planned, {"status": "done", "metrics": [metric | {"n": 600, "positives": 60}]}, {})
-        cells.append({"cell": cell.__dict__, "config": {}, "key_parts": planned.key_parts, "title": "m"})
-    plan = {
-        "cells": cells,
-        "seeds": 3,
-        "n": 3000,
-        "title": "M (x=1)",
-        "clean": True,
-        "commit": "abc",
-        "written": "2026-01-01",
-    }
+        cells.append(planned)
+    plan = made_plan(cells=cells, seeds=3, n=3000, audit={"title": "M (x=1)"}, commit="abc")
     table, frame = sampler_table(store, plan)
     ((title, _, entries),) = table.rows
     assert title == "lr 1.6e-05, epoch 55, all test rows"

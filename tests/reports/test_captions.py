@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from reports.tables.captions import caption
@@ -23,7 +25,7 @@ def test_caption_says_what_a_reader_must_know(fabricated):
 def test_uncommitted_changes_show(tmp_path, where):
     store, plan = fabricate(tmp_path, rows=ROWS[1:2], n=40, folds=2)
     if where == "plan":
-        plan = plan | {"clean": False}
+        plan = replace(plan, clean=False)
     else:
         planned = plan.cells[0]
         record = store.record(planned)
@@ -38,7 +40,7 @@ def test_seeds_and_missing_statistics_show(tmp_path):
     text = caption(store, plan, None)
     assert "2 folds, 2 seeds (mean over folds ± standard deviation over seeds)" in text
     assert "No statistics are stored" in text
-    assert "No reference method" in caption(store, plan | {"reference": "mt"}, None)
+    assert "No reference method" in caption(store, replace(plan, reference="mt"), None)
 
 
 def test_statistics_of_an_earlier_state_show(tmp_path):
@@ -52,7 +54,7 @@ def test_statistics_of_an_earlier_state_show(tmp_path):
 def test_what_a_schedule_leaves_out_of_a_methods_stages_shows(fabricated):
     store, plan = fabricated
     first = plan.rows[0]
-    cut = plan | {"rows": [first | {"cut": "no third stage"}, *plan.rows[1:]]}
-    sentence = f"{first['title']} under this schedule: no third stage."
+    cut = replace(plan, rows=[replace(first, cut="no third stage"), *plan.rows[1:]])
+    sentence = f"{first.title} under this schedule: no third stage."
     assert sentence in caption(store, cut, None)
     assert sentence not in caption(store, plan, None)

@@ -56,7 +56,7 @@ def test_a_data_card_has_outcomes_cautions_and_no_small_group(cards):
     texts, _, plan = cards
     text = texts["datasets/embedded-mimic.md"]
     t = plan.landmarks["icu_24h"].tasks["mortality_inhosp"]
-    assert f"| In-hospital mortality (`mortality_inhosp`) | {t['n']:,} | {t['positives']:,} |" in text
+    assert f"| In-hospital mortality (`mortality_inhosp`) | {t.n:,} | {t.positives:,} |" in text
     assert "- No patient is in it." in text
     assert "sex: F 120; M 75; unknown under 10." in text
 

@@ -40,7 +40,7 @@ def test_what_is_called_is_filled_and_has_a_mark_of_its_own(tmp_path):
     store.write_statistics(plan.name, derive(store, plan, resamples=20))
     figure = forest(store, plan)
     point = next(line for line in figure.picture.axes[0].lines if line.get_linestyle() == "None")
-    assert point.get_markerfacecolor() == CALLED["win"][1].colour
+    assert point.get_markerfacecolor() == CALLED["worse"][1].colour
     assert "Ours is called better than Theirs" in figure.alt
     looks = [*CALLED.values(), UNCALLED, KNOWN]
     assert len({(look.marker, filled) for _, look, filled in looks}) == len(looks)

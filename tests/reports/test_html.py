@@ -2,14 +2,16 @@ import html.parser
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
-from reports.build import assemble, build_report
+from reports.build import assemble, write_report
 from reports.formats.html import MEANINGS, page, place
 from reports.frames.provenance import Provenance
 from reports.tables.table import Entry, Table, parts, words
+from tests.stores import made_plan
 
 NASTY = "<script>alert(1)</script> & \"quoted\" 'single' {{ 7 * 7 }}"
 VOID = {"meta", "link", "input", "br", "hr", "img"}
@@ -51,7 +53,7 @@ def read(text):
 def files(with_curves, tmp_path_factory):
     store, plan = with_curves
     out = tmp_path_factory.mktemp("html")
-    return {p.name: p for p in build_report(store.root, [plan], out, ("csv", "html"))}
+    return {p.name: p for p in write_report(assemble(store.root, [plan]), out, ("csv", "html"))}
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +68,8 @@ def small(title="Row", note="a note", caption="A caption."):
 
 
 def plan_of(**changes):
-    plan = {
-        "name": "n", "experiment": "e", "dataset": "d", "description": "x", "protocol": "strict", "landmarks": {}, "folds": 5, "seeds": 1,
-        "schedule": "short", "commit": "0" * 40, "clean": True, "written": "2026-01-02T03:04:05",
-    }  # fmt: skip
-    return plan | changes
+    facts = {"name": "n", "experiment": "e", "description": "x", "folds": 5, "schedule": "short", "commit": "0" * 40}
+    return made_plan(**facts | {"written": "2026-01-02T03:04:05"} | changes)
 
 
 def test_the_page_is_well_formed(text):
@@ -181,7 +180,7 @@ def test_places(entry, kind, sort, full):
 
 def test_several_plans_are_told_apart(with_curves, tmp_path):
     store, plan = with_curves
-    report = assemble(store.root, [plan, plan | {"protocol": "paper"}])
+    report = assemble(store.root, [plan, replace(plan, protocol="paper")])
     titles = [t.heading for t in report.tables]
     assert titles[0] == "Every task (embedded-mimic, strict)"
     assert len(titles) == len(set(titles))

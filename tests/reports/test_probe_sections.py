@@ -1,6 +1,7 @@
 """What the sections of ``embedding``, ``drop`` and ``efficiency`` print: the records' numbers, and words where there are none."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -166,8 +167,8 @@ def test_drop_prints_auc_and_difference(tmp_path):
 
 def test_ten_modalities_make_two_tables_a_task(tmp_path):
     store, plan, _ = store_of(tmp_path, "drop", dropped)
-    for facts in plan.landmarks.values():
-        facts.modalities = {f"m{i}": 1.0 for i in range(10)}
+    ten = {f"m{i}": 1.0 for i in range(10)}
+    plan = replace(plan, landmarks={name: replace(facts, modalities=ten) for name, facts in plan.landmarks.items()})
     assert [len(t.columns) for t in section_of(store, [plan]).tables] == [11] * 6
 
 

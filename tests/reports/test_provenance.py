@@ -1,4 +1,7 @@
+from dataclasses import replace
+
 from reports.frames.provenance import provenance
+from results.plan import Settings
 from tests.stores import ROWS, fabricate, rewrite
 
 
@@ -18,13 +21,13 @@ def test_facts_name_what_differs(tmp_path):
     record["provenance"]["versions"]["numpy"] = "1.0"
     record["provenance"]["clean"] = False
     rewrite(store, planned, record, {"predictions": store.predictions(planned)})
-    plan.settings = {
+    given = {
         "dataset": {"name": "d", "root": "/somewhere", "seed": None},
         "methods": ["all"],
         "folds": 2,
         "hyper": {},
     }
-    found = provenance(store, plan)
+    found = provenance(store, replace(plan, settings=Settings(given)))
     assert found.facts["numpy"] == "2.4.6 (3 cells), 1.0 (1 cells)"
     assert found.facts["python"] == "3.11.7"
     assert found.facts["uncommitted changes"] == "in 1 cells"
@@ -41,5 +44,6 @@ def test_records_that_say_little(tmp_path):
         rewrite(store, planned, record, {"predictions": store.predictions(planned)})
     hashes = "fingerprint ffffffff, split ssssssss"
     assert provenance(store, plan).facts == {"cohort at icu_24h": hashes, "cohort at discharge": hashes}
-    plan.landmarks["icu_24h"].flow = [{"step": "stays", "n": 1200}, {"step": "adults", "n": 1000}]
+    flow = [{"step": "stays", "n": 1200}, {"step": "adults", "n": 1000}]
+    plan = replace(plan, landmarks=plan.landmarks | {"icu_24h": replace(plan.landmarks["icu_24h"], flow=flow)})
     assert provenance(store, plan).facts["cohort at icu_24h"] == f"{hashes}; stays 1,200, adults 1,000"

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from reports.public.public_frame import Tally, public_frame
 from reports.public.suppression import Suppression
 from reports.report import ReportError
 from results.disclosure import Count
+from results.plan import Settings
 from results.statistics.derive import derive
 from tests.stores import ROWS, fabricate, measured, record_of, rewrite
 
@@ -52,16 +54,17 @@ def stored(tmp_path_factory):
         rewrite(store, planned, done | {"rectifier": record["rectifier"]}, {"predictions": frame, "probe": frame})
     sex = rng.permutation(np.repeat(list(SEX), list(SEX.values())))
     store.write_groups(plan.name, pd.DataFrame({"landmark": "icu_24h", "row": np.arange(200), "sex": sex}))
-    facts = plan.landmarks["icu_24h"]
-    facts |= {
-        "modalities": {"structured": 134 / 200, "text": 84 / 200, "image": 11 / 200},
-        "flow": [{"step": "stays", "n": 260}, {"step": "adults", "n": 255}, {"step": "at risk", "n": 200}],
-    }
-    facts.modalities["rare"] = 7 / 200
-    plan |= {
-        "derived": ["patterns", "groups"],
-        "settings": {"dataset": {"name": "x", "root": "/secure/raw", "encoder": "/models/b"}},
-    }
+    facts = replace(
+        plan.landmarks["icu_24h"],
+        modalities={"structured": 134 / 200, "text": 84 / 200, "image": 11 / 200, "rare": 7 / 200},
+        flow=[{"step": "stays", "n": 260}, {"step": "adults", "n": 255}, {"step": "at risk", "n": 200}],
+    )
+    plan = replace(
+        plan,
+        landmarks={"icu_24h": facts},
+        derived=["patterns", "groups"],
+        settings=Settings({"dataset": {"name": "x", "root": "/secure/raw", "encoder": "/models/b"}}),
+    )
     store.write_plan(plan)
     store.write_statistics(plan.name, derive(store, plan, resamples=10))
     return store, store.plans("table1")[0]
@@ -121,13 +124,14 @@ def test_no_count_is_from_1_to_9(made):
             seen += len(counts)
     assert seen > 50
     plan = json.loads(made["plans.json"])[0]
-    counted = [(p, v) for p, v in numbers(plan.landmarks) if p[-1] in ("n", "positives")]
+    counted = [(p, v) for p, v in numbers(plan["landmarks"]) if p[-1] in ("n", "positives")]
     assert counted
     assert not [(p, v) for p, v in counted if 0 < v < 10]
-    shares = {k: v for k, v in plan.landmarks["icu_24h"].modalities.items() if v != "hidden"}
+    facts = plan["landmarks"]["icu_24h"]
+    shares = {k: v for k, v in facts["modalities"].items() if v != "hidden"}
     assert not [k for k, v in shares.items() if 0 < round(v * 200) < 10 or 0 < round((1 - v) * 200) < 10]
-    assert plan.landmarks["icu_24h"].modalities["rare"] == "hidden"
-    assert [step["n"] for step in plan.landmarks["icu_24h"].flow] == [260, "hidden", 200]
+    assert facts["modalities"]["rare"] == "hidden"
+    assert [step["n"] for step in facts["flow"]] == [260, "hidden", 200]
 
 
 def group_frame(stored, name):

@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -9,6 +10,7 @@ from reports.frames.tidy import tidy
 from reports.published.measured import measured_of
 from reports.published.paper import COHORTS, EXPERIMENTS, METHODS, NUMBERS, OBSERVED, ROWS, SWEPT
 from reports.published.published import COLUMNS, FOOTNOTES, SOURCE, beside_published, printed, published_tables
+from results.plan import Settings
 from tests.stores import ROWS as MADE
 from tests.stores import fabricate
 
@@ -36,7 +38,7 @@ def store_and_plan(tmp_path_factory):
 def beside(store_and_plan, **changes):
     store, plan = store_and_plan
     frame = tidy(store, plan).assign(dataset=changes.get("dataset", plan.dataset))
-    return beside_published([plan | changes], [frame])
+    return beside_published([replace(plan, **changes)], [frame])
 
 
 def test_every_number_of_the_file_belongs_to_an_experiment():
@@ -128,9 +130,10 @@ def test_counts_come_from_the_plan(store_and_plan):
     assert frame.loc["cohort_n", "measured"] == 120
     assert frame.loc["cohort_n", "published"] == 20000
     assert pd.isna(frame.loc["has_any_text_n", "measured"])
-    _, plan = store_and_plan
-    plan.landmarks["discharge"].modalities = {"S": 1.0, "I": 0.25, "T": 0.75, "R": 0.8}
-    assert beside(store_and_plan).set_index("metric").loc["has_cxr_n", "measured"] == 30
+    landmarks = store_and_plan[1].landmarks
+    facts = replace(landmarks["discharge"], modalities={"S": 1.0, "I": 0.25, "T": 0.75, "R": 0.8})
+    frame = beside(store_and_plan, landmarks=landmarks | {"discharge": facts})
+    assert frame.set_index("metric").loc["has_cxr_n", "measured"] == 30
 
 
 LADDER = [
@@ -181,16 +184,17 @@ def number(**changes):
 def test_counterparts_in_the_frames_of_sections(store_and_plan, experiment, metric, method, numbers, value):
     _, plan = store_and_plan
     frame = pd.DataFrame(numbers)
-    found = beside_published([plan | {"experiment": experiment}], [pd.DataFrame({"other": [1]}), frame])
+    found = beside_published([replace(plan, experiment=experiment)], [pd.DataFrame({"other": [1]}), frame])
     own = found[(found["metric"] == metric) & (found["method"] == method) & ~found["task"].isin(["icu_90d"])]
     assert own["measured"].tolist() == [value]
 
 
 def test_what_a_sweep_tried(store_and_plan):
     _, plan = store_and_plan
-    cells = [c | {"config": {"method": {"config": {"lr": 2.8e-4}}}} for c in plan.cells]
-    rows = [{**plan.rows[0], "change": {"lr": value}} for value in (1e-5, 1e-3)]
-    swept = plan | {"experiment": "table4", "cells": cells, "rows": rows, "settings": {"schedule": {"lr_factor": 1.4}}}
+    cells = [replace(planned, config={"method": {"config": {"lr": 2.8e-4}}}) for planned in plan.cells]
+    rows = [replace(plan.rows[0], change={"lr": value}) for value in (1e-5, 1e-3)]
+    settings = Settings({"schedule": {"lr_factor": 1.4}})
+    swept = replace(plan, experiment="table4", cells=cells, rows=rows, settings=settings)
     own = beside_published([swept], []).query("method == 'Learning Rate'").set_index("metric")["measured"]
     assert own[["default", "range_low", "range_high"]].tolist() == [2e-4, 1e-5, 1e-3]
     assert pd.isna(own["max_drop"])
@@ -199,7 +203,7 @@ def test_what_a_sweep_tried(store_and_plan):
 def test_nothing_where_the_paper_has_no_table(store_and_plan):
     store, plan = store_and_plan
     assert printed("smoke").empty
-    assert beside_published([plan | {"experiment": "smoke"}], [tidy(store, plan)]).empty
+    assert beside_published([replace(plan, experiment="smoke")], [tidy(store, plan)]).empty
 
 
 TITLED = {"30-day": "readmission_30d", "90-day": "icu_90d", "In-hosp": "mortality_inhosp"}
@@ -270,7 +274,7 @@ def test_the_contradictions_are_there():
 
 def test_a_published_table_reads_the_measured_number_of_its_own_plan(store_and_plan):
     store, plan = store_and_plan
-    other = plan | {"protocol": "paper"}
+    other = replace(plan, protocol="paper")
     frame = beside_published([plan, other], [tidy(store, plan)])
     strict, paper_protocol = (frame[frame["protocol"] == p] for p in ("strict", "paper"))
     assert strict["measured"].notna().sum() > 10

@@ -1,5 +1,7 @@
 """Drops and stability by hand, and what a value without a number leaves visible."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from reports.frames.tidy import tidy
 from reports.sections.table4 import section
 from reports.tables.sensitivity import aucs_of, drop, sweeps
 from reports.tables.table import plain, text_frame
+from results.plan import Settings
 from results.statistics.derivations import sweep as derivation
 from tests.stores import fabricate
 
@@ -20,21 +23,17 @@ TASKS = [("icu_24h", "mortality_inhosp"), ("discharge", "readmission_30d"), ("di
 @pytest.fixture(scope="module")
 def case(tmp_path_factory):
     store, plan = fabricate(tmp_path_factory.mktemp("store"), experiment="table4", rows=ROWS, n=90, folds=3)
-    lost = [
-        c["cell"] for c in plan.cells if c["cell"]["variant"] == "hidden=64" and c["cell"]["landmark"] == "discharge"
-    ]
+    rows = []
     for row in plan.rows:
-        field, _, value = row["variant"].partition("=")
-        row["change"] = {field: float(value)} if value else {}
-    plan.settings = {"schedule": {"lr_factor": 1.4142}}
-    plan.cells = [
-        c | {"config": {"method": {"config": {"dropout": 0.2, "hidden": 128.0}}}}
-        | ({"key_parts": {"config": "never run"}} if c["cell"] in lost else {})
-        for c in plan.cells
-    ]  # fmt: skip
-    for row in plan.rows:
-        if row["variant"] == "hidden=64":
-            row["change"] = {"hidden": 64}
+        field, _, value = row.variant.partition("=")
+        number = int(value) if field == "hidden" else float(value or 0)
+        rows.append(replace(row, change={field: number} if value else {}))
+    config = {"method": {"config": {"dropout": 0.2, "hidden": 128.0}}}
+    cells = []
+    for planned in plan.cells:
+        lost = (planned.cell.variant, planned.cell.landmark) == ("hidden=64", "discharge")
+        cells.append(replace(planned, config=config, **({"key_parts": {"config": "never run"}} if lost else {})))
+    plan = replace(plan, rows=rows, cells=cells, settings=Settings({"schedule": {"lr_factor": 1.4142}}))
     store.write_plan(plan)
     store.write_statistics(plan.name, {"sweep": derivation.derive(store, plan, 20)})
     return store, plan, section(store, [plan])
@@ -112,7 +111,7 @@ def test_the_figure_has_a_panel_a_hyper_parameter_and_words(case):
 
 def test_without_stored_differences_the_table_says_so(case):
     store, plan, _ = case
-    other = plan | {"name": "another"}
-    store.write_plan("another", other)
+    other = replace(plan, name="another")
+    store.write_plan(other)
     row = {title: [plain(e) for e in entries] for title, _, entries in section(store, [other]).tables[1].rows}
     assert row["Dropout = 0.1"].count("not derived") == 3

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,7 @@ def test_shares_are_ratios_of_means(tmp_path):
     facts = plan.landmarks["discharge"].tasks["icu_90d"]
     nothing = []
     for _, n, positives in by_fold(store, plan, "ceiling", "log_loss"):
-        q = (facts["positives"] - positives) / (facts.n - n)
+        q = (facts.positives - positives) / (facts.n - n)
         nothing.append(-(positives * np.log(q) + (n - positives) * np.log(1 - q)) / n)
     own, top = (np.mean([v[0] for v in by_fold(store, plan, m, "log_loss")]) for m in ("crl_mmnar", "ceiling"))
     assert found["share_log_loss"] == pytest.approx((np.mean(nothing) - own) / (np.mean(nothing) - top))
@@ -56,7 +58,7 @@ def test_nothing_without_a_ceiling(tmp_path):
 def test_a_row_that_reads_the_series_is_held_against_the_ceiling_that_does(tmp_path):
     top = ("ceiling_series", "default", "off", "ceiling with series", "known", 3.0)
     store, plan = fabricate(tmp_path, rows=(*ROWS[:2], ROWS[3], top), n=150)
-    next(row for row in plan.rows if row["method"] == "cm_ae")["series"] = True
+    plan = replace(plan, rows=[replace(row, series=row.method == "cm_ae") for row in plan.rows])
     found = shares(tidy(store, plan), plan)
     found = found[(found["task"] == "icu_90d") & (found["metric"] == "share_auc")].set_index("method")["mean"]
     auc = {

@@ -1,18 +1,20 @@
 """The sections of table3, fairness and sites, from fabricated stores."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from reports.build import build_report
+from reports.build import assemble, write_report
 from reports.figures.heat_map import heat_map
 from reports.frames.tidy import COLUMNS
 from reports.sections import section_of
 from reports.sections.sites import mover
 from reports.sections.table3 import AT_LEAST, pattern_title
 from reports.tables.table import plain
+from results.plan import Arm, Settings
 from results.statistics.derivations import groups, hospitals, patterns
 from results.statistics.derive import derive
 from tests.stores import ROWS, fabricate, rewrite
@@ -98,7 +100,7 @@ def test_rare_patterns_are_counted_where_they_are_not_printed(by_pattern):
 
 def test_the_csv_has_the_tidy_columns_and_the_printed_numbers(by_pattern, tmp_path):
     store, plan, section = by_pattern
-    build_report(store.root, [plan], tmp_path, ("csv", "tex", "txt"))
+    write_report(assemble(store.root, [plan]), tmp_path, ("csv", "tex", "txt"))
     frame = pd.read_csv(tmp_path / "table3_patterns.csv")
     assert tuple(frame.columns[: len(COLUMNS)]) == COLUMNS
     assert {"ci_low", "ci_high", "attribute", "alarm_share", "note"} <= set(frame.columns)
@@ -192,7 +194,7 @@ def test_a_cohort_without_groups_gets_one_sentence(tmp_path):
         table.rows[0][2][0].word
         == "embedded-mimic records no groups of patients, so that this experiment says nothing about them"
     )
-    files = build_report(tmp_path, [plan], tmp_path / "out", ("csv", "tex"))
+    files = write_report(assemble(tmp_path, [plan]), tmp_path / "out", ("csv", "tex"))
     assert tmp_path / "out" / "fairness_groups.csv" in files
 
 
@@ -208,7 +210,7 @@ def by_site(tmp_path_factory):
     root, plans = tmp_path_factory.mktemp("store"), []
     for draw, (arm, lost) in enumerate({"sites": [("cm_ae", "discharge", f) for f in range(3)], "folds": []}.items()):
         store, plan = store_of(root, "hospitals", "sites", draw=draw, failed=lost, split=arm)
-        plans.append(plan | {"arm": {"name": arm, "axis": "split", "value": arm}, "settings": {"split": arm}})
+        plans.append(replace(plan, arm=Arm(arm, "split", arm), settings=Settings({"split": arm})))
     return store, plans
 
 

@@ -77,10 +77,10 @@ def small(tmp_path_factory):
     return fabricate(tmp_path_factory.mktemp("small"), rows=ROWS, n=60, folds=2)
 
 
-def comparison(method, task="icu_90d", landmark="discharge", win=False, loss=False, in_family=True):
+def comparison(method, task="icu_90d", landmark="discharge", better=False, worse=False, in_family=True):
     return {
         "landmark": landmark, "task": task, "method": method, "variant": "default",
-        "in_family": in_family, "win": win, "loss": loss,
+        "in_family": in_family, "better": better, "worse": worse,
     }  # fmt: skip
 
 
@@ -88,17 +88,17 @@ def comparison(method, task="icu_90d", landmark="discharge", win=False, loss=Fal
     ("comparisons", "bold"),
     [
         ([], set()),
-        ([comparison("cm_ae", win=True), comparison("s_only")], set()),
+        ([comparison("cm_ae", worse=True), comparison("s_only")], set()),
         (
-            [comparison("cm_ae", win=True), comparison("s_only", win=True)],
+            [comparison("cm_ae", worse=True), comparison("s_only", worse=True)],
             {("discharge", "icu_90d", "crl_mmnar", "default")},
         ),
-        ([comparison("cm_ae", win=True)], set()),
+        ([comparison("cm_ae", worse=True)], set()),
         (
-            [comparison("cm_ae", win=True), comparison("s_only", loss=True)],
+            [comparison("cm_ae", worse=True), comparison("s_only", better=True)],
             {("discharge", "icu_90d", "s_only", "default")},
         ),
-        ([comparison("cm_ae", win=True), comparison("s_only", win=True, in_family=False)], set()),
+        ([comparison("cm_ae", worse=True), comparison("s_only", worse=True, in_family=False)], set()),
     ],
     ids=["no test", "one not won", "all won", "one not tested", "lost to one", "one outside the family"],
 )

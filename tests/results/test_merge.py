@@ -38,7 +38,7 @@ def test_two_halves_make_a_whole(tmp_path):
     assert all(here.faults(p) == [] for p in plan.cells)
     own = next(p for p in plan.cells if p.cell.method == "crl_mmnar")
     assert here.predictions(own).equals(there.predictions(own))
-    assert [p["name"] for p in here.every_plan()] == [whole["name"], plan.name]
+    assert [p.name for p in here.every_plan()] == [whole.name, plan.name]
 
 
 def test_a_second_merge_does_nothing(tmp_path):
@@ -177,8 +177,8 @@ def test_plans_taken_over_are_newer_than_those_here_in_their_order(tmp_path):
     for k in range(2):
         fabricate(tmp_path / "there", written=f"202{9 - k}-01-01T00:00:00", draw=k, split=f"s{k}", **SMALL)
     merge(here, tmp_path / "there")
-    assert [p["written"][:4] for p in here.every_plan()] == ["2028", "2029", "2030"]
-    assert here.every_plan()[-1]["name"] == plan.name
+    assert [p.written[:4] for p in here.every_plan()] == ["2028", "2029", "2030"]
+    assert here.every_plan()[-1].name == plan.name
 
 
 @pytest.mark.parametrize("source", ["here", "here/plans", ".", "nowhere", "empty"])

@@ -25,8 +25,10 @@ from scipy.special import expit
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
+from results.cell import Cell, PlannedCell
+from results.plan import Landmark, PlannedRow, TaskCounts
 from results.statistics.derive import derive
-from tests.stores import record_of
+from tests.stores import made_plan, record_of
 
 TASKS = ("mortality_inhosp", "readmission_30d", "icu_90d")
 BEST = 0.80
@@ -76,11 +78,9 @@ def cohort(seed, n, difference=0.0, folds=5, seeds=1):
     for method in ("crl_mmnar", "other"):
         for fold in range(folds):
             for run in range(seeds):
-                cell = {"dataset": "d", "landmark": "icu_24h", "protocol": "strict", "method": method}
-                cell |= {"variant": "default", "rectifier": "off", "tuning": "none", "fold": fold, "seed": run}
-                key_parts = {"cell": f"{method}-{fold}-{run}"}
-                cells.append({"cell": cell, "config": {}, "key_parts": key_parts, "title": method})
-                planned = ({"cells": cells[-1:]}).cells[0]
+                cell = Cell("d", "icu_24h", "strict", method, "default", "off", "none", fold, run)
+                planned = PlannedCell(cell, {}, {"cell": f"{method}-{fold}-{run}"}, method)
+                cells.append(planned)
                 test, train = stays[stays % folds == fold], stays[stays % folds != fold]
                 frames = []
                 for task, (label, features) in tasks.items():
@@ -91,12 +91,9 @@ def cohort(seed, n, difference=0.0, folds=5, seeds=1):
                     frames.append(pd.DataFrame(columns | {"probability": p, "probability_base": p, "pattern": "1"}))
                 frame = pd.concat(frames, ignore_index=True)
                 memory.cells[planned.key] = (record_of(planned, "done", [], None), frame)
-    rows = [
-        {"method": m, "variant": "default", "rectifier": "off", "title": m, "kind": "method"}
-        for m in ("crl_mmnar", "other")
-    ]
-    facts = {"n": n, "tasks": {task: {"n": n, "positives": 0} for task in TASKS}}
-    return memory, {"reference": "crl_mmnar", "landmarks": {"icu_24h": facts}, "rows": rows, "cells": cells}
+    rows = [PlannedRow(m, "default", "off", m, "method") for m in ("crl_mmnar", "other")]
+    facts = Landmark(n, {task: TaskCounts(n, 0) for task in TASKS}, {}, "f", "s")
+    return memory, made_plan(reference="crl_mmnar", landmarks={"icu_24h": facts}, rows=rows, cells=cells)
 
 
 @dataclass
@@ -116,7 +113,7 @@ def called(cohorts, n, difference=0.0, resamples=0):
         auc = [c for c in comparisons if c["metric"] == "auc"]
         assert [c["task"] for c in auc] == list(TASKS)
         without = [resamples > 0 and (c["ci_low"] > 0 or c["ci_high"] < 0) for c in auc]
-        found.append(([c["win"] for c in auc], [c["loss"] for c in auc], without, [c["difference"] for c in auc]))
+        found.append(([c["worse"] for c in auc], [c["better"] for c in auc], without, [-c["difference"] for c in auc]))
     win, loss, interval, differences = (np.array(x) for x in zip(*found, strict=True))
     return Called(win, loss, interval, float(differences.mean()))
 

@@ -1,26 +1,11 @@
 import pytest
 
 from results.rows import basis_of, reference_row, rows_of
+from tests.stores import made_plan
 
 
 def plan(*rows, reference="crl_mmnar"):
-    def cell(method, variant, rectifier):
-        where = {"dataset": "d", "landmark": "l", "protocol": "strict", "tuning": "none", "fold": 0, "seed": 0}
-        return {
-            "cell": where | {"method": method, "variant": variant, "rectifier": rectifier},
-            "config": {},
-            "key_parts": {},
-            "title": method,
-        }
-
-    return {
-        "reference": reference,
-        "rows": [
-            {"method": m, "variant": v, "rectifier": r, "title": m.upper(), "kind": "known" if m == "ceiling" else "method"}
-            for m, v, r in rows
-        ],
-        "cells": [cell(*row) for row in rows],
-    }  # fmt: skip
+    return made_plan(*rows, reference=reference)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -69,8 +70,9 @@ def test_comparison_on_the_folds_both_have(case):
     other = fold_values(store, plan, "s_only", "icu_90d", roc_auc_score)
     difference = (own - other).dropna()
     assert found["folds"] == len(difference) == 4
-    assert found["difference"] == pytest.approx(difference.mean(), abs=1e-9)
-    assert found["reference_value"] - found["value"] == pytest.approx(found["difference"])
+    assert found["difference"] == pytest.approx(-difference.mean(), abs=1e-9)
+    assert found["value"] - found["base_value"] == pytest.approx(found["difference"])
+    assert (found["base_method"], found["base_variant"]) == ("crl_mmnar", "default")
     assert (found["n_test"], found["n_train"]) == (40, 120)
     t = difference.mean() / np.sqrt((1 / 4 + 40 / 120) * difference.var(ddof=1))
     assert found["p"] == pytest.approx(2 * stats.t.sf(abs(t), 3), rel=1e-6)
@@ -88,7 +90,7 @@ def test_holm_over_all_tasks_of_the_reference(case):
     assert [c["p_holm"] for c in family] == pytest.approx(adjusted.tolist())
     for c in statistics["comparisons"]:
         called = c["p_holm"] is not None and c["p_holm"] < 0.05
-        assert (c["win"], c["loss"]) == (called and c["difference"] > 0, called and c["difference"] < 0)
+        assert (c["better"], c["worse"]) == (called and c["difference"] > 0, called and c["difference"] < 0)
 
 
 def test_known_rows_and_the_row_before_the_rectifier_are_outside_the_family(case):
@@ -96,7 +98,7 @@ def test_known_rows_and_the_row_before_the_rectifier_are_outside_the_family(case
     ceiling = entry(statistics["comparisons"], method="ceiling", task="icu_90d", metric="auc")
     assert ceiling["p"] is None
     assert "not a method" in ceiling["reason"]
-    assert ceiling["difference"] < 0
+    assert ceiling["difference"] > 0
     before = entry(statistics["comparisons"], variant="no_rectifier", task="icu_90d", metric="brier")
     assert before["p"] is not None
     assert not before["in_family"]
@@ -133,7 +135,7 @@ def test_every_pair_of_rows_meets_the_same_resamples(tmp_path):
         if c["method"] == "copy":
             assert (c["difference"], c["ci_low"], c["ci_high"]) == (0, 0, 0)
             assert c["p"] == 1
-            assert [c["win"], c["loss"]] == [False, False]
+            assert [c["better"], c["worse"]] == [False, False]
 
 
 def test_a_row_on_some_stays_only_is_not_compared(tmp_path):
@@ -178,7 +180,7 @@ def test_one_common_fold_gives_no_test(tmp_path):
 
 def test_the_plan_says_how_many_resamples(tmp_path):
     store, plan = fabricate(tmp_path, rows=ROWS[:2], n=60, folds=2)
-    found = derive(store, plan | {"bootstrap": 0})
+    found = derive(store, replace(plan, bootstrap=0))
     assert found["resamples"] == 0
     assert {(e["ci_low"], e["ci_high"]) for e in found["intervals"]} == {(None, None)}
     assert all(e["value"] is not None for e in found["intervals"])
@@ -194,7 +196,7 @@ def test_a_plan_of_which_nothing_is_done(tmp_path):
 
 def test_a_clear_difference_is_called(tmp_path):
     rows = (("crl_mmnar", "default", "off", "r", "method", 3.0), ("cm_ae", "default", "off", "m", "method", 0.0))
-    for order, called in ((rows, "win"), ((("crl_mmnar", *rows[1][1:]), ("cm_ae", *rows[0][1:])), "loss")):
+    for order, called in ((rows, "worse"), ((("crl_mmnar", *rows[1][1:]), ("cm_ae", *rows[0][1:])), "better")):
         store, plan = fabricate(tmp_path / called, rows=order, n=400)
         found = entry(derive(store, plan, 50)["comparisons"], method="cm_ae", task="mortality_inhosp", metric="auc")
-        assert [k for k in ("win", "loss") if found[k]] == [called]
+        assert [k for k in ("better", "worse") if found[k]] == [called]

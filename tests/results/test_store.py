@@ -1,4 +1,5 @@
 import errno
+import json
 import multiprocessing
 import os
 import socket
@@ -11,7 +12,9 @@ import pytest
 
 from results.cell import Cell, PlannedCell
 from results.storage import files, folders
-from results.storage.store import PREDICTION_COLUMNS, BrokenCell, Store, StoreError
+from results.storage.store import PREDICTION_COLUMNS, BrokenCell, Store, StoreError, read_plan
+from tests.results.test_plan import FORMAT_1
+from tests.stores import made_plan
 
 PLANNED = PlannedCell(
     Cell("d", "icu_24h", "strict", "mt", "default", "off", "none", 0, 0), {"hidden": 8}, {"config": "abc"}, "MT"
@@ -117,12 +120,12 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch, file):
 
 def test_a_full_disk_leaves_the_old_plan(tmp_path, monkeypatch):
     store = Store(tmp_path)
-    store.write_plan("p", {"name": "p", "experiment": "smoke", "written": "1"})
+    store.write_plan(made_plan(written="1"))
     monkeypatch.setattr(os, "replace", fails_at("full"))
     with pytest.raises(StoreError, match="No space left"):
-        store.write_plan("p", {"name": "p", "experiment": "smoke", "written": "2"})
+        store.write_plan(made_plan(written="2"))
     monkeypatch.undo()
-    assert [p["written"] for p in store.plans("smoke")] == ["1"]
+    assert [p.written for p in store.plans("smoke")] == ["1"]
     assert everything(tmp_path) == ["plans/p.json"]
 
 
@@ -155,7 +158,7 @@ def test_a_read_only_store_is_one_line_and_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", refusing)
     for write in (
         lambda: store.write(PLANNED, RECORD, {"predictions": predictions()}),
-        lambda: store.write_plan("p", {"name": "p"}),
+        lambda: store.write_plan(made_plan()),
     ):
         with pytest.raises(StoreError, match=r"cannot write .*: Read-only file system; choose another store=DIR$"):
             write()
@@ -177,7 +180,7 @@ def test_every_file_and_both_folders_are_synced_before_and_after_the_rename(tmp_
     assert at >= 4
     assert steps[-1] == folder.parent.name
     steps.clear()
-    store.write_plan("p", {"name": "p"})
+    store.write_plan(made_plan())
     assert steps == [f".p.json.{os.getpid()}", "plans"]
 
 
@@ -334,12 +337,12 @@ def test_plans_written_last_first_whatever_the_clock_says_and_statistics_beside_
         ("c", "2026-01-02", "table1"),
         ("d", "2025-01-01", "smoke"),
     ):
-        store.write_plan(name, {"name": name, "experiment": experiment, "written": written})
+        store.write_plan(made_plan(name=name, experiment=experiment, written=written))
     store.write_statistics("a", {"intervals": []})
-    assert [p["name"] for p in store.plans("smoke")] == ["d", "b", "a"]
-    assert [p["sequence"] for p in store.every_plan()] == [4, 3, 2, 1]
-    store.write_plan("a", {"name": "a", "experiment": "smoke", "written": "2024-01-01"})
-    assert [p["name"] for p in store.plans("smoke")] == ["a", "d", "b"]
+    assert [p.name for p in store.plans("smoke")] == ["d", "b", "a"]
+    assert [p.sequence for p in store.every_plan()] == [4, 3, 2, 1]
+    store.write_plan(made_plan(name="a", written="2024-01-01"))
+    assert [p.name for p in store.plans("smoke")] == ["a", "d", "b"]
     assert store.plans("table2") == []
     assert store.statistics("a") == {"intervals": []}
     assert store.statistics("b") is None
@@ -349,10 +352,10 @@ def test_plans_of_before_the_sequence_come_last_by_their_date(tmp_path):
     store = Store(tmp_path)
     (tmp_path / "plans").mkdir()
     for name, written in (("old", "2030-01-01"), ("older", "2029-01-01")):
-        text = f'{{"name": "{name}", "experiment": "smoke", "written": "{written}"}}'
+        text = json.dumps(FORMAT_1 | {"name": name, "written": written})
         (tmp_path / "plans" / f"{name}.json").write_text(text)
-    store.write_plan("new", {"name": "new", "experiment": "smoke", "written": "2026-01-01"})
-    assert [p["name"] for p in store.plans("smoke")] == ["new", "old", "older"]
+    store.write_plan(made_plan(name="new", written="2026-01-01"))
+    assert [p.name for p in store.plans("smoke")] == ["new", "old", "older"]
 
 
 @pytest.mark.parametrize("name", ["p.json", "p.statistics.json", "p.groups.parquet"])
@@ -366,10 +369,18 @@ def test_a_broken_file_beside_the_cells_is_one_line(tmp_path, name):
         )()
 
 
-def test_planned_cells_come_back(tmp_path):
-    document = {
-        "cells": [
-            {"cell": PLANNED.cell.__dict__, "config": PLANNED.config, "key_parts": PLANNED.key_parts, "title": "MT"}
-        ]
-    }
-    assert document.cells == [PLANNED]
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format": 3}, r"p\.json: plan p has format 3, this version reads up to 2: use the newer version$"),
+        ({"cells": None}, r"p\.json: plan p is not as it was written \(.*\): remove it and run again$"),
+    ],
+)
+def test_a_plan_that_cannot_be_read_is_one_line_that_names_its_file(tmp_path, change, said):
+    store = Store(tmp_path)
+    path = store.write_plan(made_plan())
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    for read in (store.every_plan, lambda: store.plans("smoke"), lambda: read_plan(path)):
+        with pytest.raises(StoreError, match=said) as error:
+            read()
+        assert "\n" not in str(error.value)

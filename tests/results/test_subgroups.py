@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,16 +28,15 @@ def sex_code(row):
 
 def give_patterns(store, plan):
     """Write three patterns into the stored predictions: one rare, one of a third of the stays, one of the rest; the ceiling loses half of
-    its rows."""
-    plan.landmarks = {
-        k: v | {"modalities": {"structured": 1, "image": 0.1, "text": 0.3}} for k, v in plan.landmarks.items()
-    }
+    its rows. Return the plan with their modalities."""
+    modalities = {"structured": 1, "image": 0.1, "text": 0.3}
     for planned in plan.cells:
         record = store.record(planned)
         if record and record["status"] == "done":
             frame = store.predictions(planned)
             frame = frame[frame["row"] % 8 < 4] if planned.cell.method == "ceiling" else frame
             rewrite(store, planned, record, {"predictions": frame.assign(pattern=pattern_of(frame["row"].to_numpy()))})
+    return replace(plan, landmarks={k: replace(v, modalities=modalities) for k, v in plan.landmarks.items()})
 
 
 def give_groups(store, plan, n=200):
@@ -62,7 +63,7 @@ def case(tmp_path_factory):
         failed=[("cm_ae", "icu_24h", fold) for fold in range(4)],
         missing=[("s_only", "discharge", 2)],
     )
-    give_patterns(store, plan)
+    plan = give_patterns(store, plan)
     give_groups(store, plan)
     return store, plan
 

@@ -88,9 +88,9 @@ def test_shuffled_units_know_no_true_outcome(audited):
     config = load_config("table1", ["method=s_only", *SMALL, f"built={folder / 'built'}"])
     true, shuffled = (audit_plan(config, outcomes, 1, True, Dials()) for outcomes in ("true", "shuffled"))
     assert {u.key for u in true.fits}.isdisjoint(u.key for u in shuffled.fits)
-    assert any(row["kind"] == "known" for row in true.document["rows"])
-    assert not any(row["kind"] == "known" for row in shuffled.document["rows"])
-    assert true.document["name"] != shuffled.document["name"]
+    assert any(row.kind == "known" for row in true.plan.rows)
+    assert not any(row.kind == "known" for row in shuffled.plan.rows)
+    assert true.plan.name != shuffled.plan.name
 
 
 def test_the_document_is_rebuilt_from_the_store(audited, monkeypatch, tmp_path):

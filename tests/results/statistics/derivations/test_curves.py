@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -163,5 +164,5 @@ def test_rows_without_a_label_or_a_prediction_are_left_out(tmp_path):
 
 def test_is_stored_under_its_name_where_the_plan_asks(tmp_path):
     store, plan = fabricate(tmp_path, rows=ROWS[1:2], n=40, folds=2)
-    assert derive_all(store, plan | {"derived": ["curves"]}, 0)["curves"] == derive(store, plan, 0)
+    assert derive_all(store, replace(plan, derived=["curves"]), 0)["curves"] == derive(store, plan, 0)
     assert "curves" not in derive_all(store, plan, 0)

@@ -1,14 +1,17 @@
 """Which rows are compared with which: the ablation ladder, sweeps, the ceiling, and the worth of the pattern."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from results.plan import Settings
 from results.rows import rows_of
 from results.statistics.changes import changes, default_of
 from results.statistics.derivations import ceiling, steps, sweep, worth
 from results.statistics.ladder import LADDER, rung
-from tests.stores import fabricate
+from tests.stores import fabricate, made_plan
 
 LADDER_ROWS = (
     ("crl_mmnar", "concat", "off", "concat", "method", 0.2),
@@ -27,13 +30,13 @@ SWEPT = (
 def swept(root, **options):
     """A plan with two bases and three changed rows."""
     store, plan = fabricate(root, rows=SWEPT, n=60, folds=2, **options)
+    rows = []
     for row in plan.rows:
-        field, _, value = row["variant"].rpartition("+")[2].partition("=")
-        row["change"] = {field: float(value)} if value else {}
-    for cell in plan.cells:
-        cell["config"] = {"method": {"config": {"dropout": 0.2, "lr": 4e-4}}}
-    plan.settings = {"schedule": {"lr_factor": 2.0}}
-    return store, plan
+        field, _, value = row.variant.rpartition("+")[2].partition("=")
+        rows.append(replace(row, change={field: float(value)} if value else {}))
+    config = {"method": {"config": {"dropout": 0.2, "lr": 4e-4}}}
+    cells = [replace(planned, config=config) for planned in plan.cells]
+    return store, replace(plan, rows=rows, cells=cells, settings=Settings({"schedule": {"lr_factor": 2.0}}))
 
 
 def auc(store, plan, variant, task, column):
@@ -65,21 +68,8 @@ def test_each_step_is_held_against_the_one_before(tmp_path):
 
 def test_the_ladder_is_found_with_the_rectifier_on_everywhere_and_has_no_last_rung_without():
     def found(*rectifiers):
-        rows = [
-            {"method": "crl_mmnar", "variant": v, "rectifier": r, "title": v, "kind": "method"}
-            for v, r in zip(("concat", "mmnar", "default"), rectifiers, strict=True)
-        ]
-        cell = {"dataset": "d", "landmark": "l", "protocol": "strict", "tuning": "none", "fold": 0, "seed": 0}
-        cells = [
-            {
-                "cell": cell | {k: row[k] for k in ("method", "variant", "rectifier")},
-                "config": {},
-                "key_parts": {},
-                "title": "t",
-            }
-            for row in rows
-        ]
-        rows = rows_of({"rows": rows, "cells": cells})
+        ladder = zip(("concat", "mmnar", "default"), rectifiers, strict=True)
+        rows = rows_of(made_plan(*(("crl_mmnar", variant, rectifier) for variant, rectifier in ladder)))
         return [r and r.variant for r in (rung(step, "crl_mmnar", rows) for step in LADDER)]
 
     assert found("off", "off", "on") == ["concat", "mmnar", "no_rectifier", "default"]
@@ -120,12 +110,12 @@ KNOWN = (
 
 def test_methods_are_held_against_their_own_ceiling(tmp_path):
     store, plan = fabricate(tmp_path, rows=KNOWN, n=60, folds=2)
-    for row in plan.rows:
-        row["series"] = row["method"] in ("gru_d", "ceiling_series")
+    rows = [replace(row, series=row.method in ("gru_d", "ceiling_series")) for row in plan.rows]
+    plan = replace(plan, rows=rows)
     records = ceiling.derive(store, plan, 0)
     assert {(r["method"], r["base_method"]) for r in records} == {("s_only", "ceiling"), ("gru_d", "ceiling_series")}
     assert all(r["difference"] < 0 for r in records if r["metric"] == "auc")
-    without = {**plan, "cells": [c for c in plan.cells if not c["cell"]["method"].startswith("ceiling")]}
+    without = replace(plan, cells=[c for c in plan.cells if not c.cell.method.startswith("ceiling")])
     assert ceiling.derive(store, without, 0) == []
 
 
@@ -148,7 +138,7 @@ def test_a_cell_is_scored_once_however_many_derivations_ask(tmp_path, monkeypatc
     calls = []
     real = fold_values.weighted_metrics
     monkeypatch.setattr(fold_values, "weighted_metrics", lambda *args: calls.append(0) or real(*args))
-    found = derive.derive(store, plan | {"derived": list(alone)}, 5)
+    found = derive.derive(store, replace(plan, derived=list(alone)), 5)
     assert {name: found[name] for name in alone} == alone
     stages = {"on": 2, "off": 1}
     tasks = {landmark: len(facts.tasks) for landmark, facts in plan.landmarks.items()}
