@@ -25,7 +25,7 @@ SIZE = $(if $(filter embedded-%,$(DATASET)),n=$(N))
 # public implementations that some tests and `make bench` compare with, in an environment of their own
 PEERS := .venv-peers
 
-.PHONY: install table1 gate lock test slow lint bench peers clean
+.PHONY: install table1 gate lock test coverage slow lint bench peers clean
 install: $(STAMP)
 $(STAMP): requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -48,6 +48,10 @@ lock: install
 
 test: install
 	$(RUN) -m pytest -n 2
+
+# the same tests, half as slow again, and the share of lines that they run in their own process; subprocesses are not counted
+coverage: install
+	$(RUN) -m pytest -n 2 --cov --cov-report=term
 
 slow: install
 	$(RUN) -m pytest -n 2 -m slow

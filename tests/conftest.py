@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+from tests.guides import Shell
+
 
 @pytest.fixture(scope="session", autouse=True)
 def nobody_waits_for_the_disk():
@@ -11,3 +13,9 @@ def nobody_waits_for_the_disk():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
+
+
+@pytest.fixture
+def shell(tmp_path):
+    """A shell at the root of a copy of the repository."""
+    return Shell(tmp_path)

@@ -1,71 +1,25 @@
 """CONTRIBUTING.md and README.md as a reader follows them: in a copy of the repository, with the guide's code pasted where it says."""
 
 import ast
-import os
 import re
-import shlex
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from benchmark.cli import VERBS, _parser
 from benchmark.plan.config import load_config
 from benchmark.verbs.report import SPEED
+from tests.guides import ROOT, blocks, commands
 
-ROOT = Path(__file__).resolve().parent.parent
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-LEFT_OUT = (".*", "__pycache__", "built", "cells", "build", "data", "shared", "late_fusion.py", "test_late_fusion.py")
-PYTHON = "python -m benchmark "
-
-
-def blocks(text):
-    """The fenced blocks as (language, text), in order."""
-    return re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
-
-
-def commands(text):
-    """Every command line ``python -m benchmark ...`` of a page, fenced or inline, without its comment."""
-    fenced = [line for _, block in blocks(text) for line in block.splitlines()]
-    inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
-    return [shlex.split(line, comments=True)[3:] for line in fenced + inline if line.startswith(PYTHON)]
-
-
-@pytest.fixture
-def shell(tmp_path):
-    """Run a block of shell commands at the root of a copy of the repository; pip installs into a folder of the test's own, offline."""
-    clone = shutil.copytree(ROOT, tmp_path / "clone", ignore=shutil.ignore_patterns(*LEFT_OUT))
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(tmp_path / "environment"),
-        "OMP_NUM_THREADS": "1",
-        "PIP_TARGET": str(tmp_path / "environment"),
-        "PIP_NO_INDEX": "1",
-        "PIP_NO_DEPS": "1",
-        "PIP_NO_BUILD_ISOLATION": "0",  # pip reads the value as that of build isolation
-    }
-
-    def run(block):
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", block], cwd=clone, env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
-
-    run.clone = clone
-    return run
 
 
 def paste(guide, clone):
     """Put the guide's Python into the new files: the import and the class in place of their namesakes, the test in place of all tests."""
     network, test = [text for language, text in blocks(guide) if language == "python"]
-    (line,) = re.findall(r"`(from methods\.layers import [^`]+)`", guide)
+    (line,) = re.findall(r"`(from methods\.common\.layers import [^`]+)`", guide)
     method = clone / "methods" / "late_fusion.py"
-    text = re.sub(r"^from methods\.layers import .*$", line, method.read_text(), count=1, flags=re.MULTILINE)
+    text = re.sub(r"^from methods\.common\.layers import .*$", line, method.read_text(), count=1, flags=re.MULTILINE)
     method.write_text(replaced(text, network, lambda node: getattr(node, "name", None) == "LateFusionModule"))
     tests = clone / "tests" / "methods" / "test_late_fusion.py"
     tests.write_text(replaced(tests.read_text(), test, lambda node: getattr(node, "name", "").startswith("test_")))
