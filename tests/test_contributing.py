@@ -63,9 +63,9 @@ def shell(tmp_path):
 def paste(guide, clone):
     """Put the guide's Python into the new files: the import and the class in place of their namesakes, the test in place of all tests."""
     network, test = [text for language, text in blocks(guide) if language == "python"]
-    (line,) = re.findall(r"`(from methods\.layers import [^`]+)`", guide)
+    (line,) = re.findall(r"`(from methods\.common\.layers import [^`]+)`", guide)
     method = clone / "methods" / "late_fusion.py"
-    text = re.sub(r"^from methods\.layers import .*$", line, method.read_text(), count=1, flags=re.MULTILINE)
+    text = re.sub(r"^from methods\.common\.layers import .*$", line, method.read_text(), count=1, flags=re.MULTILINE)
     method.write_text(replaced(text, network, lambda node: getattr(node, "name", None) == "LateFusionModule"))
     tests = clone / "tests" / "methods" / "test_late_fusion.py"
     tests.write_text(replaced(tests.read_text(), test, lambda node: getattr(node, "name", "").startswith("test_")))
