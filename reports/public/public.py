@@ -69,7 +69,7 @@ def public_files(store_root: Path, experiments: Sequence[Sequence[Plan]]) -> Exp
         report = assemble(store_root, own)
         for suffix, frame in report.frames.items():
             if suffix != "_published" and len(frame):
-                name = f"tables/{own[0]['experiment']}{suffix}.csv"
+                name = f"tables/{own[0].experiment}{suffix}.csv"
                 made.files[name] = _csv(public_frame(frame, hide, made.tally))
     facts = [_facts(store, plan, hide, made.tally) for plan in plans]
     made.files["plans.json"] = (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode()

@@ -77,7 +77,7 @@ def section(store: Store, plans: Sequence[Plan]) -> Section:
                 for what in (METHODS, PATTERN, FIGURE)
             )
             tables += [arms_table(own, axis, axis, methods), worth_table(own, axis, pattern)]
-            name = f"{axis}-{ran[0]['dataset']}-{ran[0]['protocol']}"
+            name = f"{axis}-{ran[0].dataset}-{ran[0].protocol}"
             figures.append(arms_figure(own, axis, title, name, drawn, DRAWN))
     if not arms:
         return Section()

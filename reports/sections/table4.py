@@ -133,12 +133,12 @@ def summary_frame(study: Study) -> pd.DataFrame:
             found = drop(study.aucs, sweep, over)
             metrics = {"max_drop": found.drop, "stability": found.stability, "auc_default": found.default}
             metrics |= {"auc_low": found.low, "auc_high": found.high}
-            facts = study.plan.landmarks[over[0][0]]["tasks"][over[0][1]] if len(over) == 1 else {}
+            whole = study.plan.landmarks[over[0][0]].tasks[over[0][1]] if len(over) == 1 else None
             shared = {
                 **of, "group": "all",
                 "landmark": "+".join(dict.fromkeys(lm for lm, _ in over)), "task": name, "method": sweep.base.method,
                 "variant": sweep.field, "folds": len(by_fold(study.aucs, sweep.base, over)), "seeds": study.plan.seeds,
-                "n": facts.get("n"), "positives": facts.get("positives"), "at": found.at,
+                "n": whole and whole.n, "positives": whole and whole.positives, "at": found.at,
                 "status": "undefined" if np.isnan(found.drop) else "partial" if found.lost else "done",
             }  # fmt: skip
             rows += [

@@ -116,6 +116,40 @@ def test_wrong_usage_is_one_line(cli, argv, message):
     assert message in one_line(err)
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("run", "table1", *TINY, "method=logistic"),
+        ("status", "table1"),
+        ("report", "table1"),
+        ("why", "cm_ae/default/rectifier-off/tuning-none/fold-0/seed-0"),
+        ("store", "merge", "{there}", "store={tmp}/empty"),
+        ("store", "export", "{tmp}/public", "--public"),
+        ("compare", "{there}", "{there}", "table1"),
+        ("lock", "{there}", "{tmp}/locked.csv", "table1"),
+        ("cards", "store={there}", "out={tmp}/out"),
+        ("audit", "--docs", "store={there}"),
+        ("audit", "--predictions", "{plan}"),
+    ],
+    ids=lambda argv: "-".join(argv[: 2 if argv[0] in ("store", "audit") else 1]),
+)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 99}, "has format 99, this version reads up to 2: use the newer version"),
+        ({"landmarks": {"icu_24h": {}}}, "is not as it was written ('tasks'): remove it and run again"),
+    ],
+    ids=["later", "lacking"],
+)
+def test_a_plan_that_cannot_be_read_is_one_line_for_every_command(cli, tmp_path, argv, change, message):
+    store, plan = embedded(tmp_path / "cells")
+    path = store.root / "plans" / f"{plan.name}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    status, out, err = cli(*(text.format(tmp=tmp_path, there=store.root, plan=path) for text in argv))
+    assert (status, out) == (2, "")
+    assert one_line(err) == f"error: {path}: plan {plan.name} {message}"
+
+
 def test_export_writes_every_experiment_or_one(cli, tmp_path):
     fabricate(tmp_path / "cells", **SMALL)
     fabricate(tmp_path / "cells", experiment="table2", **SMALL)
