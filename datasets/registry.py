@@ -216,8 +216,9 @@ def _one_builder(built: Path, name: str) -> Iterator[None]:
 
 def _prepare_embedded(info: DatasetInfo, options: dict[str, Any], built: Path, force: bool, say: Progress) -> Dataset:
     from datasets.synthetic import cohort as synthetic
+    from datasets.synthetic.params import SyntheticParams
 
-    params = synthetic.SyntheticParams(**{"preset": info.name.removeprefix("embedded-"), **options})
+    params = SyntheticParams(**{"preset": info.name.removeprefix("embedded-"), **options})
     signature = _digest(dataclasses.asdict(params), *_sources(sorted((PACKAGE / "synthetic").glob("*.py"))))
     folder = built / f"{info.name}-{signature[:12]}"
     ready = None if force else _ready(info, folder, signature)

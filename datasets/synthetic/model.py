@@ -20,16 +20,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, softmax
 from scipy.stats import binom
 
 from datasets.cohort import Array
-
-if TYPE_CHECKING:
-    from datasets.synthetic.departures import Clusters
 
 LANDMARKS = ("icu_24h", "discharge", "stay")
 NAN_LIMIT = 0.8
@@ -92,6 +88,42 @@ class SeriesModel:
     noise_sd: float
     shortest: int = 36
     longest: int = 72
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """Latent health as a mixture: ``weight`` [K], ``mean`` [K, H] and the ``covariance`` [H, H] that all clusters share."""
+
+    weight: Array
+    mean: Array
+    covariance: Array
+
+    def draw(self, normal: Array, rng: np.random.Generator) -> Array:
+        """h [N, H] of the mixture from standard normal [N, H]."""
+        cluster = rng.choice(len(self.weight), size=len(normal), p=self.weight)
+        return self.mean[cluster] + normal @ np.linalg.cholesky(self.covariance).T
+
+    def posterior(self, mean: Array, covariance: Array) -> tuple[Array, Array, Array]:
+        """Weights [N, K], means [N, K, H] and shared covariance [N, H, H], given ``mean`` and ``covariance`` under the prior N(0, I).
+
+        With W the shared covariance and J, eta the information of the contents (``covariance^-1 - I``, ``covariance^-1 mean``)::
+
+            C = (J + W^-1)^-1,   s_k = eta + W^-1 m_k,   mean_k = C s_k,   weight_k ~ pi_k exp((s_k . C s_k - m_k . W^-1 m_k) / 2)
+        """
+        precision, prior = np.linalg.inv(covariance), np.linalg.inv(self.covariance)
+        shared = np.linalg.inv(precision + prior - np.eye(len(prior)))
+        pull = self.mean @ prior
+        s = np.einsum("nij,nj->ni", precision, mean)[:, None, :] + pull
+        centre = s @ shared
+        log = np.log(self.weight) + (np.einsum("nki,nki->nk", s, centre) - np.einsum("ki,ki->k", pull, self.mean)) / 2
+        return softmax(log, axis=1), centre, (shared + shared.transpose(0, 2, 1)) / 2
+
+    def moments(self, mean: Array, covariance: Array) -> tuple[Array, Array]:
+        """Mean [N, H] and covariance [N, H, H] of that mixture."""
+        weight, centre, shared = self.posterior(mean, covariance)
+        overall = np.einsum("nk,nki->ni", weight, centre)
+        off = centre - overall[:, None, :]
+        return overall, shared + np.einsum("nk,nki,nkj->nij", weight, off, off)
 
 
 @dataclass(frozen=True, eq=False)

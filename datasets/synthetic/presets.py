@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import brentq
@@ -18,9 +17,7 @@ from datasets.cohort import Array
 from datasets.synthetic.departures import WORLDS
 from datasets.synthetic.draw import draw_anchor, draw_observed
 from datasets.synthetic.model import Content, SeriesModel, Task, World, pattern_code
-
-if TYPE_CHECKING:
-    from datasets.synthetic.cohort import SyntheticParams
+from datasets.synthetic.params import SyntheticParams
 
 H = 8
 PRIVATE = 4

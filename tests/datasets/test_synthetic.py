@@ -9,10 +9,12 @@ from threadpoolctl import threadpool_limits
 
 from datasets.cohort import content_fingerprint
 from datasets.storage import load_cohort, load_known, save_cohort, save_known
-from datasets.synthetic.cohort import SyntheticParams, build, fingerprint
+from datasets.synthetic.cohort import build, fingerprint
+from datasets.synthetic.departures import WORLDS
 from datasets.synthetic.draw import draw, draw_anchor, draw_observed
 from datasets.synthetic.model import pattern_code
-from datasets.synthetic.presets import world_of
+from datasets.synthetic.params import MECHANISM_NAMES, PRESET_NAMES, WORLD_NAMES, SyntheticParams
+from datasets.synthetic.presets import PRESETS, world_of
 
 TASKS = {
     "icu_24h": ("mortality_inhosp",),
@@ -287,6 +289,16 @@ def test_groups_are_independent_of_all_else(drawn):
         assert set(group.codes) == set(range(len(group.labels)))
         table = [[(stay.outcomes[group.codes == c, 0] == v).sum() for v in (0, 1)] for c in range(len(group.labels))]
         assert chi2_contingency(table).pvalue > 1e-3
+
+
+def test_the_names_that_params_accepts_are_those_of_the_registries():
+    """In the same order: the position of a preset and of a world enters the seed of its constants."""
+    assert tuple(PRESETS) == PRESET_NAMES
+    assert tuple(WORLDS) == WORLD_NAMES
+    made = {name: SyntheticParams(mechanism=name) for name in MECHANISM_NAMES}
+    kappa = SyntheticParams().kappa
+    acting = {name: (params.effective_kappa, params.effective_rho) for name, params in made.items()}
+    assert acting == {"mcar": (0.0, 0.0), "mar": (kappa, 0.0), "mnar": (kappa, 1.0)}
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
 from datasets.synthetic import truth
-from datasets.synthetic.cohort import SyntheticParams, build
-from datasets.synthetic.departures import Clusters
+from datasets.synthetic.cohort import build
 from datasets.synthetic.draw import draw
-from datasets.synthetic.model import Content, SeriesModel, Task, World, pattern_code
+from datasets.synthetic.model import Clusters, Content, SeriesModel, Task, World, pattern_code
+from datasets.synthetic.params import SyntheticParams
 from datasets.synthetic.presets import world_of
 
 
@@ -403,7 +403,8 @@ def test_defaults_are_worth_what_is_promised(preset):
 def test_twenty_thousand_stays_in_a_minute_and_three_gib():
     program = (
         "import resource, time; start = time.time()\n"
-        "from datasets.synthetic.cohort import SyntheticParams, build\n"
+        "from datasets.synthetic.cohort import build\n"
+        "from datasets.synthetic.params import SyntheticParams\n"
         "build(SyntheticParams(n=20_000))\n"
         "print(time.time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)"
     )

@@ -9,10 +9,11 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from datasets.cohort import content_fingerprint
 from datasets.synthetic import truth
-from datasets.synthetic.cohort import SyntheticParams, build
+from datasets.synthetic.cohort import build
 from datasets.synthetic.departures import SHIFTED, SITES, WORLDS
 from datasets.synthetic.draw import draw, draw_anchor, draw_observed
 from datasets.synthetic.model import dot, pattern_code
+from datasets.synthetic.params import SyntheticParams
 from datasets.synthetic.presets import H, world_of
 
 OTHERS = [name for name in WORLDS if name != "factors"]

@@ -17,7 +17,8 @@ from benchmark.audit.steps import CUMULATIVE, FITTED, STEPS, rows
 from benchmark.audit.unit import extended
 from benchmark.cell.splits import draw_split
 from datasets.cohort import Cohort, pattern_names
-from datasets.synthetic.cohort import SyntheticParams, build
+from datasets.synthetic.cohort import build
+from datasets.synthetic.params import SyntheticParams
 from methods.common.rectifier import Rectifier
 from methods.crl_mmnar import Config, CrlMmnar
 
