@@ -249,10 +249,10 @@ def _prepare_eicu(info: DatasetInfo, options: dict[str, Any], built: Path, force
     ready = None if force else _ready(info, folder, signature)
     if ready:
         return ready
-    from datasets import eicu
+    from datasets.eicu import build
 
     say(f"building {info.name} from its raw tables")
-    parts = eicu.build(root, name=info.name, progress=say)
+    parts = build.build(root, name=info.name, progress=say)
     landmarks = {landmark: {"flow": part.flow, "notes": part.notes} for landmark, part in parts.items()}
     manifest = {"name": info.name, "signature": signature, "parameters": {}, "landmarks": landmarks}
     return _store(info, folder, manifest, {landmark: (part.cohort, part.known) for landmark, part in parts.items()})

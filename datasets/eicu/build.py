@@ -15,7 +15,8 @@ from datasets.cohort import Cohort
 from datasets.eicu import events, features, series, static, stays
 from datasets.eicu.events import Progress
 from datasets.eicu.stays import Selection
-from datasets.eicu.tables import Release, connect
+from datasets.eicu.tables import Release
+from datasets.raw.tables import connect
 from datasets.storage import Known
 
 LANDMARKS = tuple(stays.PROTOCOL)

@@ -16,7 +16,8 @@ import numpy as np
 
 from datasets.eicu import sources
 from datasets.eicu.sources import COUNT, FLAG, RANGE, SPREAD, SUM, Column, LongSource, Source
-from datasets.eicu.tables import Release, minute, text
+from datasets.eicu.tables import Release, minute
+from datasets.raw.tables import text
 
 SCALE = 10_000
 """Values are kept as whole multiples of 1 / SCALE of their unit."""

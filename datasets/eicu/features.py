@@ -17,7 +17,7 @@ from datasets.eicu import sources, static
 from datasets.eicu import vocabulary as words
 from datasets.eicu.events import long_features, wide_features
 from datasets.eicu.sources import LAB, RESPIRATORY_CHARTING, LongSource
-from datasets.eicu.static import Block
+from datasets.raw.blocks import Block, join
 
 MODALITIES = (
     "Demographics", "Admission", "APACHE", "Diagnosis", "Medication", "Laboratory", "Vitals", "Respiratory", "Fluid balance",
@@ -74,7 +74,7 @@ def _block(con: duckdb.DuckDBPyConnection, frame: pd.DataFrame, cutoff: np.ndarr
         columns = tuple(c for c in source.columns if c.modality == modality)
         if columns:
             blocks.append(wide_features(con, source.table, columns, n))
-    names, values = static.join(*blocks)
+    names, values = join(*blocks)
     if modality == "Vitals":
         return _with(names, values, shock_indices(names, values))
     if modality == "Fluid balance":

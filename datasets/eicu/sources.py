@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 
 from datasets.eicu import vocabulary as words
 from datasets.eicu.drugs import DRUG_CODES
-from datasets.eicu.tables import identifier, literal, number
+from datasets.raw.drug_words import DRUG_CLASSES, INFUSIONS
+from datasets.raw.tables import identifier, literal, number
 
 DAY = 1440
 MOST_IN_A_CELL = 10_000
@@ -116,7 +117,7 @@ def _starts(column: str, prefixes: tuple[str, ...]) -> str:
 
 def _drug(name: str) -> str:
     codes = DRUG_CODES.get(name, ())
-    by_name = _matches("drugname", words.DRUG_CLASSES[name])
+    by_name = _matches("drugname", DRUG_CLASSES[name])
     if not codes:
         return by_name
     listed = ", ".join(map(str, codes))
@@ -263,7 +264,7 @@ MEDICATION = Source(
     since=None,
     reads=("drugname", "drughiclseqno", "routeadmin", "prn"),
     columns=(
-        *_flags("Medication", "ordered_", {k: _drug(k) for k in words.DRUG_CLASSES}),
+        *_flags("Medication", "ordered_", {k: _drug(k) for k in DRUG_CLASSES}),
         Column("orders", "Medication", COUNT, "true"),
         Column(
             "orders_intravenous",
@@ -285,7 +286,7 @@ INFUSION = Source(
     since=-DAY,
     reads=("drugname",),
     columns=(
-        *_flags("Medication", "infused_", {k: _matches("drugname", p) for k, p in words.INFUSIONS.items()}),
+        *_flags("Medication", "infused_", {k: _matches("drugname", p) for k, p in INFUSIONS.items()}),
         Column("infusion_entries", "Medication", COUNT, "true"),
     ),
 )

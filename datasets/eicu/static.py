@@ -28,8 +28,9 @@ import pandas as pd
 
 from datasets.cohort import CohortError
 from datasets.eicu import vocabulary as words
-from datasets.eicu.tables import Release, identifier, number, text
+from datasets.eicu.tables import Release
 from datasets.raw.blocks import Block, columns, join, one_hot, within
+from datasets.raw.tables import identifier, number, text
 
 PATIENT_READS = (
     "patientunitstayid", "hospitalid", "age", "gender", "ethnicity", "admissionheight", "admissionweight", "hospitaladmitoffset",

@@ -29,8 +29,9 @@ import numpy as np
 import pandas as pd
 
 from datasets.cohort import CohortError, Group
-from datasets.eicu.tables import Release, identifier, minute, number, text
+from datasets.eicu.tables import Release, minute
 from datasets.eicu.vocabulary import ETHNICITIES
+from datasets.raw.tables import identifier, number, text
 
 STRICT, PAPER = "strict", "paper"
 PROTOCOL = {"icu_24h": STRICT, "unit_discharge": STRICT, "stay": PAPER}

@@ -9,9 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from datasets.raw import tables
-from datasets.raw.tables import SUFFIXES, connect, identifier, literal, number, text
-
-__all__ = ["SUFFIXES", "Release", "connect", "identifier", "literal", "minute", "number", "text"]
+from datasets.raw.tables import number
 
 
 def minute(column: str) -> str:

@@ -10,10 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from datasets.raw.drug_words import DRUG_CLASSES, INFUSIONS
-
-__all__ = ["DRUG_CLASSES", "INFUSIONS"]
-
 
 @dataclass(frozen=True)
 class Measure:

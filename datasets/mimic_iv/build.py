@@ -18,7 +18,8 @@ from datasets.mimic_iv.dated import Dated
 from datasets.mimic_iv.events import Progress
 from datasets.mimic_iv.landmarks import PROTOCOL, Selection
 from datasets.mimic_iv.stays import HOUR, History, index_stays, read_history
-from datasets.mimic_iv.tables import Release, connect
+from datasets.mimic_iv.tables import Release
+from datasets.raw.tables import connect
 from datasets.storage import Known
 
 LANDMARKS = tuple(PROTOCOL)

@@ -15,8 +15,9 @@ import numpy as np
 
 from datasets.mimic_iv import sources
 from datasets.mimic_iv.sources import COUNT, FLAG, SINCE, SPREAD, SUM, Column, LongSource, Source
-from datasets.mimic_iv.tables import Release, identifier, literal, number
+from datasets.mimic_iv.tables import Release
 from datasets.raw.blocks import Block
+from datasets.raw.tables import identifier, literal, number
 
 SCALE = 10_000
 """Values are kept as whole multiples of 1 / SCALE of their unit."""

@@ -20,8 +20,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from datasets.mimic_iv import vocabulary as words
-from datasets.mimic_iv.tables import identifier, literal, number, second
+from datasets.mimic_iv.tables import second
 from datasets.raw.drug_words import DRUG_CLASSES, INFUSIONS
+from datasets.raw.tables import identifier, literal, number
 
 SECONDS = 86_400
 ENDED = "ended"

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from datasets.cohort import CohortError
-from datasets.mimic_iv.tables import Release, identifier, number, second, text
+from datasets.mimic_iv.tables import Release, second
+from datasets.raw.tables import identifier, number, text
 
 HOUR, DAY = 3600, 86_400
 JOIN_HOURS = 6

@@ -5,12 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from datasets.raw import tables
-from datasets.raw.tables import connect, identifier, literal, number, text
-
-__all__ = ["MISSING", "Release", "connect", "identifier", "literal", "number", "second", "text"]
-
-MISSING = "NULL"
-"""SQL for a column that a table is allowed to lack."""
+from datasets.raw.tables import text
 
 
 def second(column: str) -> str:

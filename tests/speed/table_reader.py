@@ -30,6 +30,7 @@ from datasets.mimic_iv import sources as mimic_sources
 from datasets.mimic_iv import stays as mimic_stays
 from datasets.mimic_iv import tables as mimic_tables
 from datasets.mimic_iv.build import _stay_tables
+from datasets.raw.tables import connect
 from tests.speed import repeated
 
 LANDMARK = "icu_24h"
@@ -105,7 +106,7 @@ def builder(demo, root, table):
             readings.extend([found] if name == table else [])
 
     with tempfile.TemporaryDirectory() as folder:
-        con = eicu_tables.connect(Path(folder), threads=1)
+        con = connect(Path(folder), threads=1)
         read(con, Metered(Path(root)), table)
         con.close()
     largest = max(readings, key=lambda found: found["peak_mib"])

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from datasets.cohort import CohortError
-from datasets.eicu import build
+from datasets.eicu.build import build
 from datasets.eicu.sources import LONG, VITALS, WIDE
 from datasets.storage import load_cohort, load_known, save_cohort, save_known
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datasets.eicu import build, static
+from datasets.eicu import static
+from datasets.eicu.build import build
 from datasets.eicu.features import MODALITIES, allow_list, balances, shock_indices
 from datasets.eicu.sources import LONG, VITALS, WIDE
 

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from datasets.eicu import build, series
+from datasets.eicu import series
+from datasets.eicu.build import build
 from datasets.raw import mapped
 
 

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from datasets.cohort import CohortError
-from datasets.eicu import verify
+from datasets.raw.verify import verify
 
 
 def test_each_file_is_matched_against_the_releases_list(tmp_path):

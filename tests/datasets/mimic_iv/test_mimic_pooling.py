@@ -13,8 +13,9 @@ from datasets.mimic_iv.dated import Dated
 from datasets.mimic_iv.dated import empty as no_items
 from datasets.mimic_iv.pooling import REASONS, pool
 from datasets.mimic_iv.stays import index_stays, read_history
-from datasets.mimic_iv.tables import Release, connect
+from datasets.mimic_iv.tables import Release
 from datasets.raw import mapped
+from datasets.raw.tables import connect
 from tests.datasets.mimic_iv.conftest import made_items
 
 ROW = 0

@@ -12,7 +12,8 @@ import pytest
 from datasets.cohort import CohortError
 from datasets.mimic_iv import labels, landmarks
 from datasets.mimic_iv.stays import index_stays, read_history
-from datasets.mimic_iv.tables import Release, connect
+from datasets.mimic_iv.tables import Release
+from datasets.raw.tables import connect
 from tests.datasets.mimic_iv.conftest import at
 
 DAY = 24
