@@ -28,7 +28,7 @@ from datasets import registry as dataset_registry
 from datasets.cohort import Cohort
 from datasets.describe import describe_cohort
 from datasets.registry import Dataset
-from datasets.storage import Known
+from datasets.storage import GroundTruth
 from methods import registry as method_registry
 from results.cell import Cell, PlannedCell, digest
 
@@ -100,7 +100,7 @@ def make_plan(config: RunConfig, say: Callable[[str], None] | None = None) -> Pl
     groups = []
     rows: dict[tuple[str, str, str], Row] = {}
     for landmark in landmarks:
-        cohort, known = dataset.cohort(landmark), dataset.known(landmark)
+        cohort, known = dataset.cohort(landmark), dataset.ground_truth(landmark)
         if config.outcomes is Outcomes.shuffled:
             cohort = shuffle_outcomes(cohort)
         folder = dataset.folder / landmark
@@ -292,7 +292,7 @@ def resolved(
     return settings, (own or title) + (f" ({', '.join(notes)})" if notes else ""), set(taken)
 
 
-def known_rows(config: RunConfig, cohort: Cohort, known: Known) -> list[Row]:
+def known_rows(config: RunConfig, cohort: Cohort, known: GroundTruth) -> list[Row]:
     """The comparison rows asked for; ``known=all`` stands for the ceilings, oracle features and APACHE's own predictions.
 
     By name also the 2 x 2 worth of the pattern: ``known=ceiling,evidence1_cause0,evidence0_cause1,evidence0_cause0``. What this
@@ -314,7 +314,7 @@ def known_rows(config: RunConfig, cohort: Cohort, known: Known) -> list[Row]:
 
 
 def _cells(
-    config: RunConfig, dataset: Dataset, landmark: str, cohort: Cohort, known: Known, split: str, row: Row
+    config: RunConfig, dataset: Dataset, landmark: str, cohort: Cohort, known: GroundTruth, split: str, row: Row
 ) -> list[PlannedCell]:
     fitted = row.kind == "method" or row.method == ORACLE
     if not fitted and np.isnan(known.predictions[row.method]).all():

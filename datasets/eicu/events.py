@@ -25,7 +25,7 @@ SCALE = 10_000
 Progress = Callable[[str], None]
 
 
-def _scaled(value: str, low: float | None, high: float | None) -> str:
+def _scale(value: str, low: float | None, high: float | None) -> str:
     inside = "" if low is None else f"CASE WHEN {value} BETWEEN {low} AND {high} THEN "
     return f"{inside}CAST(round({value} * {SCALE}) AS BIGINT){' END' if inside else ''}"
 
@@ -34,8 +34,8 @@ def _convert(sql: str, column: str) -> str:
     return re.sub(r"\bv\b", column, sql)
 
 
-def _frame(release: Release, source: Source | LongSource, selected: str) -> str:
-    """SQL for the rows of ``source`` with their stay, event and known minute and ``selected``, cut at the stay's
+def _select_rows(release: Release, source: Source | LongSource, selected: str) -> str:
+    """Return SQL for the rows of ``source`` with their stay, event and known minute and ``selected``, cut at the stay's
     last landmark."""
     clocks = source.clocks
     rows = release.scan(source.table, ["patientunitstayid", *clocks, *source.reads])
@@ -51,8 +51,8 @@ def _frame(release: Release, source: Source | LongSource, selected: str) -> str:
     )
 
 
-def stage_wide(con: duckdb.DuckDBPyConnection, release: Release, source: Source) -> int:
-    """Stage a table with a column or more a row, as table ``staged_NAME``; the number of rows kept.
+def load_wide_staging_table(con: duckdb.DuckDBPyConnection, release: Release, source: Source) -> int:
+    """Load a table with a column or more a row into table ``staged_NAME``; return the number of rows kept.
 
     Raises:
         CohortError: where the table or one of its columns is missing, or its file is damaged.
@@ -60,17 +60,17 @@ def stage_wide(con: duckdb.DuckDBPyConnection, release: Release, source: Source)
     columns = [c for c in source.columns if c.how != COUNT]
     raw = ", ".join(f"{c.sql} AS {c.name}" for c in columns)
     kept = ", ".join(
-        c.name if c.how == FLAG else f"{_scaled(_convert(c.convert, c.name), c.low, c.high)} AS {c.name}"
+        c.name if c.how == FLAG else f"{_scale(_convert(c.convert, c.name), c.low, c.high)} AS {c.name}"
         for c in columns
     )
-    query = f"SELECT id, event, known, {kept} FROM ({_frame(release, source, raw)})"
+    query = f"SELECT id, event, known, {kept} FROM ({_select_rows(release, source, raw)})"
     if all(c.how == SPREAD for c in columns):
         query = f"SELECT * FROM ({query}) WHERE coalesce({', '.join(c.name for c in columns)}) IS NOT NULL"
-    return _create(con, release, source.table, query)
+    return _create_staging_table(con, release, source.table, query)
 
 
-def stage_long(con: duckdb.DuckDBPyConnection, release: Release, source: LongSource) -> int:
-    """Stage a table with a (label, value) pair a row, as table ``staged_NAME`` of (id, event, known, item, x); the number of rows kept.
+def load_long_staging_table(con: duckdb.DuckDBPyConnection, release: Release, source: LongSource) -> int:
+    """Load a table with a (label, value) pair a row into ``staged_NAME`` (id, event, known, item, x); return the number of rows kept.
 
     Raises:
         CohortError: where the table or one of its columns is missing, or its file is damaged.
@@ -84,67 +84,69 @@ def stage_long(con: duckdb.DuckDBPyConnection, release: Release, source: LongSou
     value = "v"
     if others:
         value = f"CASE item {' '.join(f'WHEN {i} THEN {sql}' for i, sql in others)} ELSE v END"
-    frame = _frame(release, source, f"{text(source.label)} AS label, {source.value_sql} AS v")
+    frame = _select_rows(release, source, f"{text(source.label)} AS label, {source.value_sql} AS v")
     inner = f"SELECT id, event, known, item, {value} AS v, low, high FROM ({frame}) JOIN items USING (label)"
     query = f"SELECT id, event, known, item, CAST(round(v * {SCALE}) AS BIGINT) AS x FROM ({inner}) WHERE v BETWEEN low AND high"
-    return _create(con, release, source.table, query)
+    return _create_staging_table(con, release, source.table, query)
 
 
-def _create(con: duckdb.DuckDBPyConnection, release: Release, table: str, query: str) -> int:
+def _create_staging_table(con: duckdb.DuckDBPyConnection, release: Release, table: str, query: str) -> int:
     with release.reading(table):
         con.execute(f"CREATE OR REPLACE TABLE staged_{table} AS {query}")
     return con.execute(f"SELECT count(*) FROM staged_{table}").fetchone()[0]
 
 
-def check(release: Release) -> None:
+def check_tables(release: Release) -> None:
     """Raise a CohortError where a table or column of the allow-list is missing; nothing but first lines is read."""
     for source in (*sources.WIDE, *sources.VITALS, *sources.LONG):
         release.scan(source.table, ["patientunitstayid", *source.clocks, *source.reads])
 
 
-def stage(con: duckdb.DuckDBPyConnection, release: Release, progress: Progress) -> None:
-    """Stage every table of the allow-list; table ``stays`` (stay, id, last) must be there.
+def load_staging_tables(con: duckdb.DuckDBPyConnection, release: Release, progress: Progress) -> None:
+    """Load every table of the allow-list into its staging table; table ``stays`` (stay, id, last) must be there.
 
     Raises:
         CohortError: where a table or column is missing, or a file is damaged.
     """
     for source in (*sources.WIDE, *sources.VITALS):
-        progress(f"{source.table}: {stage_wide(con, release, source):,} rows kept")
+        progress(f"{source.table}: {load_wide_staging_table(con, release, source):,} rows kept")
     for source in sources.LONG:
-        progress(f"{source.table}: {stage_long(con, release, source):,} rows kept")
+        progress(f"{source.table}: {load_long_staging_table(con, release, source):,} rows kept")
     con.execute(
         "CREATE OR REPLACE VIEW staged_vitals AS "
         + " UNION ALL BY NAME ".join(f"SELECT * FROM staged_{source.table}" for source in sources.VITALS)
     )
 
 
-def known_rows(table: str) -> str:
-    """SQL for the staged rows of ``table`` that are known at the landmark in table ``landmark`` (id, row,
+def select_rows_known_at_landmark(table: str) -> str:
+    """Return SQL for the staged rows of ``table`` that are known at the landmark in table ``landmark`` (id, row,
     cutoff), with their row."""
     return f"(SELECT l.row AS row, s.* FROM staged_{table} s JOIN landmark l USING (id) WHERE s.known < l.cutoff)"
 
 
-def wide_features(
+def compute_wide_features(
     con: duckdb.DuckDBPyConnection, table: str, columns: tuple[Column, ...], n: int
 ) -> tuple[list[str], np.ndarray]:
-    """Feature names and values float32 [n, d] of the columns of a staged wide table; NaN where the stay has no
+    """Return feature names and values float32 [n, d] of the columns of a staged wide table; NaN where the stay has no
     known row."""
     names, selected = [], []
     for column in columns:
-        for name, sql in zip(column.features, _statistics(column), strict=True):
+        for name, sql in zip(column.features, _summarise(column), strict=True):
             names.append(name)
             selected.append(f"CAST({sql} AS DOUBLE) AS f{len(selected)}")
     values = np.full((n, len(names)), np.nan, dtype=np.float32)
-    result = con.execute(f"SELECT row, {', '.join(selected)} FROM {known_rows(table)} GROUP BY row").fetchnumpy()
+    result = con.execute(
+        f"SELECT row, {', '.join(selected)} FROM {select_rows_known_at_landmark(table)} GROUP BY row"
+    ).fetchnumpy()
     for j in range(len(names)):
         values[result["row"], j] = np.ma.filled(result[f"f{j}"], np.nan)
     return names, values
 
 
-def long_features(
+def compute_long_features(
     con: duckdb.DuckDBPyConnection, source: LongSource, modality: str, n: int
 ) -> tuple[list[str], np.ndarray]:
-    """Feature names and values float32 [n, d] of the measures of ``source`` that belong to ``modality``; NaN
+    """Return feature names and values float32 [n, d] of the measures of ``source`` that belong to ``modality``; NaN
     where not recorded."""
     names: list[str] = []
     first: dict[int, tuple[int, str]] = {}
@@ -152,23 +154,23 @@ def long_features(
         first[item] = (len(names), how)
         names += [measure.name + end for end in sources.STATISTICS[how]]
     values = np.full((n, len(names)), np.nan, dtype=np.float32)
-    spread = ", ".join(f"CAST({sql} AS DOUBLE) AS f{i}" for i, sql in enumerate(_spread("x")))
+    spread = ", ".join(f"CAST({sql} AS DOUBLE) AS f{i}" for i, sql in enumerate(_summarise_spread("x")))
     listed = ", ".join(map(str, first))
-    query = f"SELECT row, item, {spread} FROM {known_rows(source.table)} WHERE item IN ({listed}) GROUP BY row, item"
+    query = f"SELECT row, item, {spread} FROM {select_rows_known_at_landmark(source.table)} WHERE item IN ({listed}) GROUP BY row, item"
     result = con.execute(query).fetchnumpy()
     for item, (at, how) in first.items():
         here = result["item"] == item
-        for j, part in enumerate(_parts(how)):
+        for j, part in enumerate(_spread_positions(how)):
             values[result["row"][here], at + j] = np.ma.filled(result[f"f{part}"][here], np.nan)
     return names, values
 
 
-def _parts(how: str) -> tuple[int, ...]:
+def _spread_positions(how: str) -> tuple[int, ...]:
     return (0, 1, 2, 3) if how == SPREAD else (0, 2)
 
 
-def _spread(x: str) -> tuple[str, str, str, str]:
-    """SQL for mean, min, max and sample sd of the whole numbers ``x``, in the unit of the value; exact until the
+def _summarise_spread(x: str) -> tuple[str, str, str, str]:
+    """Return SQL for mean, min, max and sample sd of the whole numbers ``x``, in the unit of the value; exact until the
     last division."""
     n, total, squares = f"count({x})", f"sum({x})", f"sum({x} * {x})"
     variance = f"CAST({n} * {squares} - {total} * {total} AS DOUBLE) / ({n} * ({n} - 1))"
@@ -180,7 +182,7 @@ def _spread(x: str) -> tuple[str, str, str, str]:
     )
 
 
-def _statistics(column: Column) -> tuple[str, ...]:
+def _summarise(column: Column) -> tuple[str, ...]:
     x = column.name
     if column.how == FLAG:
         return (f"bool_or({x})::INTEGER",)
@@ -188,5 +190,5 @@ def _statistics(column: Column) -> tuple[str, ...]:
         return ("count(*)",)
     if column.how == SUM:
         return (f"CAST(sum({x}) AS DOUBLE) / {SCALE}",)
-    spread = _spread(x)
-    return spread if column.how == SPREAD else tuple(spread[i] for i in _parts(RANGE))
+    spread = _summarise_spread(x)
+    return spread if column.how == SPREAD else tuple(spread[i] for i in _spread_positions(RANGE))

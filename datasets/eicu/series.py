@@ -17,8 +17,8 @@ import pandas as pd
 from datasets.cohort import Series
 from datasets.eicu import sources
 from datasets.eicu import vocabulary as words
-from datasets.eicu.events import SCALE, known_rows
-from datasets.raw.mapped import zeros
+from datasets.eicu.events import SCALE, select_rows_known_at_landmark
+from datasets.raw.mapped import allocate_zeros
 
 BINS = 72
 CHUNK = 10_000
@@ -31,20 +31,20 @@ CHANNELS = tuple(m.name for m in words.VITALS) + words.SERIES_LABS
 
 
 def build_series(con: duckdb.DuckDBPyConnection, cutoff: np.ndarray, scratch: Path) -> Series:
-    """The series of the stays of table ``landmark`` (id, row, cutoff): ``cutoff`` int64 [N] in minutes, the same by row.
+    """Build the series of the stays of table ``landmark`` (id, row, cutoff): ``cutoff`` int64 [N] in minutes, the same by row.
 
     Arrays too large for memory are mapped to files in ``scratch`` that are already unlinked when this returns.
     """
     n = len(cutoff)
     last = (cutoff - 1) // 60
     bins = int(min(BINS, last.max() + 1 + sources.DAY // 60))
-    start = np.maximum(last - bins + 1, np.minimum(_first_hour(con, n), 0))
+    start = np.maximum(last - bins + 1, np.minimum(_read_first_hours(con, n), 0))
     con.register(
         "series_start_frame", pd.DataFrame({"row": np.arange(n, dtype=np.int32), "start": start.astype(np.int32)})
     )
     con.execute("CREATE OR REPLACE TEMP TABLE series_start AS SELECT * FROM series_start_frame")
-    values = zeros((n, bins, len(CHANNELS)), np.float32, scratch)
-    mask = zeros((n, bins, len(CHANNELS)), np.bool_, scratch)
+    values = allocate_zeros((n, bins, len(CHANNELS)), np.float32, scratch)
+    mask = allocate_zeros((n, bins, len(CHANNELS)), np.bool_, scratch)
     for low in range(0, n, CHUNK):
         values[low : low + CHUNK] = np.nan
         _fill_vitals(con, values, mask, low)
@@ -54,53 +54,53 @@ def build_series(con: duckdb.DuckDBPyConnection, cutoff: np.ndarray, scratch: Pa
     return Series(values, mask, hours, CHANNELS)
 
 
-def _first_hour(con: duckdb.DuckDBPyConnection, n: int) -> np.ndarray:
-    """Hour of the first record of each stay among the channels, 0 where there is none."""
+def _read_first_hours(con: duckdb.DuckDBPyConnection, n: int) -> np.ndarray:
+    """Return the hour of the first record of each stay among the channels, 0 where there is none."""
     first = np.zeros(n, dtype=np.int64)
-    listed = ", ".join(str(i) for i in _lab_items())
+    listed = ", ".join(str(i) for i in _map_items_to_channels())
     query = (
-        f"SELECT row, min({HOUR}) AS hour FROM (SELECT row, event FROM {known_rows('vitals')} UNION ALL "
-        f"SELECT row, event FROM {known_rows('lab')} WHERE item IN ({listed})) GROUP BY row"
+        f"SELECT row, min({HOUR}) AS hour FROM (SELECT row, event FROM {select_rows_known_at_landmark('vitals')} UNION ALL "
+        f"SELECT row, event FROM {select_rows_known_at_landmark('lab')} WHERE item IN ({listed})) GROUP BY row"
     )
-    found = con.execute(query).fetchnumpy()
-    first[found["row"]] = found["hour"]
+    result = con.execute(query).fetchnumpy()
+    first[result["row"]] = result["hour"]
     return first
 
 
-def _lab_items() -> dict[int, int]:
-    """Item of the staged labs -> channel."""
+def _map_items_to_channels() -> dict[int, int]:
+    """Map the items of the staged labs to their channels."""
     names = [m.name for _, _, m in sources.LAB.measures]
     return {names.index(name): CHANNELS.index(name) for name in words.SERIES_LABS}
 
 
-def _hourly(table: str, selected: str, low: int) -> str:
+def _select_hourly(table: str, selected: str, low: int) -> str:
     return (
-        f"SELECT row, {HOUR} - start AS bin, {selected} FROM {known_rows(table)} JOIN series_start USING (row) "
+        f"SELECT row, {HOUR} - start AS bin, {selected} FROM {select_rows_known_at_landmark(table)} JOIN series_start USING (row) "
         f"WHERE row BETWEEN {low} AND {low + CHUNK - 1} AND {HOUR} >= start"
     )
 
 
-def _mean(x: str) -> str:
+def _average(x: str) -> str:
     return f"CASE WHEN count({x}) > 0 THEN CAST(sum({x}) AS DOUBLE) / count({x}) / {SCALE} END"
 
 
 def _fill_vitals(con: duckdb.DuckDBPyConnection, values: np.ndarray, mask: np.ndarray, low: int) -> None:
-    means = ", ".join(f"{_mean(m.name)} AS c{i}" for i, m in enumerate(words.VITALS))
-    found = con.execute(f"{_hourly('vitals', means, low)} GROUP BY row, bin").fetchnumpy()
+    means = ", ".join(f"{_average(m.name)} AS c{i}" for i, m in enumerate(words.VITALS))
+    result = con.execute(f"{_select_hourly('vitals', means, low)} GROUP BY row, bin").fetchnumpy()
     for i in range(len(words.VITALS)):
-        _put(values, mask, (found["row"], found["bin"]), np.full(len(found["row"]), i), found[f"c{i}"])
+        _write_bins(values, mask, (result["row"], result["bin"]), np.full(len(result["row"]), i), result[f"c{i}"])
 
 
 def _fill_labs(con: duckdb.DuckDBPyConnection, values: np.ndarray, mask: np.ndarray, low: int) -> None:
-    channels = _lab_items()
+    channels = _map_items_to_channels()
     to_channel = np.full(len(sources.LAB.measures), -1)
     to_channel[list(channels)] = list(channels.values())
-    hourly = _hourly("lab", f"item, {_mean('x')} AS mean", low)
-    found = con.execute(f"{hourly} AND item IN ({', '.join(map(str, channels))}) GROUP BY row, bin, item").fetchnumpy()
-    _put(values, mask, (found["row"], found["bin"]), to_channel[found["item"]], found["mean"])
+    hourly = _select_hourly("lab", f"item, {_average('x')} AS mean", low)
+    result = con.execute(f"{hourly} AND item IN ({', '.join(map(str, channels))}) GROUP BY row, bin, item").fetchnumpy()
+    _write_bins(values, mask, (result["row"], result["bin"]), to_channel[result["item"]], result["mean"])
 
 
-def _put(
+def _write_bins(
     values: np.ndarray, mask: np.ndarray, at: tuple[np.ndarray, np.ndarray], channel: np.ndarray, means: np.ndarray
 ) -> None:
     kept = ~np.ma.getmaskarray(means)

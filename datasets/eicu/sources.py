@@ -79,8 +79,7 @@ class Source:
 
 @dataclass(frozen=True)
 class LongSource:
-    """A raw table with one (label, value) pair in each row: ``measures`` by modality, all summarised in the same
-    ``how``."""
+    """A raw table with one (label, value) pair in each row; ``measures`` are (modality, how, measure)."""
 
     table: str
     event: str
@@ -102,37 +101,37 @@ class LongSource:
         return (self.event,) if self.entry is None else (self.event, self.entry)
 
     def features(self, modality: str) -> list[tuple[int, str, words.Measure]]:
-        """(position in ``measures``, how, measure) of those that belong to ``modality``."""
+        """Return (position in ``measures``, how, measure) of those that belong to ``modality``."""
         return [(i, how, m) for i, (owner, how, m) in enumerate(self.measures) if owner == modality]
 
 
-def _matches(column: str, pattern: str) -> str:
+def _match(column: str, pattern: str) -> str:
     return f"coalesce(regexp_matches(lower({column}), {literal(pattern)}), false)"
 
 
-def _starts(column: str, prefixes: tuple[str, ...]) -> str:
+def _match_start(column: str, prefixes: tuple[str, ...]) -> str:
     tests = " OR ".join(f"starts_with(lower(trim({column})), {literal(p)})" for p in prefixes)
     return f"coalesce({tests}, false)"
 
 
-def _drug(name: str) -> str:
+def _match_drug(name: str) -> str:
     codes = DRUG_CODES.get(name, ())
-    by_name = _matches("drugname", DRUG_CLASSES[name])
+    by_name = _match("drugname", DRUG_CLASSES[name])
     if not codes:
         return by_name
     listed = ", ".join(map(str, codes))
     return f"({by_name} OR (drugname IS NULL AND coalesce({identifier('drughiclseqno')} IN ({listed}), false)))"
 
 
-def _flags(modality: str, prefix: str, tests: dict[str, str]) -> tuple[Column, ...]:
+def _make_flags(modality: str, prefix: str, tests: dict[str, str]) -> tuple[Column, ...]:
     return tuple(Column(re.sub(r"\W", "_", prefix + name), modality, FLAG, sql) for name, sql in tests.items())
 
 
-def _vital(measure: words.Measure, raw: str) -> Column:
+def _make_vital(measure: words.Measure, raw: str) -> Column:
     return Column(measure.name, "Vitals", SPREAD, raw, measure.unit, measure.low, measure.high, measure.convert)
 
 
-def _mean_pressure(systolic: str, diastolic: str, mean: str) -> str:
+def _compute_mean_pressure(systolic: str, diastolic: str, mean: str) -> str:
     s, d, m = number(systolic), number(diastolic), number(mean)
     return f"coalesce({m}, CASE WHEN {s} > {d} THEN ({s} + 2 * {d}) / 3 END)"
 
@@ -144,16 +143,16 @@ _IS_INTAKE = f"coalesce(contains({_PATH}, '|intake (ml)|'), false)"
 _IS_OUTPUT = f"coalesce(contains({_PATH}, '|output (ml)|'), false)"
 _IS_DIALYSIS = f"coalesce(contains({_PATH}, '|dialysis (ml)|'), false)"
 _IS_FLUID = f"({_IS_INTAKE} OR {_IS_OUTPUT} OR {_IS_DIALYSIS})"
-_URINE = _matches("celllabel", r"urin|void|foley|urethral|catheter out|nephrostomy")
-_WEIGHT = _matches("cellpath", r"\|bodyweight \(kg\)")
-_NOT_A_VOLUME = _matches("celllabel", r"^total|^intake$|^output$|24 ?hr|count|occurr|number of|residual|meal eaten")
+_URINE = _match("celllabel", r"urin|void|foley|urethral|catheter out|nephrostomy")
+_WEIGHT = _match("cellpath", r"\|bodyweight \(kg\)")
+_NOT_A_VOLUME = _match("celllabel", r"^total|^intake$|^output$|24 ?hr|count|occurr|number of|residual|meal eaten")
 """Totals of other cells, and cells that count instead of measuring."""
 
 
 _HISTORY = "lower(regexp_replace(pasthistorypath, '\\s+', ' ', 'g'))"
 
 
-def _volume(name: str, test: str) -> Column:
+def _make_volume(name: str, test: str) -> Column:
     measured = f"{_CELL} BETWEEN 0 AND {MOST_IN_A_CELL} AND NOT {_NOT_A_VOLUME}"
     volume = f"CASE WHEN {_IS_FLUID} THEN CASE WHEN ({test}) AND {measured} THEN {_CELL} ELSE 0 END END"
     return Column(name, "Fluid balance", SUM, volume, "mL", 0, MOST_IN_A_CELL)
@@ -166,13 +165,13 @@ VITAL_PERIODIC = Source(
     since=-DAY,
     reads=("temperature", "sao2", "heartrate", "respiration", "systemicsystolic", "systemicdiastolic", "systemicmean"),
     columns=(
-        _vital(_VITAL["heart_rate"], number("heartrate")),
-        _vital(_VITAL["respiratory_rate"], number("respiration")),
-        _vital(_VITAL["oxygen_saturation"], number("sao2")),
-        _vital(_VITAL["temperature"], number("temperature")),
-        _vital(_VITAL["systolic"], number("systemicsystolic")),
-        _vital(_VITAL["diastolic"], number("systemicdiastolic")),
-        _vital(_VITAL["map"], _mean_pressure("systemicsystolic", "systemicdiastolic", "systemicmean")),
+        _make_vital(_VITAL["heart_rate"], number("heartrate")),
+        _make_vital(_VITAL["respiratory_rate"], number("respiration")),
+        _make_vital(_VITAL["oxygen_saturation"], number("sao2")),
+        _make_vital(_VITAL["temperature"], number("temperature")),
+        _make_vital(_VITAL["systolic"], number("systemicsystolic")),
+        _make_vital(_VITAL["diastolic"], number("systemicdiastolic")),
+        _make_vital(_VITAL["map"], _compute_mean_pressure("systemicsystolic", "systemicdiastolic", "systemicmean")),
     ),
 )
 
@@ -183,9 +182,11 @@ VITAL_APERIODIC = Source(
     since=-DAY,
     reads=("noninvasivesystolic", "noninvasivediastolic", "noninvasivemean"),
     columns=(
-        _vital(_VITAL["systolic"], number("noninvasivesystolic")),
-        _vital(_VITAL["diastolic"], number("noninvasivediastolic")),
-        _vital(_VITAL["map"], _mean_pressure("noninvasivesystolic", "noninvasivediastolic", "noninvasivemean")),
+        _make_vital(_VITAL["systolic"], number("noninvasivesystolic")),
+        _make_vital(_VITAL["diastolic"], number("noninvasivediastolic")),
+        _make_vital(
+            _VITAL["map"], _compute_mean_pressure("noninvasivesystolic", "noninvasivediastolic", "noninvasivemean")
+        ),
     ),
 )
 
@@ -220,7 +221,9 @@ ADMISSION_DX = Source(
     entry=None,
     since=None,
     reads=("admitdxpath",),
-    columns=_flags("Admission", "dx_", {k: _matches("admitdxpath", p) for k, p in words.ADMISSION_DIAGNOSES.items()}),
+    columns=_make_flags(
+        "Admission", "dx_", {k: _match("admitdxpath", p) for k, p in words.ADMISSION_DIAGNOSES.items()}
+    ),
 )
 
 DIAGNOSIS = Source(
@@ -230,8 +233,10 @@ DIAGNOSIS = Source(
     since=None,
     reads=("diagnosisstring", "diagnosispriority"),
     columns=(
-        *_flags("Diagnosis", "chapter_", {c: _starts("diagnosisstring", (f"{c}|",)) for c in words.DIAGNOSIS_CHAPTERS}),
-        *_flags("Diagnosis", "", {k: _starts("diagnosisstring", p) for k, p in words.DIAGNOSES.items()}),
+        *_make_flags(
+            "Diagnosis", "chapter_", {c: _match_start("diagnosisstring", (f"{c}|",)) for c in words.DIAGNOSIS_CHAPTERS}
+        ),
+        *_make_flags("Diagnosis", "", {k: _match_start("diagnosisstring", p) for k, p in words.DIAGNOSES.items()}),
         Column("diagnosis_entries", "Diagnosis", COUNT, "true"),
         Column(
             "primary_entries",
@@ -252,7 +257,7 @@ TREATMENT = Source(
     since=None,
     reads=("treatmentstring",),
     columns=tuple(
-        Column(f"treated_{k}", modality, FLAG, _starts("treatmentstring", p))
+        Column(f"treated_{k}", modality, FLAG, _match_start("treatmentstring", p))
         for k, (modality, p) in words.TREATMENTS.items()
     ),
 )
@@ -264,18 +269,18 @@ MEDICATION = Source(
     since=None,
     reads=("drugname", "drughiclseqno", "routeadmin", "prn"),
     columns=(
-        *_flags("Medication", "ordered_", {k: _drug(k) for k in DRUG_CLASSES}),
+        *_make_flags("Medication", "ordered_", {k: _match_drug(k) for k in DRUG_CLASSES}),
         Column("orders", "Medication", COUNT, "true"),
         Column(
             "orders_intravenous",
             "Medication",
             SUM,
-            f"{_matches('trim(routeadmin)', '^(iv|intrav)')}::INTEGER",
+            f"{_match('trim(routeadmin)', '^(iv|intrav)')}::INTEGER",
             "",
             0,
             1,
         ),
-        Column("orders_as_needed", "Medication", SUM, f"{_matches('trim(prn)', '^yes$')}::INTEGER", "", 0, 1),
+        Column("orders_as_needed", "Medication", SUM, f"{_match('trim(prn)', '^yes$')}::INTEGER", "", 0, 1),
     ),
 )
 
@@ -286,7 +291,7 @@ INFUSION = Source(
     since=-DAY,
     reads=("drugname",),
     columns=(
-        *_flags("Medication", "infused_", {k: _matches("drugname", p) for k, p in INFUSIONS.items()}),
+        *_make_flags("Medication", "infused_", {k: _match("drugname", p) for k, p in INFUSIONS.items()}),
         Column("infusion_entries", "Medication", COUNT, "true"),
     ),
 )
@@ -298,7 +303,7 @@ ADMISSION_DRUG = Source(
     since=None,
     reads=("drugname", "drughiclseqno"),
     columns=(
-        *_flags("Medication", "home_", {k: _drug(k) for k in words.HOME_CLASSES}),
+        *_make_flags("Medication", "home_", {k: _match_drug(k) for k in words.HOME_CLASSES}),
         Column("home_drug_entries", "Medication", COUNT, "true"),
     ),
 )
@@ -310,12 +315,12 @@ RESPIRATORY_CARE = Source(
     since=-DAY,
     reads=("airwaytype",),
     columns=(
-        *_flags(
+        *_make_flags(
             "Respiratory",
             "airway_",
             {
-                "endotracheal": _matches("airwaytype", "ett|endotracheal"),
-                "tracheostomy": _matches("airwaytype", "trach(eostomy)?$|tracheost"),
+                "endotracheal": _match("airwaytype", "ett|endotracheal"),
+                "tracheostomy": _match("airwaytype", "trach(eostomy)?$|tracheost"),
             },
         ),
         Column("respiratory_care_entries", "Respiratory", COUNT, "true"),
@@ -329,13 +334,13 @@ INTAKE_OUTPUT = Source(
     since=0,
     reads=("cellpath", "celllabel", "cellvaluenumeric"),
     columns=(
-        _volume("intake", _IS_INTAKE),
-        _volume("crystalloids", f"{_IS_INTAKE} AND contains({_PATH}, '|crystalloids (ml)|')"),
-        _volume("nutrition", f"{_IS_INTAKE} AND contains({_PATH}, '|nutrition (ml)|')"),
-        _volume("blood_products", f"{_IS_INTAKE} AND contains({_PATH}, '|blood products (ml)|')"),
-        _volume("output", _IS_OUTPUT),
-        _volume("urine", f"{_IS_OUTPUT} AND {_URINE}"),
-        _volume("dialysis_out", f"{_IS_DIALYSIS} AND trim(lower(celllabel)) = 'out'"),
+        _make_volume("intake", _IS_INTAKE),
+        _make_volume("crystalloids", f"{_IS_INTAKE} AND contains({_PATH}, '|crystalloids (ml)|')"),
+        _make_volume("nutrition", f"{_IS_INTAKE} AND contains({_PATH}, '|nutrition (ml)|')"),
+        _make_volume("blood_products", f"{_IS_INTAKE} AND contains({_PATH}, '|blood products (ml)|')"),
+        _make_volume("output", _IS_OUTPUT),
+        _make_volume("urine", f"{_IS_OUTPUT} AND {_URINE}"),
+        _make_volume("dialysis_out", f"{_IS_DIALYSIS} AND trim(lower(celllabel)) = 'out'"),
         Column("body_weight", "Fluid balance", RANGE, f"CASE WHEN {_WEIGHT} THEN {_CELL} END", "kg", 20, 400),
         Column("fluid_entries", "Fluid balance", SUM, f"CASE WHEN {_IS_FLUID} THEN 1 END", "", 0, 1),
     ),
@@ -348,17 +353,17 @@ PAST_HISTORY = Source(
     since=None,
     reads=("pasthistorypath",),
     columns=(
-        *_flags(
+        *_make_flags(
             "Comorbidities",
             "",
             {k: f"coalesce(contains({_HISTORY}, {literal(p)}), false)" for k, p in words.COMORBIDITIES.items()},
         ),
-        *_flags(
+        *_make_flags(
             "Comorbidities",
             "history_",
             {
-                "no_health_problems": _matches("pasthistorypath", "no health problems$"),
-                "not_obtained": _matches("pasthistorypath", "not (obtainable|performed)$"),
+                "no_health_problems": _match("pasthistorypath", "no health problems$"),
+                "not_obtained": _match("pasthistorypath", "not (obtainable|performed)$"),
             },
         ),
         Column("history_entries", "Comorbidities", COUNT, "true"),

@@ -13,7 +13,7 @@ from datasets.raw.tables import number
 
 
 def minute(column: str) -> str:
-    """SQL for an offset as whole minutes from unit admission, rounded down; NULL where it is blank or no number."""
+    """Return SQL for an offset as whole minutes from unit admission, rounded down; NULL where it is blank or no number."""
     return f"TRY_CAST(floor({number(column)}) AS INTEGER)"
 
 

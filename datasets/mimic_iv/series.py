@@ -17,10 +17,10 @@ import pandas as pd
 from datasets.cohort import Series
 from datasets.mimic_iv import sources
 from datasets.mimic_iv import vocabulary as words
-from datasets.mimic_iv.events import SCALE, known_rows
+from datasets.mimic_iv.events import SCALE, select_rows_known_at_landmark
 from datasets.mimic_iv.sources import LongSource
 from datasets.mimic_iv.stays import HOUR
-from datasets.raw.mapped import zeros
+from datasets.raw.mapped import allocate_zeros
 
 BINS = 72
 CHUNK = 10_000
@@ -32,7 +32,7 @@ BIN = f"CAST(floor(event / {HOUR}) AS INTEGER)"
 
 
 def build_series(con: duckdb.DuckDBPyConnection, end: np.ndarray, scratch: Path) -> Series:
-    """The series of the stays of table ``landmark`` (id, row, cutoff); ``end`` float64 [N]: where the bins end, in seconds, by row.
+    """Build the series of the stays of table ``landmark`` (id, row, cutoff); ``end`` float64 [N]: where the bins end, in seconds, by row.
 
     Arrays too large for memory are mapped to files in ``scratch`` that are already unlinked when this returns.
     """
@@ -40,50 +40,52 @@ def build_series(con: duckdb.DuckDBPyConnection, end: np.ndarray, scratch: Path)
     last = np.ceil(end / HOUR).astype(np.int64) - 1
     earliest = sources.SECONDS // HOUR
     bins = int(min(BINS, max(last.max(), 0) + 1 + earliest))
-    start = np.maximum(last - bins + 1, np.minimum(_first_hour(con, n), 0))
+    start = np.maximum(last - bins + 1, np.minimum(_read_first_hours(con, n), 0))
     limits = pd.DataFrame(
         {"row": np.arange(n, dtype=np.int32), "start": start.astype(np.int32), "final": last.astype(np.int32)}
     )
     con.register("series_limits_frame", limits)
     con.execute("CREATE OR REPLACE TEMP TABLE series_limits AS SELECT * FROM series_limits_frame")
-    values = zeros((n, bins, len(CHANNELS)), np.float32, scratch)
-    mask = zeros((n, bins, len(CHANNELS)), np.bool_, scratch)
+    values = allocate_zeros((n, bins, len(CHANNELS)), np.float32, scratch)
+    mask = allocate_zeros((n, bins, len(CHANNELS)), np.bool_, scratch)
     for low in range(0, n, CHUNK):
         values[low : low + CHUNK] = np.nan
         for source in sources.LONG:
-            _fill(con, source, values, mask, low)
+            _fill_bins(con, source, values, mask, low)
     hours = start[:, None] + np.arange(bins)[None, :]
     hours = np.where(hours <= last[:, None], hours, np.nan).astype(np.float32)
     return Series(values, mask, hours, CHANNELS)
 
 
-def _channels(source: LongSource) -> dict[int, int]:
-    """Item of a staged source -> channel."""
+def _map_items_to_channels(source: LongSource) -> dict[int, int]:
+    """Map the items of a staged source to their channels."""
     names = [m.name for _, m in source.measures]
     return {i: CHANNELS.index(name) for i, name in enumerate(names) if name in CHANNELS}
 
 
-def _first_hour(con: duckdb.DuckDBPyConnection, n: int) -> np.ndarray:
-    """Hour of the first record of each stay among the channels, 0 where there is none."""
+def _read_first_hours(con: duckdb.DuckDBPyConnection, n: int) -> np.ndarray:
+    """Return the hour of the first record of each stay among the channels, 0 where there is none."""
     first = np.zeros(n, dtype=np.int64)
     parts = [
-        f"SELECT row, event FROM {known_rows(s.name)} WHERE item IN ({', '.join(map(str, _channels(s)))})"
+        f"SELECT row, event FROM {select_rows_known_at_landmark(s.name)} WHERE item IN ({', '.join(map(str, _map_items_to_channels(s)))})"
         for s in sources.LONG
     ]
-    found = con.execute(f"SELECT row, min({BIN}) AS hour FROM ({' UNION ALL '.join(parts)}) GROUP BY row").fetchnumpy()
-    first[found["row"]] = found["hour"]
+    result = con.execute(f"SELECT row, min({BIN}) AS hour FROM ({' UNION ALL '.join(parts)}) GROUP BY row").fetchnumpy()
+    first[result["row"]] = result["hour"]
     return first
 
 
-def _fill(con: duckdb.DuckDBPyConnection, source: LongSource, values: np.ndarray, mask: np.ndarray, low: int) -> None:
-    channels = _channels(source)
+def _fill_bins(
+    con: duckdb.DuckDBPyConnection, source: LongSource, values: np.ndarray, mask: np.ndarray, low: int
+) -> None:
+    channels = _map_items_to_channels(source)
     to_channel = np.full(len(source.measures), -1)
     to_channel[list(channels)] = list(channels.values())
-    found = con.execute(
+    result = con.execute(
         f"SELECT row, {BIN} - start AS bin, item, CAST(sum(x) AS DOUBLE) / count(x) / {SCALE} AS mean "
-        f"FROM {known_rows(source.name)} JOIN series_limits USING (row) WHERE row BETWEEN {low} AND {low + CHUNK - 1} "
+        f"FROM {select_rows_known_at_landmark(source.name)} JOIN series_limits USING (row) WHERE row BETWEEN {low} AND {low + CHUNK - 1} "
         f"AND {BIN} BETWEEN start AND final AND item IN ({', '.join(map(str, channels))}) GROUP BY row, bin, item"
     ).fetchnumpy()
-    where = found["row"], found["bin"], to_channel[found["item"]]
-    values[where] = found["mean"]
+    where = result["row"], result["bin"], to_channel[result["item"]]
+    values[where] = result["mean"]
     mask[where] = True

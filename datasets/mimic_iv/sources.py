@@ -87,19 +87,19 @@ class LongSource:
         return ("itemid", "valuenum")
 
 
-def _matches(column: str, pattern: str) -> str:
+def _match(column: str, pattern: str) -> str:
     return f"coalesce(regexp_matches(lower({column}), {literal(pattern)}), false)"
 
 
-def _items(items: tuple[int, ...]) -> str:
+def _match_items(items: tuple[int, ...]) -> str:
     return f"coalesce({identifier('itemid')} IN ({', '.join(map(str, items))}), false)"
 
 
-def _volume(value: str, test: str) -> str:
+def _bound_volume(value: str, test: str) -> str:
     return f"CASE WHEN ({test}) AND {value} BETWEEN 0 AND 10000 THEN {value} ELSE 0 END"
 
 
-def _chapter(name: str) -> str:
+def _match_chapter(name: str) -> str:
     nine, ten = words.CHAPTERS[name]
     code = "upper(trim(icd_code))"
     of_nine = f"starts_with({code}, '{nine}')" if isinstance(nine, str) else (
@@ -108,13 +108,13 @@ def _chapter(name: str) -> str:
     return f"coalesce(CASE trim(icd_version) WHEN '9' THEN {of_nine} WHEN '10' THEN {of_ten} END, false)"
 
 
-def _condition(name: str) -> str:
+def _match_condition(name: str) -> str:
     nine, ten = words.DIAGNOSES[name]
     tests = [f"regexp_matches(upper(trim(icd_code)), {literal(pattern)})" for pattern in (nine, ten)]
     return f"coalesce(CASE trim(icd_version) WHEN '9' THEN {tests[0]} WHEN '10' THEN {tests[1]} END, false)"
 
 
-def _flags(prefix: str, tests: dict[str, str]) -> tuple[Column, ...]:
+def _make_flags(prefix: str, tests: dict[str, str]) -> tuple[Column, ...]:
     return tuple(Column(prefix + name, FLAG, sql) for name, sql in tests.items())
 
 
@@ -142,8 +142,8 @@ INFUSED = Source(
     DAY,
     ("itemid", "ordercategoryname"),
     (
-        *_flags("infused_", {name: _matches("label", pattern) for name, pattern in INFUSIONS.items()}),
-        *_flags("infused_", {"antibiotic_iv": "coalesce(starts_with(trim(ordercategoryname), '08-'), false)"}),
+        *_make_flags("infused_", {name: _match("label", pattern) for name, pattern in INFUSIONS.items()}),
+        *_make_flags("infused_", {"antibiotic_iv": "coalesce(starts_with(trim(ordercategoryname), '08-'), false)"}),
         Column("infusion_entries", COUNT, "true"),
     ),
 )
@@ -159,12 +159,14 @@ INTAKE = Source(
             Column(
                 f"intake_{name}",
                 SUM,
-                _volume(_AMOUNT, f"{_IN_UNIT} AND trim(ordercategoryname) IN ({', '.join(map(literal, orders))})"),
+                _bound_volume(
+                    _AMOUNT, f"{_IN_UNIT} AND trim(ordercategoryname) IN ({', '.join(map(literal, orders))})"
+                ),
                 "mL",
             )
             for name, orders in words.FLUID_ORDERS.items()
         ),
-        Column("intake", SUM, _volume(_AMOUNT, _IN_UNIT), "mL"),
+        Column("intake", SUM, _bound_volume(_AMOUNT, _IN_UNIT), "mL"),
     ),
 )
 
@@ -176,9 +178,9 @@ OUTPUT = Source(
     UNIT,
     ("itemid", "value"),
     (
-        Column("urine", SUM, f"{_volume(_VALUE, _items(words.URINE_ITEMS))} - "
-               f"{_volume(_VALUE, _items((words.IRRIGANT_ITEM,)))}", "mL"),
-        Column("output", SUM, _volume(_VALUE, f"NOT {_items(words.NOT_OUTPUT_ITEMS)}"), "mL"),
+        Column("urine", SUM, f"{_bound_volume(_VALUE, _match_items(words.URINE_ITEMS))} - "
+               f"{_bound_volume(_VALUE, _match_items((words.IRRIGANT_ITEM,)))}", "mL"),
+        Column("output", SUM, _bound_volume(_VALUE, f"NOT {_match_items(words.NOT_OUTPUT_ITEMS)}"), "mL"),
         Column("output_entries", COUNT, "true"),
     ),
 )  # fmt: skip
@@ -190,7 +192,7 @@ PROCEDURE = Source(
     DAY,
     ("itemid",),
     (
-        *_flags("procedure_", {name: _items(items) for name, items in words.PROCEDURES.items()}),
+        *_make_flags("procedure_", {name: _match_items(items) for name, items in words.PROCEDURES.items()}),
         Column("procedure_entries", COUNT, "true"),
     ),
 )
@@ -202,9 +204,9 @@ ORDER = Source(
     ADMISSION,
     ("medication", "route"),
     (
-        *_flags("ordered_", {name: _matches("medication", pattern) for name, pattern in DRUG_CLASSES.items()}),
+        *_make_flags("ordered_", {name: _match("medication", pattern) for name, pattern in DRUG_CLASSES.items()}),
         Column("orders", COUNT, "true"),
-        Column("orders_intravenous", SUM, f"{_matches('trim(route)', '^iv')}::INTEGER"),
+        Column("orders_intravenous", SUM, f"{_match('trim(route)', '^iv')}::INTEGER"),
     ),
 )
 
@@ -220,11 +222,11 @@ CULTURE = Source(
         Column(
             "culture_blood_positive",
             FLAG,
-            f"{_matches('spec_type_desc', '^blood culture')} AND nullif(trim(org_name), '') IS NOT NULL",
+            f"{_match('spec_type_desc', '^blood culture')} AND nullif(trim(org_name), '') IS NOT NULL",
         ),
-        *_flags("culture_", {"of_blood": _matches("spec_type_desc", "^blood culture"),
-                             "of_airway": _matches("spec_type_desc", "sputum|bronch|bal"),
-                             "of_urine": _matches("spec_type_desc", "urine")}),
+        *_make_flags("culture_", {"of_blood": _match("spec_type_desc", "^blood culture"),
+                             "of_airway": _match("spec_type_desc", "sputum|bronch|bal"),
+                             "of_urine": _match("spec_type_desc", "urine")}),
     ),
 )  # fmt: skip
 
@@ -235,7 +237,7 @@ SERVICE = Source(
     ADMISSION,
     ("curr_service",),
     (
-        *_flags("service_", {name: f"coalesce(trim(curr_service) = '{name}', false)" for name in words.SERVICES}),
+        *_make_flags("service_", {name: f"coalesce(trim(curr_service) = '{name}', false)" for name in words.SERVICES}),
         Column("services", COUNT, "true"),
     ),
 )
@@ -247,9 +249,9 @@ TRANSFER = Source(
     ADMISSION,
     ("eventtype", "careunit"),
     (
-        Column("transfers", SUM, f"{_matches('eventtype', '^transfer$')}::INTEGER"),
-        Column("through_emergency", FLAG, _matches("careunit", "^emergency")),
-        Column("through_recovery", FLAG, _matches("careunit", "^pacu")),
+        Column("transfers", SUM, f"{_match('eventtype', '^transfer$')}::INTEGER"),
+        Column("through_emergency", FLAG, _match("careunit", "^emergency")),
+        Column("through_recovery", FLAG, _match("careunit", "^pacu")),
     ),
 )
 
@@ -260,8 +262,8 @@ DIAGNOSIS = Source(
     EVER,
     ("hadm_id", "icd_code", "icd_version"),
     (
-        *_flags("earlier_", {name: _chapter(name) for name in words.CHAPTERS}),
-        *_flags("earlier_", {name: _condition(name) for name in words.DIAGNOSES}),
+        *_make_flags("earlier_", {name: _match_chapter(name) for name in words.CHAPTERS}),
+        *_make_flags("earlier_", {name: _match_condition(name) for name in words.DIAGNOSES}),
         Column("earlier_codes", COUNT, "true"),
     ),
 )
@@ -293,20 +295,20 @@ WIDE: tuple[Source, ...] = (
 )  # fmt: skip
 
 
-def event_sql(source: Source | LongSource) -> str:
-    """SQL for the second at which what a row tells happened."""
+def build_event_sql(source: Source | LongSource) -> str:
+    """Return SQL for the second of the event that a row records."""
     if source is CULTURE:
         return f"coalesce({second('charttime')}, {second('chartdate')})"
-    return clock_sql(source.clocks[0])
+    return build_clock_sql(source.clocks[0])
 
 
-def known_sql(source: Source | LongSource, clocks: tuple[str, ...]) -> str:
-    """SQL for the second at which a row was known: the latest of event and ``clocks``; a day counts when it is over."""
-    moments = dict.fromkeys([event_sql(source), *(clock_sql(clock) for clock in clocks)])
+def build_known_sql(source: Source | LongSource, clocks: tuple[str, ...]) -> str:
+    """Return SQL for the second at which a row was known: the latest of event and ``clocks``; a day counts when it is over."""
+    moments = dict.fromkeys([build_event_sql(source), *(build_clock_sql(clock) for clock in clocks)])
     latest = f"greatest({', '.join(moments)})" if len(moments) > 1 else next(iter(moments))
     return f"{latest} + {SECONDS}" if source.name in DAYS_ONLY else latest
 
 
-def clock_sql(clock: str) -> str:
-    """SQL for the second of one clock."""
+def build_clock_sql(clock: str) -> str:
+    """Return SQL for the second of one clock."""
     return clock if clock == ENDED else second(clock)

@@ -1,4 +1,4 @@
-"""The embedded cohort: drawn from a structural causal model in which every assumption is a dial (`datasets.synthetic.model`).
+"""The synthetic cohort: drawn from a structural causal model in which every assumption is a dial (`datasets.synthetic.model`).
 
 Landmarks: ``icu_24h`` (all stays; what comes last in the clinical order is not there yet, some modalities are known with probability
 ``known_24h``, 24 hours of series), ``discharge`` (those alive, everything) and ``stay`` (paper protocol: the inputs of ``discharge``,
@@ -37,33 +37,33 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from datasets.cohort import Cohort
-from datasets.storage import Known
-from datasets.synthetic.draw import draw
+from datasets.storage import GroundTruth
+from datasets.synthetic.draw import draw_cohorts
 from datasets.synthetic.params import SyntheticParams
-from datasets.synthetic.presets import world_of
-from datasets.synthetic.truth import truth
+from datasets.synthetic.presets import make_world
+from datasets.synthetic.truth import compute_ground_truths
 
 SOURCES = sorted(Path(__file__).parent.glob("*.py"))
 
 
-def build(params: SyntheticParams) -> dict[str, tuple[Cohort, Known]]:
-    """The cohort and what is known of its truth at each landmark: ``icu_24h``, ``discharge``, ``stay``.
+def build(params: SyntheticParams) -> dict[str, tuple[Cohort, GroundTruth]]:
+    """Build the cohort and its ground truth at each landmark: ``icu_24h``, ``discharge``, ``stay``.
 
     On one thread: matrix products on several sum in another order, and the same cohort would differ in its last digits.
     """
     with threadpool_limits(1):
-        world = world_of(params)
-        cohorts, h = draw(world, params.n, params.seed, fingerprint(params))
-        found = truth(world, cohorts, h, params.points)
+        world = make_world(params)
+        cohorts, h = draw_cohorts(world, params.n, params.seed, fingerprint_params(params))
+        truths = compute_ground_truths(world, cohorts, h, params.points)
     notes = {"params": asdict(params), "world": world.summary()}
     return {
-        landmark: (cohorts[landmark], replace(known, notes={**notes, **known.notes}))
-        for landmark, known in found.items()
+        landmark: (cohorts[landmark], replace(truth, notes={**notes, **truth.notes}))
+        for landmark, truth in truths.items()
     }
 
 
-def fingerprint(params: SyntheticParams) -> str:
-    """Hash of the generator's source and of every parameter, the seed included."""
+def fingerprint_params(params: SyntheticParams) -> str:
+    """Return a hash of the generator's source and of every parameter, the seed included."""
     digest = hashlib.sha256()
     for source in SOURCES:
         digest.update(source.read_bytes())

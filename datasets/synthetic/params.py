@@ -13,7 +13,7 @@ WHOLE = ("n", "seed", "world_seed", "draws")
 
 @dataclass(frozen=True)
 class SyntheticParams:
-    """Size, seed and dials of an embedded cohort; the defaults were set once, before any method was compared.
+    """Size, seed and dials of a synthetic cohort; the defaults were set once, before any method was compared.
 
     - ``preset``: ``mimic`` (S, I, T, R) or ``eicu`` (ten small modalities, 30 sites)
     - ``world``: ``factors``, ``clusters``, ``interaction``, ``text`` or ``policy_shift`` (`datasets.synthetic.departures`); ``departure``
@@ -62,7 +62,7 @@ class SyntheticParams:
         for name, allowed in (("preset", PRESET_NAMES), ("world", WORLD_NAMES), ("mechanism", MECHANISM_NAMES)):
             if getattr(self, name) not in allowed:
                 raise ValueError(
-                    f"embedded cohort: {name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}"
+                    f"synthetic cohort: {name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}"
                 )
         for name, low, high in _RANGES:
             value = getattr(self, name)
@@ -72,16 +72,16 @@ class SyntheticParams:
                 continue
             if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
                 raise ValueError(
-                    f"embedded cohort: {name} must be a {'whole ' if whole else ''}number from {low} to {high}, not {value!r}"
+                    f"synthetic cohort: {name} must be a {'whole ' if whole else ''}number from {low} to {high}, not {value!r}"
                 )
             if not whole:
                 object.__setattr__(self, name, float(value))
         if self.draws is not None and self.draws & (self.draws - 1):
-            raise ValueError(f"embedded cohort: draws must be a power of 2, not {self.draws}")
+            raise ValueError(f"synthetic cohort: draws must be a power of 2, not {self.draws}")
         number = isinstance(self.rho, (int, float))
         if self.rho is not None and (self.mechanism != "mnar" or not number or not 0 < self.rho <= 1):
             raise ValueError(
-                f"embedded cohort: rho must be in (0, 1] and needs mechanism mnar, not {self.rho!r} with {self.mechanism}"
+                f"synthetic cohort: rho must be in (0, 1] and needs mechanism mnar, not {self.rho!r} with {self.mechanism}"
             )
 
     @property

@@ -10,7 +10,7 @@ from datasets.cohort import CohortError
 SMALL = {"n": 60, "draws": 16}
 
 
-def test_an_embedded_cohort_is_built_once(tmp_path):
+def test_a_synthetic_cohort_is_built_once(tmp_path):
     said = []
     first = registry.prepare("embedded-mimic", SMALL, tmp_path, progress=said.append)
     again = registry.prepare("embedded-mimic", {**SMALL, "kappa": None}, tmp_path, progress=said.append)
@@ -22,7 +22,7 @@ def test_an_embedded_cohort_is_built_once(tmp_path):
 
 def test_what_is_known_lies_beside_the_cohort_and_not_in_it(tmp_path):
     dataset = registry.prepare("embedded-mimic", SMALL, tmp_path)
-    assert "ceiling" in dataset.known("icu_24h").predictions
+    assert "ceiling" in dataset.ground_truth("icu_24h").predictions
     names = {p.name for p in (dataset.folder / "icu_24h" / "cohort").iterdir()}
     assert not any("prediction" in name or "truth" in name for name in names)
 
@@ -37,7 +37,7 @@ def test_a_broken_off_build_leaves_nothing(tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(registry, "save_known", full)
+    monkeypatch.setattr(registry, "save_ground_truth", full)
     with pytest.raises(CohortError, match="No space left on device; free space or choose another built=DIR"):
         registry.prepare("embedded-mimic", SMALL, tmp_path)
     assert [p for p in tmp_path.iterdir() if p.suffix != ".lock"] == []
@@ -46,10 +46,10 @@ def test_a_broken_off_build_leaves_nothing(tmp_path, monkeypatch):
 def test_raw_tables_are_found_by_root_or_by_the_environment(tmp_path, monkeypatch):
     (tmp_path / "eicu-demo").mkdir()
     monkeypatch.setenv("CRL_MMNAR_DATA", str(tmp_path))
-    assert registry.raw_root("eicu-demo") == tmp_path / "eicu-demo"
-    assert registry.raw_root("eicu", str(tmp_path)) == tmp_path
+    assert registry.find_raw_root("eicu-demo") == tmp_path / "eicu-demo"
+    assert registry.find_raw_root("eicu", str(tmp_path)) == tmp_path
     with pytest.raises(CohortError, match="pass root=DIR or set CRL_MMNAR_DATA"):
-        registry.raw_root("eicu")
+        registry.find_raw_root("eicu")
 
 
 def test_changed_raw_files_make_a_build_stale(tmp_path):
@@ -58,6 +58,6 @@ def test_changed_raw_files_make_a_build_stale(tmp_path):
     (root / "patient.csv").write_text("patientunitstayid\n")
     with pytest.raises(CohortError, match="patient"):
         registry.prepare("eicu-demo", {"root": str(root)}, tmp_path / "built")
-    signature = registry.eicu_signature(root)
+    signature = registry.compute_eicu_signature(root)
     os.utime(root / "patient.csv", ns=(1, 1))
-    assert registry.eicu_signature(root) != signature
+    assert registry.compute_eicu_signature(root) != signature
