@@ -266,6 +266,7 @@ def _prepare_mimic(info: DatasetInfo, options: dict[str, Any], built: Path, forc
     from datasets.mimic_iv import locations
 
     folder = built / "-".join([info.name, *locations.name_variant(options)])
+    # A variant that was never built takes the paths of the default build.
     before = [f / "dataset.json" for f in (folder, built / info.name)]
     earlier = next((read_json(path).get("parameters", {}) for path in before if path.exists()), {})
     options = locations.recall_options(options, earlier)

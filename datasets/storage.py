@@ -39,6 +39,7 @@ def replace_folder(target: Path) -> Iterator[Path]:
     try:
         yield scratch
         if target.exists():
+            # A folder that is not empty cannot be replaced in one step, so the old one is moved out of the way first.
             aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
             os.replace(target, aside / "old")
             os.replace(scratch, target)

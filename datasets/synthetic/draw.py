@@ -34,6 +34,7 @@ def draw_cohorts(world: World, n: int, seed: int, mark: str = "") -> tuple[dict[
     chance = [world.outcome_probability(t, h, codes[t.pattern_at], t.pattern_at) for t in world.tasks]
     outcomes = (stream["outcome"].random((n, len(world.tasks))) < np.stack(chance, axis=1)).astype(np.float32)
     alive = outcomes[:, world.mortality] == 0
+    # Readmission and ICU return are undefined for those who died in hospital.
     outcomes[np.ix_(~alive, [t.survivors for t in world.tasks])] = np.nan
 
     for m, value in enumerate(values):
@@ -85,6 +86,7 @@ def draw_observed(
     fixed = world.fixed_logit(anchor, site)
     observed = np.zeros(uniform.shape, dtype=bool)
     last = -1 if world.order is None else world.order[0]
+    # The later modality of the order term is drawn last, because its logit depends on the earlier one.
     for m in sorted(range(len(world.contents)), key=lambda m: m == last):
         chance = expit(fixed[:, m] + world.latent_logit(h, m, site) + world.order_term(m, observed))
         drawn = world.always[m] | (uniform[:, m] < chance)

@@ -218,6 +218,7 @@ def solve_world(
     for m in np.flatnonzero(~world.always):
         if either is None or m != either[0]:
             a[m] = _solve_intercept(logit[m], reach[:, m], share[m], world.modality_names[m])
+    # Two shares, of the later modality without and with the earlier one, fix its intercept and the order term.
     if either is not None:
         later, earlier, target = either
         first = reach[:, earlier] * expit(a[earlier] + logit[earlier])
@@ -233,6 +234,7 @@ def solve_world(
     early = seen & (rng.random(seen.shape) < world.known_24h)
     codes = {"icu_24h": encode_patterns(early), "discharge": encode_patterns(seen)}
     tasks, alive = list(world.tasks), np.ones(size)
+    # Mortality first: the prevalences of the other tasks are among those who survive it.
     for t in sorted(range(len(tasks)), key=lambda t: t != world.mortality):
         code = codes[tasks[t].pattern_at]
         effect = tasks[t].delta[code]
