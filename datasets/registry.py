@@ -33,7 +33,10 @@ from datasets.storage import (
 PACKAGE = Path(__file__).resolve().parent
 BUILT = PACKAGE / "built"
 DEFAULT_DATA = PACKAGE.parent.parent / "shared" / "data"
-SHARED = tuple(PACKAGE / "raw" / name for name in ("tables.py", "blocks.py", "drug_words.py", "mapped.py"))
+SHARED = tuple(
+    PACKAGE / "raw" / name
+    for name in ("tables.py", "blocks.py", "drug_words.py", "mapped.py", "engine.py", "features.py", "series.py")
+)
 """Sources that every builder of raw tables stands on."""
 
 Progress = Callable[[str], None]

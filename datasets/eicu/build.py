@@ -13,9 +13,9 @@ import pandas as pd
 
 from datasets.cohort import Cohort
 from datasets.eicu import events, features, series, static, stays
-from datasets.eicu.events import Progress
 from datasets.eicu.stays import Selection
 from datasets.eicu.tables import Release
+from datasets.raw.engine import Progress
 from datasets.raw.tables import connect
 from datasets.storage import GroundTruth
 

@@ -6,7 +6,7 @@ dropped or imputed; whatever is left in a missing modality becomes NaN.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import duckdb
 import numpy as np
@@ -15,9 +15,9 @@ import pandas as pd
 from datasets.cohort import Modality
 from datasets.eicu import sources, static
 from datasets.eicu import vocabulary as words
-from datasets.eicu.events import compute_long_features, compute_wide_features
-from datasets.eicu.sources import LAB, RESPIRATORY_CHARTING, LongSource
 from datasets.raw.blocks import Block, join_blocks
+from datasets.raw.engine import compute_long_features, compute_wide_features
+from datasets.raw.features import Feature, list_source_features
 
 MODALITIES = (
     "Demographics", "Admission", "APACHE", "Diagnosis", "Medication", "Laboratory", "Vitals", "Respiratory", "Fluid balance",
@@ -27,20 +27,6 @@ MISSING_TENTHS = 8
 """A modality is missing when more than this many tenths of its features are NaN."""
 
 STATIC = {"Demographics": static.build_demographics, "Admission": static.build_admission, "APACHE": static.build_apache}
-
-
-@dataclass(frozen=True)
-class Feature:
-    """One entry of the allow-list: ``clock`` names the columns that say when it was known, or says why none is
-    needed."""
-
-    name: str
-    modality: str
-    table: str
-    clock: str
-    unit: str = ""
-    low: float | None = None
-    high: float | None = None
 
 
 def build_modalities(
@@ -69,15 +55,13 @@ def _build_block(
         blocks.append(STATIC[modality](frame))
     if modality == "Vitals":
         blocks.append(compute_wide_features(con, "vitals", sources.VITAL_PERIODIC.columns, n))
-    blocks += [
-        compute_long_features(con, source, modality, n)
-        for source in (LAB, RESPIRATORY_CHARTING)
-        if source.features(modality)
-    ]
+    for source in sources.LONG:
+        if measures := source.select_measures(modality):
+            blocks.append(compute_long_features(con, source.name, measures, n))
     for source in sources.WIDE:
         columns = tuple(c for c in source.columns if c.modality == modality)
         if columns:
-            blocks.append(compute_wide_features(con, source.table, columns, n))
+            blocks.append(compute_wide_features(con, source.name, columns, n))
     names, values = join_blocks(*blocks)
     if modality == "Vitals":
         return _append_columns(names, values, compute_shock_indices(names, values))
@@ -120,39 +104,21 @@ def _list_modality(modality: str) -> list[Feature]:
     listed: list[Feature] = []
     if modality in STATIC:
         names, _ = STATIC[modality](blank)
-        listed += [Feature(name, modality, *_find_static_origin(modality, name)) for name in names]
+        listed += [Feature(name, *_find_static_origin(modality, name), modality=modality) for name in names]
     if modality == "Vitals":
-        tables = ", ".join(source.table for source in sources.VITALS)
-        for column in sources.VITAL_PERIODIC.columns:
-            clock = ", ".join(sources.VITAL_PERIODIC.clocks)
-            listed += [
-                Feature(f, modality, tables, clock, column.unit, column.low, column.high) for f in column.features
-            ]
-    for source in (LAB, RESPIRATORY_CHARTING):
-        listed += _list_long(source, modality)
-    for source in sources.WIDE:
-        for column in source.columns:
-            if column.modality == modality:
-                clocks = ", ".join(source.clocks)
-                listed += [
-                    Feature(f, modality, source.table, clocks, column.unit, column.low, column.high)
-                    for f in column.features
-                ]
+        # The arterial line and the cuff give the same features: each is listed once, under both tables.
+        tables, clock = ", ".join(source.table for source in sources.VITALS), ", ".join(sources.VITAL_PERIODIC.clocks)
+        vitals = list_source_features(sources.VITAL_PERIODIC, sources.VITAL_PERIODIC.clocks, modality)
+        listed += [replace(feature, table=tables) for feature in vitals]
+    for source in (*sources.LONG, *sources.WIDE):
+        listed += list_source_features(source, source.clocks, modality)
     if modality == "Vitals":
-        listed += [Feature(f, modality, tables, clock) for f in ("shock_index", "shock_index_worst")]
+        listed += [Feature(f, tables, clock, modality=modality) for f in ("shock_index", "shock_index_worst")]
     if modality == "Fluid balance":
-        source = sources.INTAKE_OUTPUT
-        listed += [Feature("fluid_balance", modality, source.table, ", ".join(source.clocks), "mL")]
-        listed += [Feature("urine_per_hour", modality, source.table, ", ".join(source.clocks), "mL/h")]
+        source, units = sources.INTAKE_OUTPUT, {"fluid_balance": "mL", "urine_per_hour": "mL/h"}
+        clock = ", ".join(source.clocks)
+        listed += [Feature(f, source.table, clock, unit, modality=modality) for f, unit in units.items()]
     return listed
-
-
-def _list_long(source: LongSource, modality: str) -> list[Feature]:
-    return [
-        Feature(m.name + end, modality, source.table, ", ".join(source.clocks), m.unit, m.low, m.high)
-        for _, how, m in source.features(modality)
-        for end in sources.STATISTICS[how]
-    ]
 
 
 def _find_static_origin(modality: str, name: str) -> tuple[str, str]:

@@ -8,20 +8,7 @@ with the open demo's own words and their frequencies in view, never its outcomes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One measured quantity: its feature name, its labels in the raw table, its unit, its bounds and how other
-    units are converted."""
-
-    name: str
-    labels: tuple[str, ...]
-    unit: str
-    low: float
-    high: float
-    convert: str = "v"
+from datasets.raw.features import Measure
 
 
 def _make_lab(name: str, label: str, unit: str, low: float, high: float, convert: str = "v") -> Measure:

@@ -15,10 +15,10 @@ import pandas as pd
 from datasets.cohort import Cohort, Modality
 from datasets.mimic_iv import events, features, labels, landmarks, pooling, series
 from datasets.mimic_iv.dated import Dated
-from datasets.mimic_iv.events import Progress
 from datasets.mimic_iv.landmarks import PROTOCOL, Selection
 from datasets.mimic_iv.stays import HOUR, History, read_history, select_index_stays
 from datasets.mimic_iv.tables import Release
+from datasets.raw.engine import Progress
 from datasets.raw.tables import connect
 from datasets.storage import GroundTruth
 

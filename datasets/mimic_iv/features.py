@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import duckdb
 import numpy as np
 import pandas as pd
 
 from datasets.mimic_iv import sources
 from datasets.mimic_iv import vocabulary as words
-from datasets.mimic_iv.events import compute_long_features, compute_wide_features
+from datasets.mimic_iv.events import find_clocks
 from datasets.mimic_iv.landmarks import ETHNICITIES, Selection
 from datasets.mimic_iv.stays import DAY, HOUR, History
 from datasets.mimic_iv.tables import Release
 from datasets.raw.blocks import Block, blank_outside, encode_one_hot, join_blocks, stack_columns
+from datasets.raw.engine import compute_long_features, compute_wide_features
+from datasets.raw.features import Feature, list_source_features
 
 AT_DISCHARGE = ("discharge_72h", "discharge")
 """Landmarks after a discharge alive, at which its destination and the length of stay are known."""
-
-
-@dataclass(frozen=True)
-class Feature:
-    """One entry of the allow-list: ``clock`` names the columns that say when it was known, or says why none is needed."""
-
-    name: str
-    table: str
-    clock: str
-    unit: str = ""
-    low: float | None = None
-    high: float | None = None
 
 
 def build_structured(con: duckdb.DuckDBPyConnection, history: History, selection: Selection) -> Block:
@@ -38,8 +26,8 @@ def build_structured(con: duckdb.DuckDBPyConnection, history: History, selection
     blocks = [build_demographics(selection), build_admission(history, selection)]
     if selection.landmark in AT_DISCHARGE:
         blocks.append(build_discharge(history, selection))
-    blocks += [compute_wide_features(con, source, n) for source in sources.WIDE]
-    blocks += [compute_long_features(con, source, n) for source in sources.LONG]
+    blocks += [compute_wide_features(con, source.name, source.columns, n) for source in sources.WIDE]
+    blocks += [compute_long_features(con, source.name, source.select_measures(), n) for source in sources.LONG]
     names, values = join_blocks(*blocks)
     more = stack_columns(_derive_features(names, values, selection))
     return join_blocks((names, values), more)
@@ -135,17 +123,8 @@ def list_features(release: Release | None = None) -> tuple[Feature, ...]:
 
     With a ``release``, only the clocks that its tables have.
     """
-    from datasets.mimic_iv.events import find_clocks
-
-    listed = []
-    for source in (*sources.WIDE, *sources.LONG):
-        clock = ", ".join(source.clocks if release is None else find_clocks(release, source))
-        if isinstance(source, sources.LongSource):
-            listed += [
-                Feature(m.name + end, source.table, clock, m.unit, m.low, m.high)
-                for how, m in source.measures
-                for end in sources.STATISTICS[how]
-            ]
-        else:
-            listed += [Feature(f, source.table, clock, c.unit) for c in source.columns for f in c.features]
-    return tuple(listed)
+    return tuple(
+        feature
+        for source in (*sources.WIDE, *sources.LONG)
+        for feature in list_source_features(source, source.clocks if release is None else find_clocks(release, source))
+    )

@@ -17,74 +17,18 @@ orders, ``statusdescription``, ``edouttime``, ``hospital_expire_flag``, ``deatht
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from datasets.mimic_iv import vocabulary as words
 from datasets.mimic_iv.tables import second
 from datasets.raw.drug_words import DRUG_CLASSES, INFUSIONS
+from datasets.raw.features import COUNT, COURSE, EVER, FLAG, LAST, SUM, Column, LongSource, Source
 from datasets.raw.tables import identifier, literal, number
 
 SECONDS = 86_400
 ENDED = "ended"
 """A clock that stands in another table: when the admission of the row ended."""
 
-DAY, ADMISSION, UNIT, EVER = "day", "admission", "unit", "ever"
-SINCE = {DAY: f"event >= {-SECONDS}", ADMISSION: f"event >= began - {SECONDS}", UNIT: "event >= 0", EVER: "true"}
-"""SQL for the window of a row: ``event`` and ``began`` (the hospital admission) are seconds from the index ICU admission."""
-
-FLAG, COUNT, SUM, SPREAD, LAST = "flag", "count", "sum", "spread", "last"
-"""What is made of a column over the known rows of a stay: any true; number of rows; total; mean, min, max, last, count; last."""
-
-STATISTICS = {FLAG: ("",), COUNT: ("",), SUM: ("",), SPREAD: ("_mean", "_min", "_max", "_last", "_count"), LAST: ("",)}
-
-
-@dataclass(frozen=True)
-class Column:
-    """One input column made from a row: SQL over the raw columns and how it is summarised."""
-
-    name: str
-    how: str
-    sql: str
-    unit: str = ""
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """The names of the features it gives."""
-        return tuple(self.name + end for end in STATISTICS[self.how])
-
-
-@dataclass(frozen=True)
-class Source:
-    """A raw table with one input column or more in each row.
-
-    ``clocks`` are the raw columns that say when a row was known, the first of them the event; ``reads`` the others.
-    ``where`` is SQL over the raw columns that keeps the rows of interest. Two sources may share a table under two names.
-    """
-
-    name: str
-    table: str
-    clocks: tuple[str, ...]
-    since: str
-    reads: tuple[str, ...]
-    columns: tuple[Column, ...]
-    where: str = "true"
-
-
-@dataclass(frozen=True)
-class LongSource:
-    """A raw table with one (item, value) pair in each row; ``optional`` clocks may be missing as columns."""
-
-    name: str
-    table: str
-    clocks: tuple[str, ...]
-    since: str
-    measures: tuple[tuple[str, words.Measure], ...]
-    optional: tuple[str, ...] = ()
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """The raw columns besides the clocks."""
-        return ("itemid", "valuenum")
+DAY, ADMISSION, UNIT = f"event >= {-SECONDS}", f"event >= began - {SECONDS}", "event >= 0"
+"""Windows of a source (``since``): ``event`` and ``began`` (the hospital admission) are seconds from the index ICU admission."""
 
 
 def _match(column: str, pattern: str) -> str:
@@ -118,16 +62,17 @@ def _make_flags(prefix: str, tests: dict[str, str]) -> tuple[Column, ...]:
     return tuple(Column(prefix + name, FLAG, sql) for name, sql in tests.items())
 
 
+_VALUENUM = ("itemid", "valuenum", number("valuenum"))
 LAB = LongSource(
-    "lab", "hosp/labevents", ("charttime", "storetime"), DAY, tuple((SPREAD, m) for m in words.LABS)
-)  # fmt: skip
-
+    "lab", "hosp/labevents", ("charttime", "storetime"), DAY, *_VALUENUM, tuple(("", COURSE, m) for m in words.LABS)
+)
 CHART = LongSource(
     "chart",
     "icu/chartevents",
     ("charttime", "storetime"),
     DAY,
-    tuple((LAST if m.name in words.ONCE else SPREAD, m) for m in words.VITALS),
+    *_VALUENUM,
+    tuple(("", LAST if m.name in words.ONCE else COURSE, m) for m in words.VITALS),
     optional=("storetime",),
 )
 

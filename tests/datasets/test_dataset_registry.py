@@ -1,5 +1,6 @@
 """Built datasets: reused while nothing they stand on changes, built again when something does, whole or not at all."""
 
+import ast
 import os
 
 import pytest
@@ -61,3 +62,22 @@ def test_changed_raw_files_make_a_build_stale(tmp_path):
     signature = registry.compute_eicu_signature(root)
     os.utime(root / "patient.csv", ns=(1, 1))
     assert registry.compute_eicu_signature(root) != signature
+
+
+def test_every_shared_source_that_a_builder_imports_makes_its_cohorts_stale():
+    """A module of datasets.raw that a builder of raw tables reaches, whatever the path, is one of SHARED, and none is there in vain."""
+
+    def imported(path):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("datasets.raw"):
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+                files = (registry.PACKAGE.parent / f"{name.replace('.', '/')}.py" for name in names)
+                yield from (file for file in files if file.is_file())
+
+    todo = [p for builder in ("eicu", "mimic_iv") for p in sorted((registry.PACKAGE / builder).glob("*.py"))]
+    reached = set()
+    while todo:
+        new = set(imported(todo.pop())) - reached
+        reached |= new
+        todo += new
+    assert reached == set(registry.SHARED)

@@ -30,6 +30,7 @@ from datasets.mimic_iv import sources as mimic_sources
 from datasets.mimic_iv import stays as mimic_stays
 from datasets.mimic_iv import tables as mimic_tables
 from datasets.mimic_iv.build import _create_stay_tables
+from datasets.raw.engine import load_staging_table
 from datasets.raw.tables import connect
 from tests.speed import repeated
 
@@ -55,10 +56,8 @@ def read_eicu(con, release, table):
     """As ``datasets.eicu.build.build`` reads ``table`` for one landmark, and what has to be read before it."""
     selection = eicu_stays.select_stays(eicu_stays.read_patients(con, release), LANDMARK)
     _create_stay_table(con, [selection])
-    for source in of_table((*eicu_sources.WIDE, *eicu_sources.VITALS), table):
-        eicu_events.load_wide_staging_table(con, release, source)
-    for source in of_table(eicu_sources.LONG, table):
-        eicu_events.load_long_staging_table(con, release, source)
+    for source in of_table((*eicu_sources.WIDE, *eicu_sources.VITALS, *eicu_sources.LONG), table):
+        load_staging_table(con, release, source, eicu_events.date_rows)
     if table in eicu_static._list_columns():
         eicu_static.read_static(con, release, selection.stay)
 
@@ -68,10 +67,8 @@ def read_mimic(con, release, table):
     history = mimic_stays.read_history(con, release)
     chosen = {LANDMARK: landmarks.select_stays(history, mimic_stays.select_index_stays(history), LANDMARK)}
     _create_stay_tables(con, history, chosen)
-    for source in of_table(mimic_sources.WIDE, table):
-        mimic_events.load_wide_staging_table(con, release, source)
-    for source in of_table(mimic_sources.LONG, table):
-        mimic_events.load_long_staging_table(con, release, source)
+    for source in of_table((*mimic_sources.WIDE, *mimic_sources.LONG), table):
+        load_staging_table(con, release, source, mimic_events.date_rows)
 
 
 BUILDERS = {

@@ -43,7 +43,7 @@ def inputs(cohort):
 def test_the_canary_knows_every_source(raw):
     assert set(raw.clocks) == set(SOURCES) == set(ODD)
     for table, source in SOURCES.items():
-        assert raw.clocks[table] == tuple(c for c in (source.event, source.entry) if c)
+        assert raw.clocks[table] == source.clocks
 
 
 def add_unknown(raw, table, cut):
@@ -203,7 +203,7 @@ def test_the_demo_cut_by_hand_gives_the_same_cohort(demo, demo_built, tmp_path):
             continue
         rows = pd.read_csv(path, dtype=str, keep_default_na=False)
         late = np.zeros(len(rows), dtype=bool)
-        for clock in rows.columns[rows.columns.isin([SOURCES[table].event, SOURCES[table].entry])]:
+        for clock in rows.columns[rows.columns.isin(SOURCES[table].clocks)]:
             late |= pd.to_numeric(rows[clock]) >= 1440
         assert late.any()
         rows[~late].to_csv(tmp_path / path.name.replace(".gz", ""), index=False)
