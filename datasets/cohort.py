@@ -78,9 +78,9 @@ class Cohort:
     fingerprint: str = ""
 
     def __post_init__(self) -> None:
-        _check(self)
+        _check_cohort(self)
         if not self.fingerprint:
-            object.__setattr__(self, "fingerprint", content_fingerprint(self))
+            object.__setattr__(self, "fingerprint", compute_fingerprint(self))
 
     def __len__(self) -> int:
         return len(self.patient)
@@ -91,7 +91,7 @@ class Cohort:
         return tuple(m.name for m in self.modalities)
 
     def take(self, rows: Array) -> Cohort:
-        """The cohort of the given rows (integer positions, or a bool mask [N]), in the given order."""
+        """Return the cohort of the given rows (integer positions, or a bool mask [N]), in the given order."""
         rows = np.asarray(rows)
         if rows.dtype == bool:
             rows = np.flatnonzero(rows)
@@ -113,20 +113,20 @@ class Cohort:
         )
 
     def without_outcomes(self) -> Cohort:
-        """The same stays with every outcome undefined (NaN): what a method gets at prediction time."""
+        """Return the same stays with every outcome undefined (NaN): what a method gets at prediction time."""
         digest = hashlib.sha256(f"{self.fingerprint} without outcomes".encode()).hexdigest()
         return replace(self, outcomes=np.full_like(self.outcomes, np.nan), fingerprint=digest)
 
 
-def pattern_names(observed: Array, modality_names: tuple[str, ...]) -> list[str]:
-    """The observation pattern of each stay as text, e.g. ``S+T`` from [1, 0, 1, 0]; ``none`` where nothing is observed."""
+def name_patterns(observed: Array, modality_names: tuple[str, ...]) -> list[str]:
+    """Name the observation pattern of each stay, e.g. ``S+T`` from [1, 0, 1, 0]; ``none`` where nothing is observed."""
     patterns, inverse = np.unique(np.asarray(observed, dtype=bool), axis=0, return_inverse=True)
     names = ["+".join(n for n, seen in zip(modality_names, p, strict=True) if seen) or "none" for p in patterns]
     return [names[i] for i in inverse.ravel()]
 
 
-def content_fingerprint(cohort: Cohort) -> str:
-    """SHA-256 of everything a method could read, slots of unobserved modalities left out."""
+def compute_fingerprint(cohort: Cohort) -> str:
+    """Return the SHA-256 of everything a method could read, without the slots of unobserved modalities."""
     digest = hashlib.sha256()
 
     def text(*parts: object) -> None:
@@ -157,76 +157,78 @@ def content_fingerprint(cohort: Cohort) -> str:
     return digest.hexdigest()
 
 
-def _fault(cohort: Cohort, what: str) -> CohortError:
+def _make_error(cohort: Cohort, what: str) -> CohortError:
     return CohortError(f"cohort {cohort.name}/{cohort.landmark}: {what}")
 
 
-def _expect(cohort: Cohort, name: str, values: Array, dtype: str, shape: tuple[int | None, ...]) -> None:
+def _check_array(cohort: Cohort, name: str, values: Array, dtype: str, shape: tuple[int | None, ...]) -> None:
     if not isinstance(values, np.ndarray):
-        raise _fault(cohort, f"{name} must be a numpy array, not {type(values).__name__}")
+        raise _make_error(cohort, f"{name} must be a numpy array, not {type(values).__name__}")
     if values.dtype != np.dtype(dtype):
-        raise _fault(cohort, f"{name} must be {dtype}, not {values.dtype}")
+        raise _make_error(cohort, f"{name} must be {dtype}, not {values.dtype}")
     if values.ndim != len(shape) or any(w is not None and w != g for w, g in zip(shape, values.shape, strict=True)):
         wanted = ", ".join("any" if w is None else str(w) for w in shape)
-        raise _fault(cohort, f"{name} must have shape [{wanted}], not {list(values.shape)}")
+        raise _make_error(cohort, f"{name} must have shape [{wanted}], not {list(values.shape)}")
 
 
-def _first(bad: Array) -> int:
+def _find_first(bad: Array) -> int:
     return int(np.flatnonzero(bad)[0])
 
 
-def _check(c: Cohort) -> None:
+def _check_cohort(c: Cohort) -> None:
     n, m, t = len(c.patient), len(c.modalities), len(c.tasks)
-    _expect(c, "patient", c.patient, "int64", (None,))
+    _check_array(c, "patient", c.patient, "int64", (None,))
     if m == 0 or t == 0:
-        raise _fault(c, "needs at least one modality and one task")
+        raise _make_error(c, "needs at least one modality and one task")
     for what, names in (("modalities", c.modality_names), ("tasks", c.tasks)):
         if len(set(names)) != len(names):
-            raise _fault(c, f"{what} has a name twice: {', '.join(names)}")
+            raise _make_error(c, f"{what} has a name twice: {', '.join(names)}")
     order = np.argsort(c.patient, kind="stable")
     twice = order[1:][np.diff(c.patient[order]) == 0]
     if len(twice):
         row = int(twice.min())
-        raise _fault(c, f"patient {c.patient[row]} stands twice, again in row {row}; one stay a patient is allowed")
+        raise _make_error(
+            c, f"patient {c.patient[row]} stands twice, again in row {row}; one stay a patient is allowed"
+        )
     if c.site is not None:
-        _expect(c, "site", c.site, "int64", (n,))
-    _expect(c, "observed", c.observed, "bool", (n, m))
-    _expect(c, "outcomes", c.outcomes, "float32", (n, t))
+        _check_array(c, "site", c.site, "int64", (n,))
+    _check_array(c, "observed", c.observed, "bool", (n, m))
+    _check_array(c, "outcomes", c.outcomes, "float32", (n, t))
     bad = ~(np.isnan(c.outcomes) | (c.outcomes == 0) | (c.outcomes == 1))
     if bad.any():
         row, col = np.argwhere(bad)[0]
-        raise _fault(
+        raise _make_error(
             c, f"outcomes[{c.tasks[col]}] is {c.outcomes[row, col]} in row {row}; only 0, 1 and NaN are outcomes"
         )
     for j, modality in enumerate(c.modalities):
         where = f"modality {modality.name}"
-        _expect(c, where, modality.values, "float32", (n, len(modality.feature_names)))
+        _check_array(c, where, modality.values, "float32", (n, len(modality.feature_names)))
         infinite = np.isinf(modality.values).any(axis=1) & c.observed[:, j]
         if infinite.any():
-            row = _first(infinite)
-            col = _first(np.isinf(modality.values[row]))
-            raise _fault(
+            row = _find_first(infinite)
+            col = _find_first(np.isinf(modality.values[row]))
+            raise _make_error(
                 c, f"{where}, feature {modality.feature_names[col]} is infinite in row {row}; NaN means not recorded"
             )
     for name, group in c.groups.items():
-        _expect(c, f"group {name}", group.codes, "int16", (n,))
+        _check_array(c, f"group {name}", group.codes, "int16", (n,))
         bad = (group.codes < -1) | (group.codes >= len(group.labels))
         if bad.any():
-            raise _fault(
+            raise _make_error(
                 c,
-                f"group {name} has code {group.codes[_first(bad)]} in row {_first(bad)} and {len(group.labels)} labels",
+                f"group {name} has code {group.codes[_find_first(bad)]} in row {_find_first(bad)} and {len(group.labels)} labels",
             )
     if c.series is not None:
         _check_series(c, c.series, n)
 
 
 def _check_series(c: Cohort, s: Series, n: int) -> None:
-    _expect(c, "series.values", s.values, "float32", (n, None, len(s.channels)))
-    _expect(c, "series.mask", s.mask, "bool", s.values.shape)
-    _expect(c, "series.hours", s.hours, "float32", s.values.shape[:2])
+    _check_array(c, "series.values", s.values, "float32", (n, None, len(s.channels)))
+    _check_array(c, "series.mask", s.mask, "bool", s.values.shape)
+    _check_array(c, "series.hours", s.hours, "float32", s.values.shape[:2])
     bad = (s.mask & ~np.isfinite(s.values)).any(axis=(1, 2))
     if bad.any():
-        raise _fault(c, f"series.values has a recorded value that is not finite in row {_first(bad)}")
+        raise _make_error(c, f"series.values has a recorded value that is not finite in row {_find_first(bad)}")
     bad = (s.mask.any(axis=2) & ~np.isfinite(s.hours)).any(axis=1)
     if bad.any():
-        raise _fault(c, f"series.hours is not finite where something was recorded, in row {_first(bad)}")
+        raise _make_error(c, f"series.hours is not finite where something was recorded, in row {_find_first(bad)}")

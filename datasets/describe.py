@@ -7,11 +7,11 @@ import itertools
 
 import numpy as np
 
-from datasets.cohort import Cohort, pattern_names
+from datasets.cohort import Cohort, name_patterns
 
 
 def describe_cohort(cohort: Cohort) -> dict:
-    """Counts of a cohort as JSON values.
+    """Count what a cohort holds, as JSON values.
 
     Returns ``n``; ``tasks``: {task: {"n", "positives", "prevalence"}} over the stays where the task is defined
     (prevalence None where there are none); ``modalities``: {name: share of stays in which it is observed} (None in an
@@ -19,7 +19,7 @@ def describe_cohort(cohort: Cohort) -> dict:
     pattern, the most frequent first, ties by name.
     """
     n = len(cohort)
-    names = np.array(pattern_names(cohort.observed, cohort.modality_names), dtype=object)
+    names = np.array(name_patterns(cohort.observed, cohort.modality_names), dtype=object)
     patterns = []
     for name in dict.fromkeys(names):
         here = names == name
@@ -35,7 +35,7 @@ def describe_cohort(cohort: Cohort) -> dict:
         )
     return {
         "n": n,
-        "tasks": {task: _task(cohort.outcomes[:, t]) for t, task in enumerate(cohort.tasks)},
+        "tasks": {task: _describe_task(cohort.outcomes[:, t]) for t, task in enumerate(cohort.tasks)},
         "modalities": {
             name: float(cohort.observed[:, m].mean()) if n else None for m, name in enumerate(cohort.modality_names)
         },
@@ -43,18 +43,18 @@ def describe_cohort(cohort: Cohort) -> dict:
     }
 
 
-def every_pattern(cohort: Cohort, patterns: list[dict]) -> list[dict]:
-    """The described ``patterns`` and, with n = 0, those that no stay has: all of the modalities that are not observed in every stay."""
+def add_absent_patterns(cohort: Cohort, patterns: list[dict]) -> list[dict]:
+    """Add to the described ``patterns``, with n = 0, those that no stay has: all of the modalities that are not observed in every stay."""
     always = cohort.observed.all(axis=0)
     choices = [(True,) if fixed else (True, False) for fixed in always]
     there = {row["pattern"] for row in patterns}
-    names = pattern_names(np.array(list(itertools.product(*choices))), cohort.modality_names)
+    names = name_patterns(np.array(list(itertools.product(*choices))), cohort.modality_names)
     none = dict.fromkeys(cohort.tasks, 0)
     return patterns + [{"pattern": n, "n": 0, "positives": none, "defined": none} for n in names if n not in there]
 
 
-def missing_shares(cohort: Cohort) -> dict[str, dict[str, float]]:
-    """{modality: {feature: share of the stays with the modality observed in which it is NaN}}, where any feature has some."""
+def compute_missing_shares(cohort: Cohort) -> dict[str, dict[str, float]]:
+    """Return {modality: {feature: share of the stays with the modality observed in which it is NaN}}, where any feature has some."""
     shares = {}
     for m, modality in enumerate(cohort.modalities):
         seen = cohort.observed[:, m]
@@ -66,7 +66,7 @@ def missing_shares(cohort: Cohort) -> dict[str, dict[str, float]]:
     return shares
 
 
-def _task(outcomes: np.ndarray) -> dict:
+def _describe_task(outcomes: np.ndarray) -> dict:
     defined = int((~np.isnan(outcomes)).sum())
     positives = int((outcomes == 1).sum())
     return {"n": defined, "positives": positives, "prevalence": positives / defined if defined else None}

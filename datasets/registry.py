@@ -20,20 +20,23 @@ from filelock import FileLock
 
 from datasets.cohort import Cohort, CohortError
 from datasets.storage import (
-    Known,
+    GroundTruth,
     load_cohort,
-    load_known,
+    load_ground_truth,
     read_json,
+    replace_folder,
     save_cohort,
-    save_known,
-    whole_folder,
+    save_ground_truth,
     write_json,
 )
 
 PACKAGE = Path(__file__).resolve().parent
 BUILT = PACKAGE / "built"
 DEFAULT_DATA = PACKAGE.parent.parent / "shared" / "data"
-SHARED = tuple(PACKAGE / "raw" / name for name in ("tables.py", "blocks.py", "drug_words.py", "mapped.py"))
+SHARED = tuple(
+    PACKAGE / "raw" / name
+    for name in ("tables.py", "blocks.py", "drug_words.py", "mapped.py", "engine.py", "features.py", "series.py")
+)
 """Sources that every builder of raw tables stands on."""
 
 Progress = Callable[[str], None]
@@ -41,7 +44,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What is known of a dataset without opening it.
+    """The facts of a dataset that need none of its files.
 
     ``on_request`` are strict landmarks used only where ``landmark=`` names them; ``cautions`` what a reader of its numbers must know;
     ``tunable``: validation parts hold enough events to choose hyper-parameters by.
@@ -58,7 +61,7 @@ class DatasetInfo:
     tunable: bool = True
 
 
-_EMBEDDED = {"strict": ("icu_24h", "discharge"), "paper": ("stay",)}
+_SYNTHETIC = {"strict": ("icu_24h", "discharge"), "paper": ("stay",)}
 _EICU = {"strict": ("icu_24h", "unit_discharge"), "paper": ("stay",)}
 _MIMIC = {"strict": ("icu_24h", "discharge_72h"), "paper": ("stay",)}
 _MIMIC_CITATION = (
@@ -86,7 +89,7 @@ DATASETS = {
             "embedded-mimic",
             "embedded",
             "structural causal model with a known ceiling, sizes of MIMIC-IV",
-            _EMBEDDED,
+            _SYNTHETIC,
             "MIT",
             "this suite",
             cautions=_DRAWN,
@@ -95,7 +98,7 @@ DATASETS = {
             "embedded-eicu",
             "embedded",
             "structural causal model with a known ceiling, ten modalities and thirty sites",
-            _EMBEDDED,
+            _SYNTHETIC,
             "MIT",
             "this suite",
             cautions=_DRAWN,
@@ -156,16 +159,16 @@ class Dataset:
     manifest: dict[str, Any]
 
     def cohort(self, landmark: str) -> Cohort:
-        """The cohort at a landmark, memory-mapped."""
+        """Return the cohort at a landmark, memory-mapped."""
         return load_cohort(self.folder / landmark / "cohort")
 
-    def known(self, landmark: str) -> Known:
-        """What is known beside the cohort at a landmark; no method gets it."""
-        return load_known(self.folder / landmark / "known")
+    def ground_truth(self, landmark: str) -> GroundTruth:
+        """Return the ground truth stored with the cohort at a landmark; no method gets it."""
+        return load_ground_truth(self.folder / landmark / "known")
 
 
-def raw_root(name: str, root: str | None = None) -> Path:
-    """The folder of a dataset's raw tables: ``root``, else ``$CRL_MMNAR_DATA/NAME``.
+def find_raw_root(name: str, root: str | None = None) -> Path:
+    """Return the folder of a dataset's raw tables: ``root``, else ``$CRL_MMNAR_DATA/NAME``.
 
     Raises:
         CohortError: where there is no such folder.
@@ -186,9 +189,9 @@ def prepare(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Dataset:
-    """The built dataset, built first where it is missing or stale.
+    """Return the built dataset, built first where it is missing or stale.
 
-    ``options`` are the dials of an embedded cohort, or ``root`` of raw tables (for MIMIC-IV also ``note_root``, ``cxr_root``,
+    ``options`` are the dials of a synthetic cohort, or ``root`` of raw tables (for MIMIC-IV also ``note_root``, ``cxr_root``,
     ``encoder``, ``revision``, ``subset``, ``observation_admit``); None means the default. Where the raw tables are gone and a built
     cohort is there, that one is used. MIMIC-IV remembers from its last build where its files lie.
     """
@@ -196,14 +199,14 @@ def prepare(
     options = {k: v for k, v in options.items() if v is not None}
     say = progress or (lambda text: None)
     built = Path(built) if built else BUILT
-    how = {"embedded": _prepare_embedded, "eicu": _prepare_eicu, "mimic": _prepare_mimic}
-    with _one_builder(built, name):
+    how = {"embedded": _prepare_synthetic, "eicu": _prepare_eicu, "mimic": _prepare_mimic}
+    with _lock_building(built, name):
         return how[info.kind](info, options, built, force, say)
 
 
 @contextmanager
-def _one_builder(built: Path, name: str) -> Iterator[None]:
-    """One process at a time looks for a dataset and builds it; the next one finds it built."""
+def _lock_building(built: Path, name: str) -> Iterator[None]:
+    """Let one process at a time look for a dataset and build it; the next one finds it built."""
     try:
         built.mkdir(parents=True, exist_ok=True)
         held = FileLock(built / f".{name}.lock").acquire()
@@ -214,13 +217,16 @@ def _one_builder(built: Path, name: str) -> Iterator[None]:
         yield
 
 
-def _prepare_embedded(info: DatasetInfo, options: dict[str, Any], built: Path, force: bool, say: Progress) -> Dataset:
+def _prepare_synthetic(info: DatasetInfo, options: dict[str, Any], built: Path, force: bool, say: Progress) -> Dataset:
     from datasets.synthetic import cohort as synthetic
+    from datasets.synthetic.params import SyntheticParams
 
-    params = synthetic.SyntheticParams(**{"preset": info.name.removeprefix("embedded-"), **options})
-    signature = _digest(dataclasses.asdict(params), *_sources(sorted((PACKAGE / "synthetic").glob("*.py"))))
+    params = SyntheticParams(**{"preset": info.name.removeprefix("embedded-"), **options})
+    signature = _compute_digest(
+        dataclasses.asdict(params), *_read_sources(sorted((PACKAGE / "synthetic").glob("*.py")))
+    )
     folder = built / f"{info.name}-{signature[:12]}"
-    ready = None if force else _ready(info, folder, signature)
+    ready = None if force else _find_current(info, folder, signature)
     if ready:
         return ready
     say(f"building {info.name} with {params.n:,} stays")
@@ -233,79 +239,88 @@ def _prepare_embedded(info: DatasetInfo, options: dict[str, Any], built: Path, f
         "parameters": dataclasses.asdict(params),
         "landmarks": landmarks,
     }
-    return _store(info, folder, manifest, parts)
+    return _store_dataset(info, folder, manifest, parts)
 
 
 def _prepare_eicu(info: DatasetInfo, options: dict[str, Any], built: Path, force: bool, say: Progress) -> Dataset:
     folder = built / info.name
     try:
-        root = raw_root(info.name, options.get("root"))
+        root = find_raw_root(info.name, options.get("root"))
     except CohortError:
         if (folder / "dataset.json").exists() and not force and "root" not in options:
             return Dataset(info, folder, read_json(folder / "dataset.json"))
         raise
-    signature = eicu_signature(root)
-    ready = None if force else _ready(info, folder, signature)
+    signature = compute_eicu_signature(root)
+    ready = None if force else _find_current(info, folder, signature)
     if ready:
         return ready
-    from datasets import eicu
+    from datasets.eicu import build
 
     say(f"building {info.name} from its raw tables")
-    parts = eicu.build(root, name=info.name, progress=say)
+    parts = build.build(root, name=info.name, progress=say)
     landmarks = {landmark: {"flow": part.flow, "notes": part.notes} for landmark, part in parts.items()}
     manifest = {"name": info.name, "signature": signature, "parameters": {}, "landmarks": landmarks}
-    return _store(info, folder, manifest, {landmark: (part.cohort, part.known) for landmark, part in parts.items()})
+    return _store_dataset(
+        info, folder, manifest, {landmark: (part.cohort, part.ground_truth) for landmark, part in parts.items()}
+    )
 
 
 def _prepare_mimic(info: DatasetInfo, options: dict[str, Any], built: Path, force: bool, say: Progress) -> Dataset:
     from datasets.mimic_iv import locations
 
-    folder = built / "-".join([info.name, *locations.variant(options)])
+    folder = built / "-".join([info.name, *locations.name_variant(options)])
+    # A variant that was never built takes the paths of the default build.
     before = [f / "dataset.json" for f in (folder, built / info.name)]
     earlier = next((read_json(path).get("parameters", {}) for path in before if path.exists()), {})
-    options = locations.remembered(options, earlier)
+    options = locations.recall_options(options, earlier)
     try:
-        root = raw_root(info.name, options.get("root"))
+        root = find_raw_root(info.name, options.get("root"))
     except CohortError:
         if (folder / "dataset.json").exists() and not force:
             return Dataset(info, folder, read_json(folder / "dataset.json"))
         raise
-    files = locations.stamps(root, options)
+    files = locations.stamp_files(root, options)
     sources = [p for p in sorted((PACKAGE / "mimic_iv").glob("*.py")) if not p.name.startswith("fabricate")]
-    signature = _digest(str(root.resolve()), options, files, *_sources([*SHARED, *sources]))
-    ready = None if force else _ready(info, folder, signature)
+    signature = _compute_digest(str(root.resolve()), options, files, *_read_sources([*SHARED, *sources]))
+    ready = None if force else _find_current(info, folder, signature)
     if ready:
         return ready
     from datasets.mimic_iv import build
 
     say(f"building {info.name} from its raw tables")
-    parts = build.build(root, name=info.name, progress=say, **locations.arguments(options, built / "encoded_notes"))
+    parts = build.build(
+        root, name=info.name, progress=say, **locations.make_arguments(options, built / "encoded_notes")
+    )
     landmarks = {landmark: {"flow": part.flow, "notes": part.notes} for landmark, part in parts.items()}
     manifest = {"name": info.name, "signature": signature, "parameters": options, "landmarks": landmarks}
-    return _store(info, folder, manifest, {landmark: (part.cohort, part.known) for landmark, part in parts.items()})
+    return _store_dataset(
+        info, folder, manifest, {landmark: (part.cohort, part.ground_truth) for landmark, part in parts.items()}
+    )
 
 
-def eicu_signature(root: Path) -> str:
-    """A hash that changes with the raw files in ``root`` (names, sizes, times) and with the builder's source."""
+def compute_eicu_signature(root: Path) -> str:
+    """Return a hash that changes with the raw files in ``root`` (names, sizes, times) and with the builder's source."""
     files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(root.iterdir()) if p.is_file()]
-    return _digest(str(root.resolve()), files, *_sources([*SHARED, *sorted((PACKAGE / "eicu").glob("*.py"))]))
+    return _compute_digest(
+        str(root.resolve()), files, *_read_sources([*SHARED, *sorted((PACKAGE / "eicu").glob("*.py"))])
+    )
 
 
-def _ready(info: DatasetInfo, folder: Path, signature: str) -> Dataset | None:
+def _find_current(info: DatasetInfo, folder: Path, signature: str) -> Dataset | None:
     if not (folder / "dataset.json").exists():
         return None
     manifest = read_json(folder / "dataset.json")
     return Dataset(info, folder, manifest) if manifest.get("signature") == signature else None
 
 
-def _store(
-    info: DatasetInfo, folder: Path, manifest: dict[str, Any], parts: dict[str, tuple[Cohort, Known]]
+def _store_dataset(
+    info: DatasetInfo, folder: Path, manifest: dict[str, Any], parts: dict[str, tuple[Cohort, GroundTruth]]
 ) -> Dataset:
     try:
-        with whole_folder(folder) as scratch:
-            for landmark, (cohort, known) in parts.items():
+        with replace_folder(folder) as scratch:
+            for landmark, (cohort, ground_truth) in parts.items():
                 save_cohort(cohort, scratch / landmark / "cohort")
-                save_known(known, scratch / landmark / "known")
+                save_ground_truth(ground_truth, scratch / landmark / "known")
             write_json(scratch / "dataset.json", manifest)
     except OSError as error:
         raise CohortError(
@@ -314,9 +329,9 @@ def _store(
     return Dataset(info, folder, manifest)
 
 
-def _sources(paths: list[Path]) -> list[str]:
+def _read_sources(paths: list[Path]) -> list[str]:
     return [p.read_text(encoding="utf-8") for p in [PACKAGE / "cohort.py", *paths]]
 
 
-def _digest(*parts: object) -> str:
+def _compute_digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Save and load cohorts, and what is known beside them, as plain arrays plus a JSON manifest (never pickle)."""
+"""Save and load cohorts and their ground truth as plain arrays plus a JSON manifest (never pickle)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
-    """What is known beside a cohort and never in reach of a method: only the running of a cell opens it.
+class GroundTruth:
+    """What is stored with a cohort and never passed to a method: planning reads its names, scoring its values.
 
-    ``predictions``: name -> probabilities float64 [N, T] (NaN where there is none), e.g. the Bayes-optimal ones of an embedded
+    ``predictions``: name -> probabilities float64 [N, T] (NaN where there is none), e.g. the Bayes-optimal ones of a synthetic
     cohort, or APACHE's own. ``arrays``: name -> array with N rows first. ``notes``: JSON values, e.g. the dials and the solved intercepts.
     """
 
@@ -32,13 +32,14 @@ class Known:
 
 
 @contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside ``target`` that takes its place when the block ends well, and vanishes when it does not."""
+def replace_folder(target: Path) -> Iterator[Path]:
+    """Give a temporary folder next to ``target`` that replaces it when the block ends well, and vanishes when it does not."""
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         yield scratch
         if target.exists():
+            # A folder that is not empty cannot be replaced in one step, so the old one is moved out of the way first.
             aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
             os.replace(target, aside / "old")
             os.replace(scratch, target)
@@ -51,7 +52,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 def save_cohort(cohort: Cohort, folder: Path) -> None:
     """Write ``cohort`` to ``folder``, whole or not at all; slots of unobserved modalities are stored as NaN."""
-    with whole_folder(Path(folder)) as scratch:
+    with replace_folder(Path(folder)) as scratch:
         _save_array(scratch, "patient", cohort.patient)
         _save_array(scratch, "observed", cohort.observed)
         _save_array(scratch, "outcomes", cohort.outcomes)
@@ -82,7 +83,7 @@ def save_cohort(cohort: Cohort, folder: Path) -> None:
 
 
 def load_cohort(folder: Path) -> Cohort:
-    """The cohort stored in ``folder``, its arrays memory-mapped.
+    """Load the cohort stored in ``folder``, its arrays memory-mapped.
 
     Raises:
         CohortError: naming the file that is missing, truncated or of another format.
@@ -115,29 +116,29 @@ def load_cohort(folder: Path) -> Cohort:
     )
 
 
-def save_known(known: Known, folder: Path) -> None:
-    """Write what is known beside a cohort to ``folder``, whole or not at all."""
-    with whole_folder(Path(folder)) as scratch:
-        for name, values in known.predictions.items():
+def save_ground_truth(ground_truth: GroundTruth, folder: Path) -> None:
+    """Write the ground truth of a cohort to ``folder``, whole or not at all."""
+    with replace_folder(Path(folder)) as scratch:
+        for name, values in ground_truth.predictions.items():
             _save_array(scratch, f"prediction.{name}", np.asarray(values, dtype=np.float64))
-        for name, values in known.arrays.items():
+        for name, values in ground_truth.arrays.items():
             _save_array(scratch, f"array.{name}", np.asarray(values))
         manifest = {
             "format": FORMAT,
-            "predictions": list(known.predictions),
-            "arrays": list(known.arrays),
-            "notes": known.notes,
+            "predictions": list(ground_truth.predictions),
+            "arrays": list(ground_truth.arrays),
+            "notes": ground_truth.notes,
         }
         write_json(scratch / "manifest.json", manifest)
 
 
-def load_known(folder: Path) -> Known:
-    """What is known beside the cohort stored in ``folder``; empty where nothing is."""
+def load_ground_truth(folder: Path) -> GroundTruth:
+    """Load the ground truth stored in ``folder``; empty where there is no such folder."""
     folder = Path(folder)
     if not folder.exists():
-        return Known()
+        return GroundTruth()
     manifest = read_json(folder / "manifest.json")
-    return Known(
+    return GroundTruth(
         predictions={name: _load_array(folder, f"prediction.{name}") for name in manifest["predictions"]},
         arrays={name: _load_array(folder, f"array.{name}") for name in manifest["arrays"]},
         notes=manifest["notes"],
@@ -145,18 +146,18 @@ def load_known(folder: Path) -> Known:
 
 
 def load_flow(landmark_folder: Path) -> list[dict]:
-    """The flow of inclusions (``step``, ``n``) of the built cohort in ``landmark_folder``; empty without a manifest."""
+    """Load the flow of inclusions (``step``, ``n``) of the built cohort in ``landmark_folder``; empty without a manifest."""
     path = Path(landmark_folder).parent / "dataset.json"
     return read_json(path)["landmarks"][Path(landmark_folder).name]["flow"] if path.exists() else []
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a JSON document, readable and with sorted keys left as given."""
+    """Write an indented JSON document, its keys in the given order."""
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> dict:
-    """The JSON document in ``path``.
+    """Read the JSON document in ``path``.
 
     Raises:
         CohortError: naming the file, where it is missing or broken.

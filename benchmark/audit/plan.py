@@ -93,7 +93,7 @@ def audit_plan(config: RunConfig, outcomes: str, folds: int, quick: bool, dials:
                 fit, own = cells_of(site, method, row, cohort.tasks, fold, seed)
                 fits.setdefault(fit.key, fit)
                 cells.append(own)
-        if outcomes == "true" and ceiling in dataset.known(landmark).predictions:
+        if outcomes == "true" and ceiling in dataset.ground_truth(landmark).predictions:
             how, ceilings = {"kind": "known", "steps": []}, True
             cells += [site.cell(ceiling, "default", how, KNOWN_TITLES[ceiling], fold, 0) for fold in range(folds)]
     listings = [listed(method.method, variant_of(row), row.title, "method") for row in printed]

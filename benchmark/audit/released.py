@@ -46,7 +46,7 @@ def rectified(
 ) -> np.ndarray:
     """Probabilities [n, T] of the scored rows, fitted on these same rows (A4); tasks that are neither readmission nor ICU as they were.
 
-    Shapes: probability, label [n, T] (NaN: the row is left out of fits), pattern [n] as `datasets.cohort.pattern_names` gives it.
+    Shapes: probability, label [n, T] (NaN: the row is left out of fits), pattern [n] as `datasets.cohort.name_patterns` gives it.
     """
     out = np.array(probability, dtype=np.float64)
     kept = reference_pattern(probability, label, pattern, tasks) if how.reference else None

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from benchmark.audit.edits import role
-from datasets.cohort import Cohort, pattern_names
+from datasets.cohort import Cohort, name_patterns
 from methods.base import Method
 from methods.common.training import TorchMethod
 
@@ -27,7 +27,7 @@ def weights(train: Cohort) -> np.ndarray:
     t = next((i for i, task in enumerate(train.tasks) if role(task) == "readmission"), 0)
     outcome = np.nan_to_num(train.outcomes[:, t])
     by_outcome = _inverse_frequency(outcome)
-    by_pattern = _inverse_frequency(np.array(pattern_names(train.observed, train.modality_names)))
+    by_pattern = _inverse_frequency(np.array(name_patterns(train.observed, train.modality_names)))
     both = 0.8 * by_outcome + 0.2 * by_pattern
     return both / both.mean()
 

@@ -24,7 +24,7 @@ from benchmark.cell.shuffled import shuffle_outcomes
 from benchmark.cell.splits import VALID_SHARE, Split, stored_split
 from benchmark.executors.work import Work
 from datasets.cohort import Cohort
-from datasets.storage import load_cohort, load_known
+from datasets.storage import load_cohort, load_ground_truth
 from methods import registry
 from results.cell import Cell, PlannedCell
 from results.storage.store import Store
@@ -142,7 +142,7 @@ def _row(planned: PlannedCell, drawn: Drawn, ground: Ground, store: Store) -> tu
 
 
 def _known(planned: PlannedCell, drawn: Drawn, ground: Ground, store: Store) -> tuple[Parts, dict[str, Any]]:
-    known = load_known(ground.landmark / "known").predictions[planned.cell.method]
+    known = load_ground_truth(ground.landmark / "known").predictions[planned.cell.method]
     given = {part: np.asarray(known[rows], dtype=np.float64) for part, rows in _rows(drawn, planned).items()}
     return Parts(given, given, None), {"n_test": len(given["test"])}
 

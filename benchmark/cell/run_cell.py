@@ -14,8 +14,8 @@ from benchmark.cell.probes import Fitted, measure
 from benchmark.cell.record import Frames, recorded
 from benchmark.cell.shuffled import shuffle_outcomes
 from benchmark.cell.splits import load_split
-from datasets.cohort import Cohort, Modality, pattern_names
-from datasets.storage import Known, load_cohort, load_flow, load_known
+from datasets.cohort import Cohort, Modality, name_patterns
+from datasets.storage import GroundTruth, load_cohort, load_flow, load_ground_truth
 from methods import registry
 from methods.base import Method, Unsuited
 from methods.common.outcomes import selection_score
@@ -116,7 +116,7 @@ def _inputs(planned: PlannedCell, place: CellInputs) -> tuple[Cohort, dict[str, 
 def _seen(planned: PlannedCell, cohort: Cohort, place: CellInputs) -> Cohort:
     """What the cell's method sees of the cohort: series only where it reads them."""
     if planned.cell.method == ORACLE:
-        return oracle_cohort(cohort, load_known(place.landmark_folder / "known"))
+        return oracle_cohort(cohort, load_ground_truth(place.landmark_folder / "known"))
     return cohort if registry.info(planned.config["method"]["class"]).uses_series else replace(cohort, series=None)
 
 
@@ -153,7 +153,7 @@ def _predict(
     trained: Trained | None,
 ) -> Parts:
     if not planned.config["method"]["fitted"]:
-        known = load_known(place.landmark_folder / "known").predictions[planned.cell.method]
+        known = load_ground_truth(place.landmark_folder / "known").predictions[planned.cell.method]
         given = {part: np.asarray(known[rows[part]]) for part in ("valid", "test")}
         return Parts(given, given, None)
     cohort = _seen(planned, cohort, place)
@@ -210,7 +210,7 @@ def checked(probability: np.ndarray, n: int, tasks: tuple[str, ...]) -> np.ndarr
     return probability.astype(np.float64)
 
 
-def oracle_cohort(cohort: Cohort, known: Known) -> Cohort:
+def oracle_cohort(cohort: Cohort, known: GroundTruth) -> Cohort:
     """The cohort whose only modality is the exact posterior of the latent health and the pattern, seen by nobody else."""
     features = np.asarray(known.arrays[ORACLE], dtype=np.float32)
     modality = Modality(ORACLE, features, tuple(f"f{i}" for i in range(features.shape[1])))
@@ -230,7 +230,7 @@ def _rectify(planned: PlannedCell, cohort: Cohort, rows: dict[str, np.ndarray], 
     how = planned.config["rectifier"]
     if how["kind"] == "off":
         return Parts(base, base, None)
-    names = np.array(pattern_names(cohort.observed, cohort.modality_names))
+    names = np.array(name_patterns(cohort.observed, cohort.modality_names))
     outcome, seed = cohort.outcomes, planned.cell.draw_seed()
     if planned.cell.protocol == "paper":
         final, did = rectify_paper(base["test"], outcome[rows["test"]], names[rows["test"]], seed, tasks=cohort.tasks)
@@ -280,7 +280,7 @@ def _given(label: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.n
 
 def predictions_frame(cohort: Cohort, rows: dict[str, np.ndarray], parts: Parts) -> pd.DataFrame:
     """The predictions of the ``valid`` and ``test`` rows as the store keeps them."""
-    names = np.array(pattern_names(cohort.observed, cohort.modality_names))
+    names = np.array(name_patterns(cohort.observed, cohort.modality_names))
     frames = [
         pd.DataFrame(
             {
@@ -306,10 +306,10 @@ def _rectifier_record(
     """What the rectifier did, by task and pattern; on an embedded cohort beside what it should recover, E[y - p | pattern]."""
     if parts.rectifier is None:
         return None
-    truth = load_known(place.landmark_folder / "known").arrays.get("truth_probability")
+    truth = load_ground_truth(place.landmark_folder / "known").arrays.get("truth_probability")
     if planned.config.get("outcomes") == "shuffled":
         truth = None
-    names = np.array(pattern_names(cohort.observed[test], cohort.modality_names))
+    names = np.array(name_patterns(cohort.observed[test], cohort.modality_names))
     rows = []
     for row in parts.rectifier["rows"]:
         here = names == row["pattern"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmark.check.bench import Bench, Fault, expect_same
 from benchmark.check.cohorts import changed, spoiled, wild, with_other_keys
-from datasets.cohort import Cohort, content_fingerprint
+from datasets.cohort import Cohort, compute_fingerprint
 from methods.base import Method
 
 State = dict[str, np.ndarray]
@@ -176,4 +176,4 @@ def _expect_same_state(found: State, expected: State) -> None:
 def _contents(cohort: Cohort) -> dict[str, object]:
     """Hashes of what a method could change, by name."""
     values = {f"modality {m.name}": m.values.tobytes() for m in cohort.modalities}
-    return {"contents": content_fingerprint(cohort), **values}
+    return {"contents": compute_fingerprint(cohort), **values}

@@ -341,7 +341,7 @@ def _embedded_schema() -> type:
     """The dials of an embedded cohort as a schema; None = the preset's own value."""
     from typing import get_type_hints
 
-    from datasets.synthetic.cohort import SyntheticParams
+    from datasets.synthetic.params import SyntheticParams
 
     hints = get_type_hints(SyntheticParams)
     dials = [(f.name, Optional[hints[f.name]], None) for f in dataclasses.fields(SyntheticParams)]  # noqa: UP045

@@ -27,7 +27,7 @@ from datasets import registry as dataset_registry
 from datasets.cohort import Cohort
 from datasets.describe import describe_cohort
 from datasets.registry import Dataset
-from datasets.storage import Known
+from datasets.storage import GroundTruth
 from methods import registry as method_registry
 from results.cell import Cell, PlannedCell, digest
 from results.plan import Arm, Landmark, Plan, PlannedRow, Settings
@@ -74,7 +74,7 @@ def plan_run(config: RunConfig, say: Callable[[str], None] | None = None) -> Pla
     groups = []
     rows: dict[tuple[str, str, str], MethodSpec] = {}
     for landmark in landmarks:
-        cohort, known = dataset.cohort(landmark), dataset.known(landmark)
+        cohort, known = dataset.cohort(landmark), dataset.ground_truth(landmark)
         if config.outcomes is Outcomes.shuffled:
             cohort = shuffle_outcomes(cohort)
         folder = dataset.folder / landmark
@@ -148,7 +148,7 @@ def prepare_dataset(config: RunConfig, say: Callable[[str], None] | None = None,
 
 
 def _cells(
-    config: RunConfig, dataset: Dataset, landmark: str, cohort: Cohort, known: Known, split: str, row: MethodSpec
+    config: RunConfig, dataset: Dataset, landmark: str, cohort: Cohort, known: GroundTruth, split: str, row: MethodSpec
 ) -> list[PlannedCell]:
     fitted = row.kind == "method" or row.method == ORACLE
     if not fitted and np.isnan(known.predictions[row.method]).all():

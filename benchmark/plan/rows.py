@@ -15,7 +15,7 @@ from benchmark.errors import UsageError, unknown
 from benchmark.plan.config import Calibration, Outcomes, RectifierKind, RunConfig
 from benchmark.plan.tuning import Budget, candidates, rules
 from datasets.cohort import Cohort
-from datasets.storage import Known
+from datasets.storage import GroundTruth
 from methods import registry as method_registry
 
 TRUE_SERIES = "true_series"
@@ -167,7 +167,7 @@ def resolved(
     return settings, (own or title) + (f" ({', '.join(notes)})" if notes else ""), set(taken)
 
 
-def known_rows(config: RunConfig, cohort: Cohort, known: Known) -> list[MethodSpec]:
+def known_rows(config: RunConfig, cohort: Cohort, known: GroundTruth) -> list[MethodSpec]:
     """The comparison rows asked for; ``known=all`` stands for the ceilings, oracle features and APACHE's own predictions.
 
     By name also the 2 x 2 worth of the pattern: ``known=ceiling,evidence1_cause0,evidence0_cause1,evidence0_cause0``. What this

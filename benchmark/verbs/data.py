@@ -55,7 +55,7 @@ def run(options: Namespace) -> int:
 def describe_dataset(dataset: Any) -> dict[str, Any]:
     """By landmark: n, flow of inclusions, tasks, observed share by modality, patterns with outcomes, missing share by feature, and
     what the builder counted besides (``paper``, ``label rules``, ``absence``)."""
-    from datasets.describe import describe_cohort, every_pattern, missing_shares
+    from datasets.describe import add_absent_patterns, compute_missing_shares, describe_cohort
 
     described = {}
     for landmark, part in dataset.manifest["landmarks"].items():
@@ -65,19 +65,19 @@ def describe_dataset(dataset: Any) -> dict[str, Any]:
             k: v for k, v in part.get("notes", {}).items() if isinstance(v, list) and v and isinstance(v[0], dict)
         }
         if dataset.info.kind == "mimic":
-            found["patterns"] = every_pattern(cohort, found["patterns"])
-        described[landmark] = {"flow": part["flow"], **found, "missing": missing_shares(cohort), **counted}
+            found["patterns"] = add_absent_patterns(cohort, found["patterns"])
+        described[landmark] = {"flow": part["flow"], **found, "missing": compute_missing_shares(cohort), **counted}
     return described
 
 
 def _verify(name: str, options: dict[str, Any], as_json: bool) -> int:
-    from datasets.registry import DATASETS, raw_root
+    from datasets.registry import DATASETS, find_raw_root
 
     if DATASETS[name].kind == "embedded":
         raise UsageError(f"{name} is drawn, not downloaded: there is nothing to verify")
-    from datasets.raw.verify import verify
+    from datasets.raw.verify import verify_release
 
-    rows = verify(raw_root(name, options.get("root")))
+    rows = verify_release(find_raw_root(name, options.get("root")))
     show(rows, ("file", "status"), as_json)
     wrong = Counter(row["status"] for row in rows)
     NOTES.print(", ".join(f"{count} {status}" for status, count in wrong.items()))
@@ -93,7 +93,7 @@ def _fetch(name: str, root: str | None, as_json: bool) -> int:
     parent = os.environ.get("CRL_MMNAR_DATA")
     folder = Path(root) if root else Path(parent) / name if parent else None
     if name in fetch.CREDENTIALED:
-        lines = fetch.commands(name, folder or Path(name))
+        lines = fetch.list_commands(name, folder or Path(name))
         NOTES.print(f"{name} needs access granted at PhysioNet; run these yourself, wget asks for the password:")
         print(json.dumps(lines, indent=1) if as_json else "\n".join(lines))
         return 0
@@ -101,7 +101,7 @@ def _fetch(name: str, root: str | None, as_json: bool) -> int:
         raise UsageError(f"{name} is drawn, not downloaded: there is nothing to fetch")
     if folder is None:
         raise UsageError(f"where to? pass root=DIR, or set CRL_MMNAR_DATA to the folder that {name}/ shall lie in")
-    rows = fetch.fetch(name, folder, lambda text: NOTES.print(text))
+    rows = fetch.fetch_release(name, folder, lambda text: NOTES.print(text))
     show(rows, ("file", "status"), as_json)
     counts = Counter(row["status"] for row in rows)
     NOTES.print(f"{folder}: {', '.join(f'{count} {status}' for status, count in counts.items())}")

@@ -2,8 +2,3 @@
 
 Cite: Pollard et al. (2018), The eICU Collaborative Research Database, Scientific Data 5:180178.
 """
-
-from datasets.eicu.build import LANDMARKS, BuiltLandmark, build
-from datasets.raw.verify import verify
-
-__all__ = ["LANDMARKS", "BuiltLandmark", "build", "verify"]

@@ -13,10 +13,11 @@ import pandas as pd
 
 from datasets.cohort import Cohort
 from datasets.eicu import events, features, series, static, stays
-from datasets.eicu.events import Progress
 from datasets.eicu.stays import Selection
-from datasets.eicu.tables import Release, connect
-from datasets.storage import Known
+from datasets.eicu.tables import Release
+from datasets.raw.engine import Progress
+from datasets.raw.tables import connect
+from datasets.storage import GroundTruth
 
 LANDMARKS = tuple(stays.PROTOCOL)
 NOTES = {
@@ -31,11 +32,10 @@ NOTES = {
 
 @dataclass(frozen=True, eq=False)
 class BuiltLandmark:
-    """A cohort, what is known beside it (``apache_iva``), the flow of inclusions ({"step", "n", "excluded"}) and
-    notes (JSON values)."""
+    """A cohort, its reference predictions (``apache_iva``), the flow of inclusions ({"step", "n", "excluded"}) and notes (JSON values)."""
 
     cohort: Cohort
-    known: Known
+    ground_truth: GroundTruth
     flow: list[dict]
     notes: dict
 
@@ -50,7 +50,7 @@ def build(
     memory: str = "3GB",
     threads: int = 2,
 ) -> dict[str, BuiltLandmark]:
-    """The cohorts of the release in ``root``, by landmark: ``icu_24h``, ``unit_discharge`` (strict), ``stay`` (the paper's).
+    """Build the cohorts of the release in ``root``, by landmark: ``icu_24h``, ``unit_discharge`` (strict), ``stay`` (the paper's).
 
     Every raw table is read once. ``scratch`` is a folder for some gigabytes of intermediate tables (default: the
     system's), emptied at the end; ``memory`` and ``threads`` bound the database engine. ``progress`` is called with
@@ -61,18 +61,18 @@ def build(
     """
     say = progress or (lambda line: None)
     release = Release(root)
-    static.check(release)
-    events.check(release)
+    static.check_tables(release)
+    events.check_tables(release)
     with tempfile.TemporaryDirectory(prefix="eicu-", dir=scratch) as folder:
         con = connect(Path(folder), memory, threads)
         try:
             patients = stays.read_patients(con, release)
-            selections = {landmark: stays.select(patients, landmark) for landmark in landmarks}
-            _stay_table(con, list(selections.values()))
+            selections = {landmark: stays.select_stays(patients, landmark) for landmark in landmarks}
+            _create_stay_table(con, list(selections.values()))
             say(
                 f"patient: {len(patients):,} unit stays, {con.execute('SELECT count(*) FROM stays').fetchone()[0]:,} of them in a cohort"
             )
-            events.stage(con, release, say)
+            events.load_staging_tables(con, release, say)
             built = {}
             for landmark, selection in selections.items():
                 built[landmark] = _build_landmark(con, release, name, selection, Path(folder))
@@ -83,8 +83,8 @@ def build(
             con.close()
 
 
-def _stay_table(con: duckdb.DuckDBPyConnection, selections: list[Selection]) -> None:
-    """Table ``stays``: each stay of any landmark, its position ``id``, and the latest minute any landmark looks
+def _create_stay_table(con: duckdb.DuckDBPyConnection, selections: list[Selection]) -> None:
+    """Create table ``stays``: each stay of any landmark, its position ``id``, and the latest minute any landmark looks
     at (``last``)."""
     cuts = pd.DataFrame(
         {
@@ -112,7 +112,7 @@ def _build_landmark(
         "CREATE OR REPLACE TEMP TABLE landmark AS SELECT id, row, cutoff FROM landmark_frame JOIN stays USING (stay)"
     )
     frame = static.read_static(con, release, selection.stay)
-    modalities, observed = features.modalities(con, frame, selection.cutoff)
+    modalities, observed = features.build_modalities(con, frame, selection.cutoff)
     cohort = Cohort(
         name=name,
         landmark=selection.landmark,
@@ -128,6 +128,8 @@ def _build_landmark(
     prediction = np.full(selection.outcomes.shape, np.nan)
     if "mortality_inhosp" in selection.tasks:
         column = selection.tasks.index("mortality_inhosp")
-        prediction[:, column] = static.apache_prediction(con, release, selection.stay)
+        prediction[:, column] = static.read_apache_prediction(con, release, selection.stay)
     notes = {"protocol": stays.PROTOCOL[selection.landmark], **NOTES}
-    return BuiltLandmark(cohort, Known(predictions={"apache_iva": prediction}, notes=notes), selection.flow, notes)
+    return BuiltLandmark(
+        cohort, GroundTruth(predictions={"apache_iva": prediction}, notes=notes), selection.flow, notes
+    )

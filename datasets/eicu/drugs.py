@@ -2,7 +2,7 @@
 
 In ``medication`` of the open demo four orders in ten have a code and no ``drugname``. The list is fixed, but it was compiled
 from the demo: a code stands in a class where at least 90 % of its named orders (three or more, in ``medication`` and
-``admissionDrug``) match the class in ``vocabulary.DRUG_CLASSES``; no outcome was looked at. Two codes were added by hand, for
+``admissionDrug``) match the class in ``drug_words.DRUG_CLASSES``; no outcome was looked at. Two codes were added by hand, for
 brand names that the patterns lack: 1730 (hydrocodone) and 2879 (prednisone). Codes that the demo does not have, and classes
 without a code here, go by name alone.
 """

@@ -6,7 +6,7 @@ dropped or imputed; whatever is left in a missing modality becomes NaN.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import duckdb
 import numpy as np
@@ -15,9 +15,9 @@ import pandas as pd
 from datasets.cohort import Modality
 from datasets.eicu import sources, static
 from datasets.eicu import vocabulary as words
-from datasets.eicu.events import long_features, wide_features
-from datasets.eicu.sources import LAB, RESPIRATORY_CHARTING, LongSource
-from datasets.eicu.static import Block
+from datasets.raw.blocks import Block, join_blocks
+from datasets.raw.engine import compute_long_features, compute_wide_features
+from datasets.raw.features import Feature, list_source_features
 
 MODALITIES = (
     "Demographics", "Admission", "APACHE", "Diagnosis", "Medication", "Laboratory", "Vitals", "Respiratory", "Fluid balance",
@@ -26,64 +26,52 @@ MODALITIES = (
 MISSING_TENTHS = 8
 """A modality is missing when more than this many tenths of its features are NaN."""
 
-STATIC = {"Demographics": static.demographics, "Admission": static.admission, "APACHE": static.apache}
+STATIC = {"Demographics": static.build_demographics, "Admission": static.build_admission, "APACHE": static.build_apache}
 
 
-@dataclass(frozen=True)
-class Feature:
-    """One entry of the allow-list: ``clock`` names the columns that say when it was known, or says why none is
-    needed."""
-
-    name: str
-    modality: str
-    table: str
-    clock: str
-    unit: str = ""
-    low: float | None = None
-    high: float | None = None
-
-
-def modalities(
+def build_modalities(
     con: duckdb.DuckDBPyConnection, frame: pd.DataFrame, cutoff: np.ndarray
 ) -> tuple[tuple[Modality, ...], np.ndarray]:
-    """The modalities and ``observed`` bool [N, M] of the stays in ``frame``, cut at ``cutoff`` (minutes, int64 [N]).
+    """Build the modalities and ``observed`` bool [N, M] of the stays in ``frame``, cut at ``cutoff`` (minutes, int64 [N]).
 
     The staged tables and table ``landmark`` (id, row, cutoff) must be there.
     """
     n = len(frame)
-    found, seen = [], []
+    modalities, seen = [], []
     for name in MODALITIES:
-        names, values = _block(con, frame, cutoff, name, n)
+        names, values = _build_block(con, frame, cutoff, name, n)
         missing = np.isnan(values).sum(axis=1) * 10 > MISSING_TENTHS * len(names)
         values[missing] = np.nan
-        found.append(Modality(name, values, tuple(names)))
+        modalities.append(Modality(name, values, tuple(names)))
         seen.append(~missing)
-    return tuple(found), np.stack(seen, axis=1)
+    return tuple(modalities), np.stack(seen, axis=1)
 
 
-def _block(con: duckdb.DuckDBPyConnection, frame: pd.DataFrame, cutoff: np.ndarray, modality: str, n: int) -> Block:
+def _build_block(
+    con: duckdb.DuckDBPyConnection, frame: pd.DataFrame, cutoff: np.ndarray, modality: str, n: int
+) -> Block:
     blocks: list[Block] = []
     if modality in STATIC:
         blocks.append(STATIC[modality](frame))
     if modality == "Vitals":
-        blocks.append(wide_features(con, "vitals", sources.VITAL_PERIODIC.columns, n))
-    blocks += [
-        long_features(con, source, modality, n) for source in (LAB, RESPIRATORY_CHARTING) if source.features(modality)
-    ]
+        blocks.append(compute_wide_features(con, "vitals", sources.VITAL_PERIODIC.columns, n))
+    for source in sources.LONG:
+        if measures := source.select_measures(modality):
+            blocks.append(compute_long_features(con, source.name, measures, n))
     for source in sources.WIDE:
         columns = tuple(c for c in source.columns if c.modality == modality)
         if columns:
-            blocks.append(wide_features(con, source.table, columns, n))
-    names, values = static.join(*blocks)
+            blocks.append(compute_wide_features(con, source.name, columns, n))
+    names, values = join_blocks(*blocks)
     if modality == "Vitals":
-        return _with(names, values, shock_indices(names, values))
+        return _append_columns(names, values, compute_shock_indices(names, values))
     if modality == "Fluid balance":
-        return _with(names, values, balances(names, values, cutoff))
+        return _append_columns(names, values, compute_balances(names, values, cutoff))
     return names, values
 
 
-def shock_indices(names: list[str], values: np.ndarray) -> dict[str, np.ndarray]:
-    """Heart rate over systolic pressure, of the means and of the worst values."""
+def compute_shock_indices(names: list[str], values: np.ndarray) -> dict[str, np.ndarray]:
+    """Divide heart rate by systolic pressure, of the means and of the worst values."""
     at = {name: values[:, j] for j, name in enumerate(names)}
     return {
         "shock_index": at["heart_rate_mean"] / at["systolic_mean"],
@@ -91,8 +79,8 @@ def shock_indices(names: list[str], values: np.ndarray) -> dict[str, np.ndarray]
     }
 
 
-def balances(names: list[str], values: np.ndarray, cutoff: np.ndarray) -> dict[str, np.ndarray]:
-    """Intake minus output (mL), and urine per hour since unit admission (mL/h)."""
+def compute_balances(names: list[str], values: np.ndarray, cutoff: np.ndarray) -> dict[str, np.ndarray]:
+    """Return intake minus output (mL), and urine per hour since unit admission (mL/h)."""
     at = {name: values[:, j] for j, name in enumerate(names)}
     return {
         "fluid_balance": at["intake"] - at["output"] - at["dialysis_out"],
@@ -100,58 +88,40 @@ def balances(names: list[str], values: np.ndarray, cutoff: np.ndarray) -> dict[s
     }
 
 
-def _with(names: list[str], values: np.ndarray, derived: dict[str, np.ndarray]) -> Block:
+def _append_columns(names: list[str], values: np.ndarray, derived: dict[str, np.ndarray]) -> Block:
     return [*names, *derived], np.concatenate([values, np.stack(list(derived.values()), axis=1)], axis=1).astype(
         np.float32
     )
 
 
-def allow_list() -> tuple[Feature, ...]:
-    """Every feature of the ten modalities, in the order of the columns within each."""
-    return tuple(feature for modality in MODALITIES for feature in _listed(modality))
+def list_features() -> tuple[Feature, ...]:
+    """List every feature of the ten modalities, in the order of the columns within each."""
+    return tuple(feature for modality in MODALITIES for feature in _list_modality(modality))
 
 
-def _listed(modality: str) -> list[Feature]:
+def _list_modality(modality: str) -> list[Feature]:
     blank = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in _STATIC_COLUMNS.items()})
     listed: list[Feature] = []
     if modality in STATIC:
         names, _ = STATIC[modality](blank)
-        listed += [Feature(name, modality, *_static_origin(modality, name)) for name in names]
+        listed += [Feature(name, *_find_static_origin(modality, name), modality=modality) for name in names]
     if modality == "Vitals":
-        tables = ", ".join(source.table for source in sources.VITALS)
-        for column in sources.VITAL_PERIODIC.columns:
-            clock = ", ".join(sources.VITAL_PERIODIC.clocks)
-            listed += [
-                Feature(f, modality, tables, clock, column.unit, column.low, column.high) for f in column.features
-            ]
-    for source in (LAB, RESPIRATORY_CHARTING):
-        listed += _listed_long(source, modality)
-    for source in sources.WIDE:
-        for column in source.columns:
-            if column.modality == modality:
-                clocks = ", ".join(source.clocks)
-                listed += [
-                    Feature(f, modality, source.table, clocks, column.unit, column.low, column.high)
-                    for f in column.features
-                ]
+        # The arterial line and the cuff give the same features: each is listed once, under both tables.
+        tables, clock = ", ".join(source.table for source in sources.VITALS), ", ".join(sources.VITAL_PERIODIC.clocks)
+        vitals = list_source_features(sources.VITAL_PERIODIC, sources.VITAL_PERIODIC.clocks, modality)
+        listed += [replace(feature, table=tables) for feature in vitals]
+    for source in (*sources.LONG, *sources.WIDE):
+        listed += list_source_features(source, source.clocks, modality)
     if modality == "Vitals":
-        listed += [Feature(f, modality, tables, clock) for f in ("shock_index", "shock_index_worst")]
+        listed += [Feature(f, tables, clock, modality=modality) for f in ("shock_index", "shock_index_worst")]
     if modality == "Fluid balance":
-        source = sources.INTAKE_OUTPUT
-        listed += [Feature("fluid_balance", modality, source.table, ", ".join(source.clocks), "mL")]
-        listed += [Feature("urine_per_hour", modality, source.table, ", ".join(source.clocks), "mL/h")]
+        source, units = sources.INTAKE_OUTPUT, {"fluid_balance": "mL", "urine_per_hour": "mL/h"}
+        clock = ", ".join(source.clocks)
+        listed += [Feature(f, source.table, clock, unit, modality=modality) for f, unit in units.items()]
     return listed
 
 
-def _listed_long(source: LongSource, modality: str) -> list[Feature]:
-    return [
-        Feature(m.name + end, modality, source.table, ", ".join(source.clocks), m.unit, m.low, m.high)
-        for _, how, m in source.features(modality)
-        for end in sources.STATISTICS[how]
-    ]
-
-
-def _static_origin(modality: str, name: str) -> tuple[str, str]:
+def _find_static_origin(modality: str, name: str) -> tuple[str, str]:
     if modality == "APACHE":
         table = {"aps": "apacheApsVar", "pred": "apachePredVar", "score": "apachePatientResult"}[name.split("_")[0]]
         return table, "none: first day in the unit"

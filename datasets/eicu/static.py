@@ -28,8 +28,9 @@ import pandas as pd
 
 from datasets.cohort import CohortError
 from datasets.eicu import vocabulary as words
-from datasets.eicu.tables import Release, identifier, number, text
-from datasets.raw.blocks import Block, columns, join, one_hot, within
+from datasets.eicu.tables import Release
+from datasets.raw.blocks import Block, blank_outside, encode_one_hot, join_blocks, stack_columns
+from datasets.raw.tables import identifier, number, text
 
 PATIENT_READS = (
     "patientunitstayid", "hospitalid", "age", "gender", "ethnicity", "admissionheight", "admissionweight", "hospitaladmitoffset",
@@ -41,13 +42,13 @@ HEIGHT_CM, WEIGHT_KG, BMI = (100, 230), (20, 400), (10, 100)
 LONGEST_PRIOR_HOURS = 365 * 24
 
 
-def check(release: Release) -> None:
+def check_tables(release: Release) -> None:
     """Raise a CohortError where a table or column read here is missing; nothing but first lines is read."""
-    for table, reads in _reads().items():
+    for table, reads in _list_columns().items():
         release.scan(table, reads)
 
 
-def _reads() -> dict[str, tuple[str, ...]]:
+def _list_columns() -> dict[str, tuple[str, ...]]:
     return {
         "patient": PATIENT_READS,
         "hospital": HOSPITAL_READS,
@@ -63,14 +64,14 @@ def _reads() -> dict[str, tuple[str, ...]]:
 
 
 def read_static(con: duckdb.DuckDBPyConnection, release: Release, stays: np.ndarray) -> pd.DataFrame:
-    """One row for each of ``stays`` (int64 [N], in this order) with the admission and APACHE fields, raw but typed.
+    """Read one row for each of ``stays`` (int64 [N], in this order) with the admission and APACHE fields, raw but typed.
 
     Raises:
         CohortError: where a table or column is missing or damaged, or an APACHE table or ``hospital`` has two rows
         where one is due.
     """
     con.register("wanted", pd.DataFrame({"stay": stays}))
-    patient = _read(
+    patient = _read_table(
         con,
         release,
         "patient",
@@ -81,7 +82,7 @@ def read_static(con: duckdb.DuckDBPyConnection, release: Release, stays: np.ndar
         {text("unitadmitsource")} AS unit_source, {number("split_part(unitadmittime24, ':', 1)")} AS unit_hour,
         {text("unittype")} AS unit_type, {text("unitstaytype")} AS stay_type, {number("unitvisitnumber")} AS visit""",
     )
-    hospital = _read(
+    hospital = _read_table(
         con,
         release,
         "hospital",
@@ -96,73 +97,73 @@ def read_static(con: duckdb.DuckDBPyConnection, release: Release, stays: np.ndar
         ("apachePatientResult", words.APACHE_SCORES, f"{text('apacheversion')} = '{APACHE_VERSION}'"),
     ):
         selected = ", ".join(f"{number(c)} AS {table}_{c}" for c in read)
-        rows = _read(con, release, table, f"{identifier('patientunitstayid')} AS stay, {selected}", where)
+        rows = _read_table(con, release, table, f"{identifier('patientunitstayid')} AS stay, {selected}", where)
         frame = frame.merge(rows, on="stay", how="left")
     return frame.set_index("stay").loc[stays].reset_index()
 
 
-def apache_prediction(con: duckdb.DuckDBPyConnection, release: Release, stays: np.ndarray) -> np.ndarray:
-    """APACHE IVa's own probability of death in hospital for each stay, float64 [N]; NaN where it is empty or -1."""
+def read_apache_prediction(con: duckdb.DuckDBPyConnection, release: Release, stays: np.ndarray) -> np.ndarray:
+    """Read APACHE IVa's own probability of death in hospital for each stay, float64 [N]; NaN where it is empty or -1."""
     con.register("wanted", pd.DataFrame({"stay": stays}))
     selected = f"{identifier('patientunitstayid')} AS stay, {number('predictedhospitalmortality')} AS p"
-    rows = _read(con, release, "apachePatientResult", selected, f"{text('apacheversion')} = '{APACHE_VERSION}'")
+    rows = _read_table(con, release, "apachePatientResult", selected, f"{text('apacheversion')} = '{APACHE_VERSION}'")
     p = rows.set_index("stay").p.reindex(stays).to_numpy(dtype=np.float64)
     return np.where((p >= 0) & (p <= 1), p, np.nan)
 
 
-def demographics(frame: pd.DataFrame) -> Block:
-    """Age, sex, height, weight, body-mass index, ethnicity: names and float32 [N, d]."""
-    height, weight = within(frame.height, HEIGHT_CM), within(frame.weight, WEIGHT_KG)
+def build_demographics(frame: pd.DataFrame) -> Block:
+    """Build age, sex, height, weight, body-mass index and ethnicity: names and float32 [N, d]."""
+    height, weight = blank_outside(frame.height, HEIGHT_CM), blank_outside(frame.weight, WEIGHT_KG)
     sex = np.where(frame.gender == "Male", 1.0, np.where(frame.gender == "Female", 0.0, np.nan))
     numbers = {
         "age": frame.years.to_numpy(dtype=float),
         "male": sex,
         "height": height,
         "weight": weight,
-        "bmi": within(weight / (height / 100) ** 2, BMI),
+        "bmi": blank_outside(weight / (height / 100) ** 2, BMI),
     }
-    return join(columns(numbers), one_hot("ethnicity", frame.ethnicity, words.ETHNICITIES))
+    return join_blocks(stack_columns(numbers), encode_one_hot("ethnicity", frame.ethnicity, words.ETHNICITIES))
 
 
-def admission(frame: pd.DataFrame) -> Block:
-    """How and where the unit stay began, and the hospital: names and float32 [N, d]."""
+def build_admission(frame: pd.DataFrame) -> Block:
+    """Build the features of how and where the unit stay began, and of the hospital: names and float32 [N, d]."""
     beds = frame.beds.map({name: i for i, name in enumerate(words.BED_CATEGORIES)})
     teaching = frame.teaching.str.lower().map({"t": 1.0, "f": 0.0, "true": 1.0, "false": 0.0})
     numbers = {
-        "hours_in_hospital_before": within(0 - frame.hospital_start / 60, (0, LONGEST_PRIOR_HOURS)),
-        "unit_admission_hour": within(frame.unit_hour, (0, 23)),
-        "unit_visit_number": within(frame.visit, (1, 50)),
+        "hours_in_hospital_before": blank_outside(0 - frame.hospital_start / 60, (0, LONGEST_PRIOR_HOURS)),
+        "unit_admission_hour": blank_outside(frame.unit_hour, (0, 23)),
+        "unit_visit_number": blank_outside(frame.visit, (1, 50)),
         "hospital_beds_category": beds.to_numpy(dtype=float),
         "teaching_hospital": teaching.to_numpy(dtype=float),
     }
-    return join(
-        columns(numbers),
-        one_hot("unit_type", frame.unit_type, words.UNIT_TYPES),
-        one_hot("unit_stay_type", frame.stay_type, words.UNIT_STAY_TYPES),
-        one_hot("unit_source", frame.unit_source, words.ADMIT_SOURCES),
-        one_hot("hospital_source", frame.hospital_source, words.ADMIT_SOURCES),
-        one_hot("region", frame.region, words.REGIONS),
+    return join_blocks(
+        stack_columns(numbers),
+        encode_one_hot("unit_type", frame.unit_type, words.UNIT_TYPES),
+        encode_one_hot("unit_stay_type", frame.stay_type, words.UNIT_STAY_TYPES),
+        encode_one_hot("unit_source", frame.unit_source, words.ADMIT_SOURCES),
+        encode_one_hot("hospital_source", frame.hospital_source, words.ADMIT_SOURCES),
+        encode_one_hot("region", frame.region, words.REGIONS),
     )
 
 
-def apache(frame: pd.DataFrame) -> Block:
-    """First-day APACHE variables and scores: names and float32 [N, d]."""
+def build_apache(frame: pd.DataFrame) -> Block:
+    """Build the first-day APACHE variables and scores: names and float32 [N, d]."""
     tables = {
         "apacheApsVar": words.APACHE_APS,
         "apachePredVar": words.APACHE_PRED,
         "apachePatientResult": words.APACHE_SCORES,
     }
     prefix = {"apacheApsVar": "aps", "apachePredVar": "pred", "apachePatientResult": "score"}
-    return columns(
+    return stack_columns(
         {
-            f"{prefix[table]}_{column}": within(frame[f"{table}_{column}"], bounds)
+            f"{prefix[table]}_{column}": blank_outside(frame[f"{table}_{column}"], bounds)
             for table, columns in tables.items()
             for column, bounds in columns.items()
         }
     )
 
 
-def _read(
+def _read_table(
     con: duckdb.DuckDBPyConnection,
     release: Release,
     table: str,
@@ -170,7 +171,7 @@ def _read(
     where: str = "true",
     key: str = "stay",
 ) -> pd.DataFrame:
-    rows = release.scan(table, _reads()[table])
+    rows = release.scan(table, _list_columns()[table])
     wanted = "WHERE stay IN (SELECT stay FROM wanted)" if key == "stay" else f"WHERE {key} IS NOT NULL"
     with release.reading(table):
         frame = con.execute(f"SELECT * FROM (SELECT {selected} FROM {rows} WHERE {where}) {wanted}").df()

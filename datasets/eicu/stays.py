@@ -29,8 +29,9 @@ import numpy as np
 import pandas as pd
 
 from datasets.cohort import CohortError, Group
-from datasets.eicu.tables import Release, identifier, minute, number, text
+from datasets.eicu.tables import Release, minute
 from datasets.eicu.vocabulary import ETHNICITIES
+from datasets.raw.tables import identifier, number, text
 
 STRICT, PAPER = "strict", "paper"
 PROTOCOL = {"icu_24h": STRICT, "unit_discharge": STRICT, "stay": PAPER}
@@ -72,7 +73,7 @@ class Selection:
 
 
 def read_patients(con: duckdb.DuckDBPyConnection, release: Release) -> pd.DataFrame:
-    """One row a unit stay, by ascending ``stay``; offsets in minutes, ``years`` with "> 89" as 90 and ``over_89`` marked.
+    """Read one row a unit stay, by ascending ``stay``; offsets in minutes, ``years`` with "> 89" as 90 and ``over_89`` marked.
 
     Raises:
         CohortError: where the table or a column is missing or damaged, a stay has no identifier, stands twice, or
@@ -107,8 +108,8 @@ def read_patients(con: duckdb.DuckDBPyConnection, release: Release) -> pd.DataFr
     return frame.astype({"stay": "int64", "hospital": "int64"}).sort_values("stay").reset_index(drop=True)
 
 
-def select(patients: pd.DataFrame, landmark: str) -> Selection:
-    """The stays of ``landmark``, their cut, groups and outcomes.
+def select_stays(patients: pd.DataFrame, landmark: str) -> Selection:
+    """Select the stays of ``landmark``, with their cut, groups and outcomes.
 
     Raises:
         CohortError: for an unknown landmark, or where no stay is left.
@@ -117,14 +118,14 @@ def select(patients: pd.DataFrame, landmark: str) -> Selection:
         raise CohortError(f"eICU has no landmark {landmark}; it has {', '.join(PROTOCOL)}")
     left = patients
     flow = [{"step": "unit stays in the release", "n": len(left), "excluded": 0}]
-    for step, rule in _steps(landmark):
+    for step, rule in _list_steps(landmark):
         kept = rule(left)
         flow.append({"step": step, "n": int(kept.sum()), "excluded": int(len(left) - kept.sum())})
         left = left[kept]
         if not len(left):
             raise CohortError(f"no stay is left at landmark {landmark} after the step: {step}")
     left = left.sort_values("stay")
-    readmitted = _readmitted(patients, left)
+    readmitted = _find_readmitted(patients, left)
     died = np.where(left.hospital_status.isna(), np.nan, (left.hospital_status == "Expired").astype(float))
     truth = {"mortality_inhosp": died, "icu_readmission": readmitted}
     tasks = TASKS[landmark]
@@ -133,16 +134,16 @@ def select(patients: pd.DataFrame, landmark: str) -> Selection:
         landmark=landmark,
         stay=left.stay.to_numpy(),
         cutoff=cutoff.astype(np.int64),
-        patient=patient_codes(left.uniquepid),
+        patient=encode_patients(left.uniquepid),
         site=left.hospital.to_numpy(),
-        groups=_groups(left),
+        groups=_make_groups(left),
         outcomes=np.stack([truth[task] for task in tasks], axis=1).astype(np.float32),
         tasks=tasks,
         flow=flow,
     )
 
 
-def _steps(landmark: str) -> list[tuple[str, Callable[[pd.DataFrame], pd.Series]]]:
+def _list_steps(landmark: str) -> list[tuple[str, Callable[[pd.DataFrame], pd.Series]]]:
     def first(rows: pd.DataFrame) -> pd.Series:
         ordered = rows.sort_values(["year", "hospital_stay", "visit", "stay"], na_position="last")
         return pd.Series(rows.index.isin(ordered.drop_duplicates("uniquepid").index), index=rows.index)
@@ -172,8 +173,8 @@ def _steps(landmark: str) -> list[tuple[str, Callable[[pd.DataFrame], pd.Series]
     return steps
 
 
-def _readmitted(patients: pd.DataFrame, index: pd.DataFrame) -> np.ndarray:
-    """1 where a later unit stay of the same hospital stay is a readmission, else 0; NaN where the order is unknown."""
+def _find_readmitted(patients: pd.DataFrame, index: pd.DataFrame) -> np.ndarray:
+    """Return 1 where a later unit stay of the same hospital stay is a readmission, else 0; NaN where the order is unknown."""
     again = patients[(patients.stay_type == "readmit") & patients.hospital_stay.notna()]
     last = again.groupby("hospital_stay").visit.max()
     later = index.hospital_stay.map(last).to_numpy(dtype=float)
@@ -181,8 +182,8 @@ def _readmitted(patients: pd.DataFrame, index: pd.DataFrame) -> np.ndarray:
     return np.where(known, (later > index.visit.to_numpy(dtype=float)).astype(float), np.nan)
 
 
-def patient_codes(uniquepid: pd.Series) -> np.ndarray:
-    """Codes int64 of ``uniquepid``: "002-1039" gives 2_000_001_039, any other form a hash; the same in every release.
+def encode_patients(uniquepid: pd.Series) -> np.ndarray:
+    """Encode ``uniquepid`` as int64: "002-1039" gives 2_000_001_039, any other form a hash; the same in every release.
 
     Raises:
         CohortError: where two patients would get one code.
@@ -203,15 +204,15 @@ def patient_codes(uniquepid: pd.Series) -> np.ndarray:
     return uniquepid.map(codes).to_numpy(dtype=np.int64)
 
 
-def _codes(values: pd.Series, labels: tuple[str, ...]) -> Group:
+def _encode_group(values: pd.Series, labels: tuple[str, ...]) -> Group:
     return Group(values.map({label: i for i, label in enumerate(labels)}).fillna(-1).to_numpy(dtype=np.int16), labels)
 
 
-def _groups(rows: pd.DataFrame) -> dict[str, Group]:
+def _make_groups(rows: pd.DataFrame) -> dict[str, Group]:
     starts = np.array([start for start, _ in AGE_BANDS])
     band = np.searchsorted(starts, rows.years.to_numpy(), side="right") - 1
     return {
-        "sex": _codes(rows.gender, SEXES),
+        "sex": _encode_group(rows.gender, SEXES),
         "age band": Group(band.astype(np.int16), tuple(label for _, label in AGE_BANDS)),
-        "ethnicity": _codes(rows.ethnicity, ETHNICITIES),
+        "ethnicity": _encode_group(rows.ethnicity, ETHNICITIES),
     }

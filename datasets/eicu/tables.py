@@ -9,13 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from datasets.raw import tables
-from datasets.raw.tables import SUFFIXES, connect, identifier, literal, number, text
-
-__all__ = ["SUFFIXES", "Release", "connect", "identifier", "literal", "minute", "number", "text"]
+from datasets.raw.tables import number
 
 
 def minute(column: str) -> str:
-    """SQL for an offset as whole minutes from unit admission, rounded down; NULL where it is blank or no number."""
+    """Return SQL for an offset as whole minutes from unit admission, rounded down; NULL where it is blank or no number."""
     return f"TRY_CAST(floor({number(column)}) AS INTEGER)"
 
 

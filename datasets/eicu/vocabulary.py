@@ -8,27 +8,10 @@ with the open demo's own words and their frequencies in view, never its outcomes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from datasets.raw.drug_words import DRUG_CLASSES, INFUSIONS
-
-__all__ = ["DRUG_CLASSES", "INFUSIONS"]
+from datasets.raw.features import Measure
 
 
-@dataclass(frozen=True)
-class Measure:
-    """One measured quantity: its feature name, its labels in the raw table, its unit, its bounds and how other
-    units are converted."""
-
-    name: str
-    labels: tuple[str, ...]
-    unit: str
-    low: float
-    high: float
-    convert: str = "v"
-
-
-def _lab(name: str, label: str, unit: str, low: float, high: float, convert: str = "v") -> Measure:
+def _make_lab(name: str, label: str, unit: str, low: float, high: float, convert: str = "v") -> Measure:
     return Measure(name, (label,), unit, low, high, convert)
 
 
@@ -36,52 +19,52 @@ PERCENT = "CASE WHEN v <= 1 THEN v * 100 ELSE v END"
 CELSIUS = "CASE WHEN v > 60 THEN (v - 32) / 1.8 ELSE v END"
 
 LABS: tuple[Measure, ...] = (
-    _lab("sodium", "sodium", "mmol/L", 90, 200),
-    _lab("potassium", "potassium", "mmol/L", 1, 12),
-    _lab("chloride", "chloride", "mmol/L", 50, 170),
-    _lab("bicarbonate", "bicarbonate", "mmol/L", 2, 60),
-    _lab("anion_gap", "anion gap", "mmol/L", -10, 60),
-    _lab("bun", "BUN", "mg/dL", 0, 300),
-    _lab("creatinine", "creatinine", "mg/dL", 0, 40),
-    _lab("glucose", "glucose", "mg/dL", 5, 2500),
-    _lab("bedside_glucose", "bedside glucose", "mg/dL", 5, 2500),
-    _lab("calcium", "calcium", "mg/dL", 2, 20),
-    _lab("ionized_calcium", "ionized calcium", "mmol/L", 0.3, 2.5, "CASE WHEN v > 2.5 THEN v / 4.008 ELSE v END"),
-    _lab("magnesium", "magnesium", "mg/dL", 0.2, 12),
-    _lab("phosphate", "phosphate", "mg/dL", 0.1, 20),
-    _lab("total_protein", "total protein", "g/dL", 1, 15),
-    _lab("albumin", "albumin", "g/dL", 0.3, 7),
-    _lab("ast", "AST (SGOT)", "U/L", 0, 50_000),
-    _lab("alt", "ALT (SGPT)", "U/L", 0, 50_000),
-    _lab("alkaline_phosphatase", "alkaline phos.", "U/L", 0, 5_000),
-    _lab("bilirubin_total", "total bilirubin", "mg/dL", 0, 90),
-    _lab("bilirubin_direct", "direct bilirubin", "mg/dL", 0, 60),
-    _lab("hemoglobin", "Hgb", "g/dL", 1, 25),
-    _lab("hematocrit", "Hct", "%", 5, 75),
-    _lab("rbc", "RBC", "M/mcL", 0.5, 10),
-    _lab("wbc", "WBC x 1000", "K/mcL", 0, 500),
-    _lab("platelets", "platelets x 1000", "K/mcL", 0, 2_500),
-    _lab("mcv", "MCV", "fL", 50, 150),
-    _lab("rdw", "RDW", "%", 5, 40),
-    _lab("neutrophils", "-polys", "%", 0, 100),
-    _lab("lymphocytes", "-lymphs", "%", 0, 100),
-    _lab("bands", "-bands", "%", 0, 100),
-    _lab("inr", "PT - INR", "ratio", 0.5, 30),
-    _lab("ptt", "PTT", "s", 10, 300),
-    _lab("fibrinogen", "fibrinogen", "mg/dL", 20, 2_000),
-    _lab("ph", "pH", "1", 6.3, 8.4),
-    _lab("pao2", "paO2", "mm Hg", 15, 750),
-    _lab("paco2", "paCO2", "mm Hg", 5, 200),
-    _lab("base_excess", "Base Excess", "mmol/L", -50, 50),
-    _lab("lactate", "lactate", "mmol/L", 0, 40),
-    _lab("troponin_i", "troponin - I", "ng/mL", 0, 1_000),
-    _lab("troponin_t", "troponin - T", "ng/mL", 0, 500),
-    _lab("ck", "CPK", "U/L", 0, 200_000),
-    _lab("ck_mb", "CPK-MB", "ng/mL", 0, 2_000),
+    _make_lab("sodium", "sodium", "mmol/L", 90, 200),
+    _make_lab("potassium", "potassium", "mmol/L", 1, 12),
+    _make_lab("chloride", "chloride", "mmol/L", 50, 170),
+    _make_lab("bicarbonate", "bicarbonate", "mmol/L", 2, 60),
+    _make_lab("anion_gap", "anion gap", "mmol/L", -10, 60),
+    _make_lab("bun", "BUN", "mg/dL", 0, 300),
+    _make_lab("creatinine", "creatinine", "mg/dL", 0, 40),
+    _make_lab("glucose", "glucose", "mg/dL", 5, 2500),
+    _make_lab("bedside_glucose", "bedside glucose", "mg/dL", 5, 2500),
+    _make_lab("calcium", "calcium", "mg/dL", 2, 20),
+    _make_lab("ionized_calcium", "ionized calcium", "mmol/L", 0.3, 2.5, "CASE WHEN v > 2.5 THEN v / 4.008 ELSE v END"),
+    _make_lab("magnesium", "magnesium", "mg/dL", 0.2, 12),
+    _make_lab("phosphate", "phosphate", "mg/dL", 0.1, 20),
+    _make_lab("total_protein", "total protein", "g/dL", 1, 15),
+    _make_lab("albumin", "albumin", "g/dL", 0.3, 7),
+    _make_lab("ast", "AST (SGOT)", "U/L", 0, 50_000),
+    _make_lab("alt", "ALT (SGPT)", "U/L", 0, 50_000),
+    _make_lab("alkaline_phosphatase", "alkaline phos.", "U/L", 0, 5_000),
+    _make_lab("bilirubin_total", "total bilirubin", "mg/dL", 0, 90),
+    _make_lab("bilirubin_direct", "direct bilirubin", "mg/dL", 0, 60),
+    _make_lab("hemoglobin", "Hgb", "g/dL", 1, 25),
+    _make_lab("hematocrit", "Hct", "%", 5, 75),
+    _make_lab("rbc", "RBC", "M/mcL", 0.5, 10),
+    _make_lab("wbc", "WBC x 1000", "K/mcL", 0, 500),
+    _make_lab("platelets", "platelets x 1000", "K/mcL", 0, 2_500),
+    _make_lab("mcv", "MCV", "fL", 50, 150),
+    _make_lab("rdw", "RDW", "%", 5, 40),
+    _make_lab("neutrophils", "-polys", "%", 0, 100),
+    _make_lab("lymphocytes", "-lymphs", "%", 0, 100),
+    _make_lab("bands", "-bands", "%", 0, 100),
+    _make_lab("inr", "PT - INR", "ratio", 0.5, 30),
+    _make_lab("ptt", "PTT", "s", 10, 300),
+    _make_lab("fibrinogen", "fibrinogen", "mg/dL", 20, 2_000),
+    _make_lab("ph", "pH", "1", 6.3, 8.4),
+    _make_lab("pao2", "paO2", "mm Hg", 15, 750),
+    _make_lab("paco2", "paCO2", "mm Hg", 5, 200),
+    _make_lab("base_excess", "Base Excess", "mmol/L", -50, 50),
+    _make_lab("lactate", "lactate", "mmol/L", 0, 40),
+    _make_lab("troponin_i", "troponin - I", "ng/mL", 0, 1_000),
+    _make_lab("troponin_t", "troponin - T", "ng/mL", 0, 500),
+    _make_lab("ck", "CPK", "U/L", 0, 200_000),
+    _make_lab("ck_mb", "CPK-MB", "ng/mL", 0, 2_000),
 )
 """The 42 labs of the modality Laboratory (table ``lab``)."""
 
-GAS_LABS: tuple[Measure, ...] = (_lab("fio2_blood_gas", "FiO2", "%", 21, 100, PERCENT),)
+GAS_LABS: tuple[Measure, ...] = (_make_lab("fio2_blood_gas", "FiO2", "%", 21, 100, PERCENT),)
 """Of table ``lab``, but a setting of the ventilator: they belong to Respiratory."""
 
 VITALS: tuple[Measure, ...] = (
@@ -116,7 +99,7 @@ SERIES_LABS = (
     "sodium", "potassium", "chloride", "bicarbonate", "bun", "creatinine", "glucose", "calcium", "hemoglobin", "wbc", "platelets",
     "bilirubin_total", "lactate", "ph", "pao2", "paco2", "inr",
 )  # fmt: skip
-"""The labs that are channels of the hourly series, beside all vitals."""
+"""The labs that are channels of the hourly series, with all vitals."""
 
 HOME_CLASSES = (
     "opioid", "anticoagulant", "antiplatelet", "beta_blocker", "ace_inhibitor_or_arb", "calcium_channel_blocker", "vasodilator",

@@ -15,11 +15,12 @@ import pandas as pd
 from datasets.cohort import Cohort, Modality
 from datasets.mimic_iv import events, features, labels, landmarks, pooling, series
 from datasets.mimic_iv.dated import Dated
-from datasets.mimic_iv.events import Progress
 from datasets.mimic_iv.landmarks import PROTOCOL, Selection
-from datasets.mimic_iv.stays import HOUR, History, index_stays, read_history
-from datasets.mimic_iv.tables import Release, connect
-from datasets.storage import Known
+from datasets.mimic_iv.stays import HOUR, History, read_history, select_index_stays
+from datasets.mimic_iv.tables import Release
+from datasets.raw.engine import Progress
+from datasets.raw.tables import connect
+from datasets.storage import GroundTruth
 
 LANDMARKS = tuple(PROTOCOL)
 MODALITIES = ("S", "I", "T", "R")
@@ -27,7 +28,7 @@ PAPER = {
     "the cohort": 20_000, "discharge summaries (T)": 15_098, "radiology reports (R)": 17_010, "any text (T or R)": 17_903,
     "X-ray embeddings (I)": 5_228,
 }  # fmt: skip
-"""The paper's counts, to stand beside ours."""
+"""The paper's counts, to compare with ours."""
 
 CLOCK = (
     "a row counts when its event and, where the table has one, its store or entry time lie strictly before the landmark"
@@ -39,10 +40,10 @@ FABRICATED = "FABRICATED.txt"
 
 @dataclass(frozen=True, eq=False)
 class BuiltLandmark:
-    """A cohort, what is known beside it (reasons of absence, sensitivity outcome), its flow ({"step", "n", "excluded"}) and notes."""
+    """A cohort, what no method sees of it (reasons of absence, sensitivity outcome), its flow ({"step", "n", "excluded"}) and notes."""
 
     cohort: Cohort
-    known: Known
+    ground_truth: GroundTruth
     flow: list[dict]
     notes: dict
 
@@ -76,7 +77,7 @@ def build(
     memory: str = "3GB",
     threads: int = 2,
 ) -> dict[str, BuiltLandmark]:
-    """The cohorts of the release in ``root``, by landmark: ``icu_24h``, ``discharge_72h``, ``discharge``, ``stay``.
+    """Build the cohorts of the release in ``root``, by landmark: ``icu_24h``, ``discharge_72h``, ``discharge``, ``stay``.
 
     Every raw table is read once. ``subset`` is None or ``cxr_era``; ``observation_admit`` counts admissions of that type as
     readmissions. ``scratch`` is a folder for some gigabytes of intermediate tables (default: the system's), emptied at the end;
@@ -88,30 +89,32 @@ def build(
     say = progress or (lambda line: None)
     extras = extras or Extras()
     release = Release(root)
-    lacks = events.check(release)
+    lacks = events.check_tables(release)
     for line in lacks:
         say(line)
     with tempfile.TemporaryDirectory(prefix="mimic-iv-", dir=scratch) as folder:
         con = connect(Path(folder), memory, threads)
         try:
             history = read_history(con, release)
-            index = index_stays(history)
+            index = select_index_stays(history)
             chosen = {
-                landmark: landmarks.select(history, index, landmark, subset=subset, observation_admit=observation_admit)
+                landmark: landmarks.select_stays(
+                    history, index, landmark, subset=subset, observation_admit=observation_admit
+                )
                 for landmark in landmarks_asked
             }
-            stays = _stay_tables(con, history, chosen)
+            stays = _create_stay_tables(con, history, chosen)
             if history.backwards:
                 say(f"hosp/admissions: {history.backwards:,} admissions end before they begin, left out")
             say(
                 f"{len(history.patients):,} patients, {len(history.admissions):,} admissions, {len(stays):,} index stays in a cohort"
             )
-            items = gather(extras, history, stays, say)
-            events.stage(con, release, say)
+            items = gather_items(extras, history, stays, say)
+            events.load_staging_tables(con, release, say)
             built = {}
             for landmark, selection in chosen.items():
                 built[landmark] = _build_landmark(con, history, name, selection, items, Path(folder), observation_admit)
-                built[landmark].notes["caption"] = _caption(selection, extras, subset, observation_admit, lacks)
+                built[landmark].notes["caption"] = _make_caption(selection, extras, subset, observation_admit, lacks)
                 cohort = built[landmark].cohort
                 say(f"{landmark}: {len(cohort):,} stays, {sum(m.width for m in cohort.modalities):,} features")
             return built
@@ -119,8 +122,8 @@ def build(
             con.close()
 
 
-def gather(extras: Extras, history: History, stays: pd.DataFrame, say: Progress) -> dict[str, Dated | None]:
-    """Images, discharge summaries and radiology reports of the patients in ``stays``, by modality.
+def gather_items(extras: Extras, history: History, stays: pd.DataFrame, say: Progress) -> dict[str, Dated | None]:
+    """Read the images, discharge summaries and radiology reports of the patients in ``stays``, by modality.
 
     ``stays`` has ``subject``, ``joined`` and the last moments, in seconds, at which any landmark looks: ``final``, and for
     discharge summaries ``signed``. Of later notes, and of discharge summaries of other admissions, only the times are read.
@@ -130,9 +133,9 @@ def gather(extras: Extras, history: History, stays: pd.DataFrame, say: Progress)
     if extras.cxr_root is None:
         say("no cxr_root is given: X-rays are unobserved for all")
     else:
-        from datasets.mimic_iv.images import chest_images
+        from datasets.mimic_iv.images import read_chest_images
 
-        items["I"] = chest_images(extras.cxr_root, subjects, say)
+        items["I"] = read_chest_images(extras.cxr_root, subjects, say)
     if extras.note_root is None:
         say("no note_root is given: discharge summaries and radiology reports are unobserved for all")
         return items
@@ -140,7 +143,7 @@ def gather(extras: Extras, history: History, stays: pd.DataFrame, say: Progress)
 
     model = extras.encoder
     if model is None or isinstance(model, str):
-        model = encoder.load(model or encoder.DEFAULT, revision=extras.revision, device=extras.device)
+        model = encoder.load_encoder(model or encoder.DEFAULT, revision=extras.revision, device=extras.device)
     patients = set(history.patients.subject.tolist())
     own = history.admissions.hadm[history.admissions.joined.isin(stays.joined)].tolist()
     for modality, column in (("T", "signed"), ("R", "final")):
@@ -148,9 +151,9 @@ def gather(extras: Extras, history: History, stays: pd.DataFrame, say: Progress)
         options = {"until": dict(zip(subjects.tolist(), ends, strict=True)), "patients": patients}
         given = (extras.note_root, subjects, model, extras.cache, say)
         if modality == "T":
-            items["T"] = text.discharge_notes(*given, admissions=own, **options)
+            items["T"] = text.read_discharge_notes(*given, admissions=own, **options)
         else:
-            items["R"] = text.radiology_notes(*given, **options)
+            items["R"] = text.read_radiology_notes(*given, **options)
     return items
 
 
@@ -158,8 +161,8 @@ SIGNED_WITHIN = 90 * 24 * HOUR
 """A discharge summary signed later than this after discharge is not looked for, even where it is exempt from the clock."""
 
 
-def _stay_tables(con: duckdb.DuckDBPyConnection, history: History, chosen: dict[str, Selection]) -> pd.DataFrame:
-    """Tables ``stays`` and ``admission_clock`` of ``events.stage``; also the stays of any landmark as a frame."""
+def _create_stay_tables(con: duckdb.DuckDBPyConnection, history: History, chosen: dict[str, Selection]) -> pd.DataFrame:
+    """Create the tables ``stays`` and ``admission_clock`` of ``events.load_staging_tables``; return the stays of any landmark."""
     parts = [
         s.index[["subject", "joined", "begin", "admitted", "discharged"]].assign(final=s.cutoff)
         for s in chosen.values()
@@ -198,11 +201,11 @@ def _build_landmark(
     con.execute(
         "CREATE OR REPLACE TEMP TABLE landmark AS SELECT id, row, cutoff FROM landmark_frame JOIN stays USING (subject)"
     )
-    names, values = features.structured(con, history, selection)
+    names, values = features.build_structured(con, history, selection)
     modalities, observed = [Modality("S", values, tuple(names))], [np.ones(n, dtype=bool)]
     reasons = [np.zeros(n, dtype=np.int8)]
     for modality in MODALITIES[1:]:
-        vectors, seen, why = pooling.pool(modality, items[modality], history, selection, scratch)
+        vectors, seen, why = pooling.pool_items(modality, items[modality], history, selection, scratch)
         modalities.append(Modality(modality, vectors, tuple(f"{modality}_{j}" for j in range(vectors.shape[1]))))
         observed.append(seen)
         reasons.append(why)
@@ -223,21 +226,23 @@ def _build_landmark(
     notes = {
         "protocol": PROTOCOL[selection.landmark],
         "clock": CLOCK,
-        "paper": paper_counts(history, cohort),
-        "label rules": labels.rule_counts(history, landmarks.WAIT_HOURS["discharge_72h"], observation_admit),
-        "absence": absence_counts(cohort, absence),
+        "paper": compare_with_paper(history, cohort),
+        "label rules": labels.count_by_rule(history, landmarks.WAIT_HOURS["discharge_72h"], observation_admit),
+        "absence": count_absences(cohort, absence),
     }
     absent = [m for m in MODALITIES[1:] if items[m] is None]
     flow = selection.flow + [
         {"step": f"{m}: no files given, unobserved for all", "n": n, "excluded": 0} for m in absent
     ]
-    return BuiltLandmark(cohort, Known(arrays=arrays, notes={"absence codes": list(pooling.REASONS)}), flow, notes)
+    return BuiltLandmark(
+        cohort, GroundTruth(arrays=arrays, notes={"absence codes": list(pooling.REASONS)}), flow, notes
+    )
 
 
-def _caption(
+def _make_caption(
     selection: Selection, extras: Extras, subset: str | None, observation_admit: bool, lacks: list[str]
 ) -> list[str]:
-    """What has to be said wherever numbers of this cohort are printed."""
+    """Return what has to be said wherever numbers of this cohort are printed."""
     made = [r for r in (extras.note_root, extras.cxr_root) if r is not None and (Path(r) / FABRICATED).exists()]
     absent = [m for m, r in (("X-rays", extras.cxr_root), ("notes", extras.note_root)) if r is None]
     lines = [
@@ -251,25 +256,25 @@ def _caption(
     return [line for line in lines if line]
 
 
-def paper_counts(history: History, cohort: Cohort) -> list[dict]:
-    """The paper's counts beside ours: {"what", "paper", "here"}; and what its sentence on single stays would leave."""
+def compare_with_paper(history: History, cohort: Cohort) -> list[dict]:
+    """Set the paper's counts next to ours: {"what", "paper", "here"}; and what its sentence on single stays would leave."""
     seen = {m.name: cohort.observed[:, j] for j, m in enumerate(cohort.modalities)}
     here = (len(cohort), seen["T"].sum(), seen["R"].sum(), (seen["T"] | seen["R"]).sum(), seen["I"].sum())
     rows = [{"what": what, "paper": n, "here": int(ours)} for (what, n), ours in zip(PAPER.items(), here, strict=True)]
-    single = single_stays(history)
+    single = count_single_stays(history)
     return [*rows, {"what": "a single ICU stay and no other admission (the paper's sentence; leaves no readmission)",
                     "paper": PAPER["the cohort"], "here": single}]  # fmt: skip
 
 
-def single_stays(history: History) -> int:
-    """Patients with one ICU stay and one admission in the release."""
+def count_single_stays(history: History) -> int:
+    """Count the patients with one ICU stay and one admission in the release."""
     stays = history.stays.groupby("subject").size()
     admissions = history.admissions.groupby("subject").size().reindex(stays.index)
     return int(((stays == 1) & (admissions == 1)).sum())
 
 
-def absence_counts(cohort: Cohort, absence: np.ndarray) -> list[dict]:
-    """Reasons of absence by modality and year group: {"modality", "year group", "n", and a count for each reason}."""
+def count_absences(cohort: Cohort, absence: np.ndarray) -> list[dict]:
+    """Count the reasons of absence by modality and year group: {"modality", "year group", "n", and a count for each reason}."""
     group = cohort.groups["year group"]
     rows = []
     for m, modality in enumerate(cohort.modality_names):

@@ -1,4 +1,4 @@
-"""What text and images become before they meet a landmark: one vector an item, with the moments it happened and became known."""
+"""Notes and images before the cut at a landmark: one vector an item, with the moments it happened and became known."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ class Dated:
         return self.vectors.shape[1]
 
     def take(self, items: Array) -> Dated:
-        """The items at the given positions, or of a bool mask [k]."""
+        """Return the items at the given positions, or of a bool mask [k]."""
         return Dated(
             self.subject[items], self.admission[items], self.event[items], self.known[items], self.vectors[items]
         )
 
 
-def empty(width: int) -> Dated:
-    """No item of the given width."""
+def make_empty(width: int) -> Dated:
+    """Return no item, of the given width."""
     moments = np.empty(0, dtype="datetime64[s]")
     numbers = np.empty(0, dtype=np.int64)
     return Dated(numbers, numbers, moments, moments, np.empty((0, width), dtype=np.float32))

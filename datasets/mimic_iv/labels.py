@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from datasets.mimic_iv.stays import DAY, HOUR, History, years_of
+from datasets.mimic_iv.stays import DAY, HOUR, History, extract_years
 
 READMISSION = 720 * HOUR
 ICU = 90 * DAY
@@ -28,18 +28,18 @@ LAST_YEARS = (2019, 2022)
 Array = np.ndarray
 
 
-def last_year(patients: pd.DataFrame) -> int:
-    """The last year that a release covers: 2022 where a patient's year group reaches past 2019, else 2019."""
+def find_last_year(patients: pd.DataFrame) -> int:
+    """Return the last year that a release covers: 2022 where a patient's year group reaches past 2019, else 2019."""
     return LAST_YEARS[1] if (patients.group_end > LAST_YEARS[0]).any() else LAST_YEARS[0]
 
 
-def unplanned(joined: pd.DataFrame, observation_admit: bool) -> pd.DataFrame:
-    """The joined admissions that count as a readmission."""
+def select_unplanned(joined: pd.DataFrame, observation_admit: bool) -> pd.DataFrame:
+    """Select the joined admissions that count as a readmission."""
     return joined[joined.unplanned | (joined.converted if observation_admit else False)]
 
 
-def follows(rows: pd.DataFrame, events: pd.DataFrame, after: Array, until: Array) -> Array:
-    """Bool [N]: whether an event of the same patient, of another admission, begins in (``after``, ``until``].
+def find_followed(rows: pd.DataFrame, events: pd.DataFrame, after: Array, until: Array) -> Array:
+    """Return bool [N]: whether an event of the same patient, of another admission, begins in (``after``, ``until``].
 
     ``rows`` [N] and ``events`` have ``subject`` and ``joined``; ``events`` has ``begin``; ``after`` and ``until`` are float64 [N].
     """
@@ -47,29 +47,29 @@ def follows(rows: pd.DataFrame, events: pd.DataFrame, after: Array, until: Array
     asked["subject"], asked["own"] = rows.subject.to_numpy(), rows.joined.to_numpy()
     pairs = asked.merge(events[["subject", "joined", "begin"]], on="subject")
     hit = (pairs.begin > pairs.after) & (pairs.begin <= pairs.until) & (pairs.joined != pairs.own)
-    found = np.zeros(len(rows), dtype=bool)
-    found[pairs.row[hit].unique()] = True
-    return found
+    followed = np.zeros(len(rows), dtype=bool)
+    followed[pairs.row[hit].unique()] = True
+    return followed
 
 
-def outcomes(
+def derive_outcomes(
     history: History, index: pd.DataFrame, after: Array, *, paper: bool = False, observation_admit: bool = False
 ) -> dict[str, Array]:
-    """Outcomes float64 [N] (0, 1, NaN) by name, of the index stays in ``index``; ``after`` float64 [N] begins the risk windows."""
+    """Derive outcomes float64 [N] (0, 1, NaN) by name, of the index stays in ``index``; ``after`` float64 [N] begins the risk windows."""
     admissions = history.joined.rename(columns={"admitted": "begin"})
     intensive = history.stays
     if not paper:
-        admissions = unplanned(admissions, observation_admit)
+        admissions = select_unplanned(admissions, observation_admit)
         intensive = intensive[intensive.intensive | intensive.ends_intensive]
     end = index.discharged.to_numpy(dtype=float)
     died = index.died.to_numpy(dtype=bool)
-    again = follows(index, admissions, after, end + READMISSION)
-    icu = follows(index, intensive, after, end + ICU)
+    again = find_followed(index, admissions, after, end + READMISSION)
+    icu = find_followed(index, intensive, after, end + ICU)
     dod = index.dod.to_numpy(dtype=float)
     dead = ~died & (dod <= end + READMISSION)
-    covered = last_year(history.patients)
-    no_30 = _latest(index, end + READMISSION) > covered
-    no_90 = _latest(index, end + ICU) > covered
+    covered = find_last_year(history.patients)
+    no_30 = _find_latest_years(index, end + READMISSION) > covered
+    no_90 = _find_latest_years(index, end + ICU) > covered
     away = np.zeros(len(index), bool) if paper else died | index.destination.isin(NOT_AT_RISK).to_numpy()
     return {
         "mortality_inhosp": died.astype(float),
@@ -79,13 +79,15 @@ def outcomes(
     }
 
 
-def _latest(index: pd.DataFrame, moments: Array) -> Array:
-    """The latest true calendar year of moments in seconds."""
-    return (index.group_end + years_of(pd.Series(moments, index=index.index)) - index.anchor_year).to_numpy(dtype=float)
+def _find_latest_years(index: pd.DataFrame, moments: Array) -> Array:
+    """Return the latest true calendar year of moments in seconds."""
+    return (index.group_end + extract_years(pd.Series(moments, index=index.index)) - index.anchor_year).to_numpy(
+        dtype=float
+    )
 
 
-def rule_counts(history: History, landmark_hours: int, observation_admit: bool = False) -> list[dict]:
-    """What each rule of the labels leaves of the raw counts, over all admissions with an ICU stay, before any selection.
+def count_by_rule(history: History, landmark_hours: int, observation_admit: bool = False) -> list[dict]:
+    """Count what each rule of the labels leaves of the raw counts, over all admissions with an ICU stay, before any selection.
 
     One {"task", "rule", "n", "positives"} a rule; the rules of a task add up. The risk windows of the last ones start
     ``landmark_hours`` after discharge, of admissions still at risk then.
@@ -95,17 +97,17 @@ def rule_counts(history: History, landmark_hours: int, observation_admit: bool =
     each = history.admissions.assign(joined=history.admissions.hadm)
     whole = history.joined.rename(columns={"admitted": "begin", "discharged": "end"})
     left = whole[whole.joined.isin(history.stays.joined) & ~whole.died]
-    late = left[~follows(left, whole, left.end, left.end + landmark_hours * HOUR)]
+    late = left[~find_followed(left, whole, left.end, left.end + landmark_hours * HOUR)]
     risk = late[~late.destination.isin(NOT_AT_RISK)]
-    strict = unplanned(whole, observation_admit)
+    strict = select_unplanned(whole, observation_admit)
     units = history.stays[history.stays.intensive | history.stays.ends_intensive]
     joined = "overlapping admissions and internal transfers joined"
     after = f"begins after the landmark ({landmark_hours} h), no admission before it"
     rows = [("mortality_inhosp", "hospital admissions with an ICU stay", len(raw), int(raw.died.sum()))]
 
     def count(task: str, rule: str, of: pd.DataFrame, events: pd.DataFrame, span: int, wait: int = 0) -> None:
-        found = follows(of, events, of.end + wait * HOUR, of.end + span)
-        rows.append((task, rule, len(of), int(found.sum())))
+        followed = find_followed(of, events, of.end + wait * HOUR, of.end + span)
+        rows.append((task, rule, len(of), int(followed.sum())))
 
     start = "with an ICU stay, discharged alive; any"
     count("readmission_30d", f"{start} admission within 720 h", alive, each, READMISSION)

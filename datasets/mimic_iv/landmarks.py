@@ -66,10 +66,10 @@ class Selection:
     flow: list[dict]
 
 
-def select(
+def select_stays(
     history: History, index: pd.DataFrame, landmark: str, *, subset: str | None = None, observation_admit: bool = False
 ) -> Selection:
-    """The stays of ``landmark`` among the ``index`` stays, their cut, groups and outcomes.
+    """Select the stays of ``landmark`` among the ``index`` stays, with their cut, groups and outcomes.
 
     Raises:
         CohortError: for an unknown landmark or subset, or where no stay is left.
@@ -78,9 +78,9 @@ def select(
         raise CohortError(f"MIMIC-IV has no landmark {landmark}; it has {', '.join(PROTOCOL)}")
     if subset is not None and subset not in SUBSETS:
         raise CohortError(f"MIMIC-IV has no subset {subset}; it has {', '.join(SUBSETS)}")
-    flow = _before(history, index)
+    flow = _count_before_selection(history, index)
     left = index
-    for step, rule in _steps(history, landmark, subset):
+    for step, rule in _list_steps(history, landmark, subset):
         kept = rule(left)
         flow.append({"step": step, "n": int(kept.sum()), "excluded": int((~kept).sum())})
         left = left[kept]
@@ -88,14 +88,18 @@ def select(
             raise CohortError(f"no stay is left at landmark {landmark} after the step: {step}")
     left = left.reset_index(drop=True)
     tasks = TASKS[landmark]
-    truth = labels.outcomes(
-        history, left, _start(left, landmark), paper=PROTOCOL[landmark] == PAPER, observation_admit=observation_admit
+    truth = labels.derive_outcomes(
+        history,
+        left,
+        _compute_risk_start(left, landmark),
+        paper=PROTOCOL[landmark] == PAPER,
+        observation_admit=observation_admit,
     )
     return Selection(
         landmark=landmark,
         index=left,
-        cutoff=cutoff_of(left, landmark),
-        groups=_groups(left),
+        cutoff=compute_cutoff(left, landmark),
+        groups=_make_groups(left),
         outcomes=np.stack([truth[task] for task in tasks], axis=1).astype(np.float32),
         tasks=tasks,
         sensitivity=truth[SENSITIVITY].astype(np.float32),
@@ -103,18 +107,18 @@ def select(
     )
 
 
-def cutoff_of(index: pd.DataFrame, landmark: str) -> np.ndarray:
-    """The landmark of each index stay in seconds, float64 [N]."""
+def compute_cutoff(index: pd.DataFrame, landmark: str) -> np.ndarray:
+    """Return the landmark of each index stay in seconds, float64 [N]."""
     since = index.begin if landmark == "icu_24h" else index.discharged
     return (since + WAIT_HOURS[landmark] * HOUR).to_numpy(dtype=float)
 
 
-def _start(index: pd.DataFrame, landmark: str) -> np.ndarray:
-    """Where the risk windows start: at the landmark, but never before discharge."""
-    return np.maximum(cutoff_of(index, landmark), index.discharged.to_numpy(dtype=float))
+def _compute_risk_start(index: pd.DataFrame, landmark: str) -> np.ndarray:
+    """Return where the risk windows start: at the landmark, but never before discharge."""
+    return np.maximum(compute_cutoff(index, landmark), index.discharged.to_numpy(dtype=float))
 
 
-def _before(history: History, index: pd.DataFrame) -> list[dict]:
+def _count_before_selection(history: History, index: pd.DataFrame) -> list[dict]:
     raw = len(history.admissions) + history.backwards
     with_icu = history.admissions.hadm.isin(history.stays.hadm)
     unit = history.admissions.hadm.isin(history.stays.hadm[history.stays.intensive])
@@ -132,58 +136,58 @@ def _before(history: History, index: pd.DataFrame) -> list[dict]:
     ]
 
 
-def _steps(history: History, landmark: str, subset: str | None) -> list[tuple[str, Callable]]:
+def _list_steps(history: History, landmark: str, subset: str | None) -> list[tuple[str, Callable]]:
     steps: list[tuple[str, Callable]] = [("adults (18 years and over)", lambda rows: rows.years >= 18)]
     if PROTOCOL[landmark] == STRICT:
         steps += [(f"index year certainly at or before {NOTES_UNTIL}", lambda rows: rows.latest <= NOTES_UNTIL)]
     if subset == "cxr_era":
         steps += [(f"cxr_era: index year certainly {CXR_YEARS[0]} to {CXR_YEARS[1]}, through the emergency department",
-                   in_cxr_era)]  # fmt: skip
+                   is_in_cxr_era)]  # fmt: skip
     if landmark == "icu_24h":
         steps += [
-            ("alive and in hospital 24 h after ICU admission", lambda rows: _in_hospital(rows, landmark)),
-            ("ICU stay still running then", lambda rows: ~(rows.end <= cutoff_of(rows, landmark))),
+            ("alive and in hospital 24 h after ICU admission", lambda rows: _is_in_hospital(rows, landmark)),
+            ("ICU stay still running then", lambda rows: ~(rows.end <= compute_cutoff(rows, landmark))),
         ]
     elif landmark in ("discharge_72h", "discharge"):
         steps += [("discharged alive", lambda rows: ~rows.died & rows.death.isna())]
     if landmark == "discharge_72h":
         steps += [
-            ("alive 72 h after discharge", lambda rows: ~(rows.dod <= cutoff_of(rows, landmark) // DAY * DAY)),
-            ("not admitted again by then", lambda rows: ~_admitted_again(history, rows, landmark)),
+            ("alive 72 h after discharge", lambda rows: ~(rows.dod <= compute_cutoff(rows, landmark) // DAY * DAY)),
+            ("not admitted again by then", lambda rows: ~_is_admitted_again(history, rows, landmark)),
         ]
     return steps
 
 
-def in_cxr_era(index: pd.DataFrame) -> pd.Series:
-    """Whether an X-ray could have been released for the index admission: bool [N]."""
+def is_in_cxr_era(index: pd.DataFrame) -> pd.Series:
+    """Return whether an X-ray could have been released for the index admission: bool [N]."""
     years = (index.earliest >= CXR_YEARS[0]) & (index.latest <= CXR_YEARS[1])
     return years & (index.emergency <= index.begin)
 
 
-def _in_hospital(rows: pd.DataFrame, landmark: str) -> pd.Series:
-    cut = cutoff_of(rows, landmark)
+def _is_in_hospital(rows: pd.DataFrame, landmark: str) -> pd.Series:
+    cut = compute_cutoff(rows, landmark)
     return ~(rows.death <= cut) & (rows.discharged > cut)
 
 
-def _admitted_again(history: History, rows: pd.DataFrame, landmark: str) -> pd.Series:
+def _is_admitted_again(history: History, rows: pd.DataFrame, landmark: str) -> pd.Series:
     admissions = history.joined.rename(columns={"admitted": "begin"})
-    found = labels.follows(rows, admissions, rows.discharged.to_numpy(float), cutoff_of(rows, landmark))
-    return pd.Series(found, index=rows.index)
+    again = labels.find_followed(rows, admissions, rows.discharged.to_numpy(float), compute_cutoff(rows, landmark))
+    return pd.Series(again, index=rows.index)
 
 
-def _groups(rows: pd.DataFrame) -> dict[str, Group]:
+def _make_groups(rows: pd.DataFrame) -> dict[str, Group]:
     band = np.searchsorted([start for start, _ in AGE_BANDS], rows.years.to_numpy(), side="right") - 1
     race = pd.Series(-1, index=rows.index)
     for code, pattern in reversed(list(enumerate(ETHNICITIES.values()))):
         race[rows.race.fillna("").str.contains(pattern, regex=True)] = code
     years = sorted(rows.year_group.unique())
     return {
-        "sex": _codes(rows.gender.map(SEXES), tuple(SEXES.values())),
+        "sex": _encode_group(rows.gender.map(SEXES), tuple(SEXES.values())),
         "age band": Group(band.astype(np.int16), tuple(label for _, label in AGE_BANDS)),
         "ethnicity": Group(race.to_numpy(dtype=np.int16), tuple(ETHNICITIES)),
-        "year group": _codes(rows.year_group, tuple(years)),
+        "year group": _encode_group(rows.year_group, tuple(years)),
     }
 
 
-def _codes(values: pd.Series, words: tuple[str, ...]) -> Group:
+def _encode_group(values: pd.Series, words: tuple[str, ...]) -> Group:
     return Group(values.map({word: i for i, word in enumerate(words)}).fillna(-1).to_numpy(dtype=np.int16), words)

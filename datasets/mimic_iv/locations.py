@@ -7,48 +7,48 @@ from typing import Any
 
 from datasets.cohort import CohortError
 
-PLACES = ("root", "note_root", "cxr_root", "encoder", "revision")
+PATH_OPTIONS = ("root", "note_root", "cxr_root", "encoder", "revision")
 """Options that a later build takes over from an earlier one."""
 
 TABLES = ("hosp", "icu")
 
 
-def variant(options: dict[str, Any]) -> list[str]:
-    """What distinguishes the folder of a built cohort that is not the default one."""
+def name_variant(options: dict[str, Any]) -> list[str]:
+    """Return what distinguishes the folder of a built cohort that is not the default one."""
     named = [options["subset"]] if options.get("subset") else []
     return named + (["observation_admit"] if options.get("observation_admit") else [])
 
 
-def remembered(options: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
-    """The options with the places of an earlier build where none is given; a place given as ``none`` is no place.
+def recall_options(options: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
+    """Return the options, with the paths of an earlier build where none is given; a path given as ``none`` is no path.
 
-    An encoder given anew leaves the earlier encoder's revision behind.
+    Where an encoder is given, the earlier encoder's revision is dropped.
     """
-    kept = {k: earlier[k] for k in PLACES if k in earlier and k not in options}
+    kept = {k: earlier[k] for k in PATH_OPTIONS if k in earlier and k not in options}
     if "encoder" in options:
         kept.pop("revision", None)
     return {k: v for k, v in {**kept, **options}.items() if v not in ("none", "", False)}
 
 
-def stamps(root: Path, options: dict[str, Any]) -> list[tuple[str, int, int]]:
-    """Name, size and time of each raw file that a build reads; of the images, of the folders by first digits.
+def stamp_files(root: Path, options: dict[str, Any]) -> list[tuple[str, int, int]]:
+    """Return name, size and time of each raw file that a build reads; of the images, of the folders by first digits.
 
     Raises:
         CohortError: where the folder of notes or images does not exist.
     """
-    found = [p for folder in TABLES for p in sorted((root / folder).glob("*.csv*"))]
+    files = [p for folder in TABLES for p in sorted((root / folder).glob("*.csv*"))]
     for option, holds in (("note_root", "note/discharge.csv.gz"), ("cxr_root", "files/ and the metadata of MIMIC-CXR")):
         if option in options:
-            place = Path(options[option])
-            if not place.is_dir():
-                raise CohortError(f"{option}={place} is no folder; give the one that holds {holds}")
-            inside = [place, *(place / name for name in ("note", "files") if (place / name).is_dir())]
-            found += [p for folder in inside for p in sorted(folder.iterdir())]
-    return [(str(p), 0 if p.is_dir() else p.stat().st_size, p.stat().st_mtime_ns) for p in found]
+            folder = Path(options[option])
+            if not folder.is_dir():
+                raise CohortError(f"{option}={folder} is no folder; give the one that holds {holds}")
+            inside = [folder, *(folder / name for name in ("note", "files") if (folder / name).is_dir())]
+            files += [p for part in inside for p in sorted(part.iterdir())]
+    return [(str(p), 0 if p.is_dir() else p.stat().st_size, p.stat().st_mtime_ns) for p in files]
 
 
-def arguments(options: dict[str, Any], cache: Path) -> dict[str, Any]:
-    """The arguments of ``build.build`` for these options; ``cache`` is a folder for encoded notes."""
+def make_arguments(options: dict[str, Any], cache: Path) -> dict[str, Any]:
+    """Return the arguments of ``build.build`` for these options; ``cache`` is a folder for encoded notes."""
     from datasets.mimic_iv.build import Extras
 
     notes, images = (Path(options[k]) if k in options else None for k in ("note_root", "cxr_root"))

@@ -44,7 +44,7 @@ class NoteCache:
             raise CohortError(f"cache of notes {self._path}: {error}; delete it to encode the notes again") from None
 
     def key(self, text: str) -> bytes:
-        """The key of a text under this encoder."""
+        """Return the key of a text under this encoder."""
         return hashlib.sha256(self._salt + text.encode()).digest()
 
     def __contains__(self, key: bytes) -> bool:
@@ -52,13 +52,13 @@ class NoteCache:
             return self._con.execute("SELECT 1 FROM vectors WHERE key = ?", (key,)).fetchone() is not None
 
     def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
-        """Keep float32 [n, width] under n keys."""
+        """Store float32 [n, width] under n keys."""
         rows = [(key, vector.astype("<f4").tobytes()) for key, vector in zip(keys, vectors, strict=True)]
         with self._named(), self._con:
             self._con.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
 
     def get(self, key: bytes) -> np.ndarray:
-        """The vector under a key that is there, float32 [width]."""
+        """Return the vector under a key that is there, float32 [width]."""
         with self._named():
             (blob,) = self._con.execute("SELECT vector FROM vectors WHERE key = ?", (key,)).fetchone()
         if len(blob) != 4 * self._width:

@@ -23,14 +23,14 @@ LONGEST = 1 << 27
 NO_TIME = np.datetime64("NaT", "s")
 
 
-def find(folders: Sequence[Path], name: str) -> Path | None:
-    """``name``.csv.gz, else ``name``.csv, in the first of ``folders`` that has one."""
+def find_file(folders: Sequence[Path], name: str) -> Path | None:
+    """Return ``name``.csv.gz, else ``name``.csv, in the first of ``folders`` that has one."""
     paths = (folder / (name + ending) for folder in folders for ending in (".csv.gz", ".csv"))
     return next((path for path in paths if path.is_file()), None)
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """The number of each row (1 is the first below the head) and its values of ``columns``, without blanks around them.
+    """Yield the number of each row (1 is the first below the head) and its values of ``columns``, without blanks around them.
 
     Raises:
         CohortError: naming the file, and the column it lacks, or the row that is ragged, badly quoted, not UTF-8 or the
@@ -82,8 +82,8 @@ def _check_utf8(path: Path, number: int, column: str, value: str) -> None:
         ) from None
 
 
-def integer(path: Path, number: int, column: str, value: str) -> int:
-    """A value as an integer.
+def parse_integer(path: Path, number: int, column: str, value: str) -> int:
+    """Parse a value as an integer.
 
     Raises:
         CohortError: naming the file, the row and the column.
@@ -94,8 +94,8 @@ def integer(path: Path, number: int, column: str, value: str) -> int:
         raise CohortError(f"{path}: row {number:,}: {column} {value!r} is no whole number") from None
 
 
-def moment(path: Path, number: int, column: str, value: str) -> np.datetime64:
-    """A value such as 2180-05-07 12:30:00 as datetime64[s]; NaT where it is blank.
+def parse_moment(path: Path, number: int, column: str, value: str) -> np.datetime64:
+    """Parse a value such as 2180-05-07 12:30:00 as datetime64[s]; NaT where it is blank.
 
     Raises:
         CohortError: naming the file, the row and the column.

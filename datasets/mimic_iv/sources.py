@@ -17,88 +17,33 @@ orders, ``statusdescription``, ``edouttime``, ``hospital_expire_flag``, ``deatht
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from datasets.mimic_iv import vocabulary as words
-from datasets.mimic_iv.tables import identifier, literal, number, second
+from datasets.mimic_iv.tables import second
 from datasets.raw.drug_words import DRUG_CLASSES, INFUSIONS
+from datasets.raw.features import COUNT, COURSE, EVER, FLAG, LAST, SUM, Column, LongSource, Source
+from datasets.raw.tables import identifier, literal, number
 
 SECONDS = 86_400
 ENDED = "ended"
 """A clock that stands in another table: when the admission of the row ended."""
 
-DAY, ADMISSION, UNIT, EVER = "day", "admission", "unit", "ever"
-SINCE = {DAY: f"event >= {-SECONDS}", ADMISSION: f"event >= began - {SECONDS}", UNIT: "event >= 0", EVER: "true"}
-"""SQL for the window of a row: ``event`` and ``began`` (the hospital admission) are seconds from the index ICU admission."""
-
-FLAG, COUNT, SUM, SPREAD, LAST = "flag", "count", "sum", "spread", "last"
-"""What is made of a column over the known rows of a stay: any true; number of rows; total; mean, min, max, last, count; last."""
-
-STATISTICS = {FLAG: ("",), COUNT: ("",), SUM: ("",), SPREAD: ("_mean", "_min", "_max", "_last", "_count"), LAST: ("",)}
+DAY, ADMISSION, UNIT = f"event >= {-SECONDS}", f"event >= began - {SECONDS}", "event >= 0"
+"""Windows of a source (``since``): ``event`` and ``began`` (the hospital admission) are seconds from the index ICU admission."""
 
 
-@dataclass(frozen=True)
-class Column:
-    """One input column made from a row: SQL over the raw columns and how it is summarised."""
-
-    name: str
-    how: str
-    sql: str
-    unit: str = ""
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """The names of the features it gives."""
-        return tuple(self.name + end for end in STATISTICS[self.how])
-
-
-@dataclass(frozen=True)
-class Source:
-    """A raw table with one input column or more in each row.
-
-    ``clocks`` are the raw columns that say when a row was known, the first of them the event; ``reads`` the others.
-    ``where`` is SQL over the raw columns that keeps the rows of interest. Two sources may share a table under two names.
-    """
-
-    name: str
-    table: str
-    clocks: tuple[str, ...]
-    since: str
-    reads: tuple[str, ...]
-    columns: tuple[Column, ...]
-    where: str = "true"
-
-
-@dataclass(frozen=True)
-class LongSource:
-    """A raw table with one (item, value) pair in each row; ``optional`` clocks may be missing as columns."""
-
-    name: str
-    table: str
-    clocks: tuple[str, ...]
-    since: str
-    measures: tuple[tuple[str, words.Measure], ...]
-    optional: tuple[str, ...] = ()
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """The raw columns besides the clocks."""
-        return ("itemid", "valuenum")
-
-
-def _matches(column: str, pattern: str) -> str:
+def _match(column: str, pattern: str) -> str:
     return f"coalesce(regexp_matches(lower({column}), {literal(pattern)}), false)"
 
 
-def _items(items: tuple[int, ...]) -> str:
+def _match_items(items: tuple[int, ...]) -> str:
     return f"coalesce({identifier('itemid')} IN ({', '.join(map(str, items))}), false)"
 
 
-def _volume(value: str, test: str) -> str:
+def _bound_volume(value: str, test: str) -> str:
     return f"CASE WHEN ({test}) AND {value} BETWEEN 0 AND 10000 THEN {value} ELSE 0 END"
 
 
-def _chapter(name: str) -> str:
+def _match_chapter(name: str) -> str:
     nine, ten = words.CHAPTERS[name]
     code = "upper(trim(icd_code))"
     of_nine = f"starts_with({code}, '{nine}')" if isinstance(nine, str) else (
@@ -107,26 +52,27 @@ def _chapter(name: str) -> str:
     return f"coalesce(CASE trim(icd_version) WHEN '9' THEN {of_nine} WHEN '10' THEN {of_ten} END, false)"
 
 
-def _condition(name: str) -> str:
+def _match_condition(name: str) -> str:
     nine, ten = words.DIAGNOSES[name]
     tests = [f"regexp_matches(upper(trim(icd_code)), {literal(pattern)})" for pattern in (nine, ten)]
     return f"coalesce(CASE trim(icd_version) WHEN '9' THEN {tests[0]} WHEN '10' THEN {tests[1]} END, false)"
 
 
-def _flags(prefix: str, tests: dict[str, str]) -> tuple[Column, ...]:
+def _make_flags(prefix: str, tests: dict[str, str]) -> tuple[Column, ...]:
     return tuple(Column(prefix + name, FLAG, sql) for name, sql in tests.items())
 
 
+_VALUENUM = ("itemid", "valuenum", number("valuenum"))
 LAB = LongSource(
-    "lab", "hosp/labevents", ("charttime", "storetime"), DAY, tuple((SPREAD, m) for m in words.LABS)
-)  # fmt: skip
-
+    "lab", "hosp/labevents", ("charttime", "storetime"), DAY, *_VALUENUM, tuple(("", COURSE, m) for m in words.LABS)
+)
 CHART = LongSource(
     "chart",
     "icu/chartevents",
     ("charttime", "storetime"),
     DAY,
-    tuple((LAST if m.name in words.ONCE else SPREAD, m) for m in words.VITALS),
+    *_VALUENUM,
+    tuple(("", LAST if m.name in words.ONCE else COURSE, m) for m in words.VITALS),
     optional=("storetime",),
 )
 
@@ -141,8 +87,8 @@ INFUSED = Source(
     DAY,
     ("itemid", "ordercategoryname"),
     (
-        *_flags("infused_", {name: _matches("label", pattern) for name, pattern in INFUSIONS.items()}),
-        *_flags("infused_", {"antibiotic_iv": "coalesce(starts_with(trim(ordercategoryname), '08-'), false)"}),
+        *_make_flags("infused_", {name: _match("label", pattern) for name, pattern in INFUSIONS.items()}),
+        *_make_flags("infused_", {"antibiotic_iv": "coalesce(starts_with(trim(ordercategoryname), '08-'), false)"}),
         Column("infusion_entries", COUNT, "true"),
     ),
 )
@@ -158,12 +104,14 @@ INTAKE = Source(
             Column(
                 f"intake_{name}",
                 SUM,
-                _volume(_AMOUNT, f"{_IN_UNIT} AND trim(ordercategoryname) IN ({', '.join(map(literal, orders))})"),
+                _bound_volume(
+                    _AMOUNT, f"{_IN_UNIT} AND trim(ordercategoryname) IN ({', '.join(map(literal, orders))})"
+                ),
                 "mL",
             )
             for name, orders in words.FLUID_ORDERS.items()
         ),
-        Column("intake", SUM, _volume(_AMOUNT, _IN_UNIT), "mL"),
+        Column("intake", SUM, _bound_volume(_AMOUNT, _IN_UNIT), "mL"),
     ),
 )
 
@@ -175,9 +123,9 @@ OUTPUT = Source(
     UNIT,
     ("itemid", "value"),
     (
-        Column("urine", SUM, f"{_volume(_VALUE, _items(words.URINE_ITEMS))} - "
-               f"{_volume(_VALUE, _items((words.IRRIGANT_ITEM,)))}", "mL"),
-        Column("output", SUM, _volume(_VALUE, f"NOT {_items(words.NOT_OUTPUT_ITEMS)}"), "mL"),
+        Column("urine", SUM, f"{_bound_volume(_VALUE, _match_items(words.URINE_ITEMS))} - "
+               f"{_bound_volume(_VALUE, _match_items((words.IRRIGANT_ITEM,)))}", "mL"),
+        Column("output", SUM, _bound_volume(_VALUE, f"NOT {_match_items(words.NOT_OUTPUT_ITEMS)}"), "mL"),
         Column("output_entries", COUNT, "true"),
     ),
 )  # fmt: skip
@@ -189,7 +137,7 @@ PROCEDURE = Source(
     DAY,
     ("itemid",),
     (
-        *_flags("procedure_", {name: _items(items) for name, items in words.PROCEDURES.items()}),
+        *_make_flags("procedure_", {name: _match_items(items) for name, items in words.PROCEDURES.items()}),
         Column("procedure_entries", COUNT, "true"),
     ),
 )
@@ -201,9 +149,9 @@ ORDER = Source(
     ADMISSION,
     ("medication", "route"),
     (
-        *_flags("ordered_", {name: _matches("medication", pattern) for name, pattern in DRUG_CLASSES.items()}),
+        *_make_flags("ordered_", {name: _match("medication", pattern) for name, pattern in DRUG_CLASSES.items()}),
         Column("orders", COUNT, "true"),
-        Column("orders_intravenous", SUM, f"{_matches('trim(route)', '^iv')}::INTEGER"),
+        Column("orders_intravenous", SUM, f"{_match('trim(route)', '^iv')}::INTEGER"),
     ),
 )
 
@@ -219,11 +167,11 @@ CULTURE = Source(
         Column(
             "culture_blood_positive",
             FLAG,
-            f"{_matches('spec_type_desc', '^blood culture')} AND nullif(trim(org_name), '') IS NOT NULL",
+            f"{_match('spec_type_desc', '^blood culture')} AND nullif(trim(org_name), '') IS NOT NULL",
         ),
-        *_flags("culture_", {"of_blood": _matches("spec_type_desc", "^blood culture"),
-                             "of_airway": _matches("spec_type_desc", "sputum|bronch|bal"),
-                             "of_urine": _matches("spec_type_desc", "urine")}),
+        *_make_flags("culture_", {"of_blood": _match("spec_type_desc", "^blood culture"),
+                             "of_airway": _match("spec_type_desc", "sputum|bronch|bal"),
+                             "of_urine": _match("spec_type_desc", "urine")}),
     ),
 )  # fmt: skip
 
@@ -234,7 +182,7 @@ SERVICE = Source(
     ADMISSION,
     ("curr_service",),
     (
-        *_flags("service_", {name: f"coalesce(trim(curr_service) = '{name}', false)" for name in words.SERVICES}),
+        *_make_flags("service_", {name: f"coalesce(trim(curr_service) = '{name}', false)" for name in words.SERVICES}),
         Column("services", COUNT, "true"),
     ),
 )
@@ -246,9 +194,9 @@ TRANSFER = Source(
     ADMISSION,
     ("eventtype", "careunit"),
     (
-        Column("transfers", SUM, f"{_matches('eventtype', '^transfer$')}::INTEGER"),
-        Column("through_emergency", FLAG, _matches("careunit", "^emergency")),
-        Column("through_recovery", FLAG, _matches("careunit", "^pacu")),
+        Column("transfers", SUM, f"{_match('eventtype', '^transfer$')}::INTEGER"),
+        Column("through_emergency", FLAG, _match("careunit", "^emergency")),
+        Column("through_recovery", FLAG, _match("careunit", "^pacu")),
     ),
 )
 
@@ -259,8 +207,8 @@ DIAGNOSIS = Source(
     EVER,
     ("hadm_id", "icd_code", "icd_version"),
     (
-        *_flags("earlier_", {name: _chapter(name) for name in words.CHAPTERS}),
-        *_flags("earlier_", {name: _condition(name) for name in words.DIAGNOSES}),
+        *_make_flags("earlier_", {name: _match_chapter(name) for name in words.CHAPTERS}),
+        *_make_flags("earlier_", {name: _match_condition(name) for name in words.DIAGNOSES}),
         Column("earlier_codes", COUNT, "true"),
     ),
 )
@@ -292,20 +240,20 @@ WIDE: tuple[Source, ...] = (
 )  # fmt: skip
 
 
-def event_sql(source: Source | LongSource) -> str:
-    """SQL for the second at which what a row tells happened."""
+def build_event_sql(source: Source | LongSource) -> str:
+    """Return SQL for the second of the event that a row records."""
     if source is CULTURE:
         return f"coalesce({second('charttime')}, {second('chartdate')})"
-    return clock_sql(source.clocks[0])
+    return build_clock_sql(source.clocks[0])
 
 
-def known_sql(source: Source | LongSource, clocks: tuple[str, ...]) -> str:
-    """SQL for the second at which a row was known: the latest of event and ``clocks``; a day counts when it is over."""
-    moments = dict.fromkeys([event_sql(source), *(clock_sql(clock) for clock in clocks)])
+def build_known_sql(source: Source | LongSource, clocks: tuple[str, ...]) -> str:
+    """Return SQL for the second at which a row was known: the latest of event and ``clocks``; a day counts when it is over."""
+    moments = dict.fromkeys([build_event_sql(source), *(build_clock_sql(clock) for clock in clocks)])
     latest = f"greatest({', '.join(moments)})" if len(moments) > 1 else next(iter(moments))
     return f"{latest} + {SECONDS}" if source.name in DAYS_ONLY else latest
 
 
-def clock_sql(clock: str) -> str:
-    """SQL for the second of one clock."""
+def build_clock_sql(clock: str) -> str:
+    """Return SQL for the second of one clock."""
     return clock if clock == ENDED else second(clock)

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from datasets.cohort import CohortError
-from datasets.mimic_iv.tables import Release, identifier, number, second, text
+from datasets.mimic_iv.tables import Release, second
+from datasets.raw.tables import identifier, number, text
 
 HOUR, DAY = 3600, 86_400
 JOIN_HOURS = 6
@@ -55,28 +56,30 @@ class History:
 
 
 def read_history(con: duckdb.DuckDBPyConnection, release: Release) -> History:
-    """The three tables of identifiers and moments, joined and checked.
+    """Read the three tables of identifiers and moments, joined and checked.
 
     Raises:
         CohortError: where a table or column is missing or damaged, an identifier is missing or stands twice, an
             admission lacks a moment, or an admission or ICU stay has no patient or admission.
     """
-    patients = _patients(con, release)
-    admissions = _admissions(con, release)
-    stays = _stays(con, release)
-    _known("hosp/admissions", "subject_id", admissions.subject, patients.subject, "hosp/patients")
-    _known("icu/icustays", "hadm_id", stays.hadm, admissions.hadm, "hosp/admissions")
+    patients = _read_patients(con, release)
+    admissions = _read_admissions(con, release)
+    stays = _read_stays(con, release)
+    _check_reference("hosp/admissions", "subject_id", admissions.subject, patients.subject, "hosp/patients")
+    _check_reference("icu/icustays", "hadm_id", stays.hadm, admissions.hadm, "hosp/admissions")
     backwards = admissions.end < admissions.begin
     dropped = admissions.loc[backwards, "hadm"]
     admissions, stays = admissions[~backwards], stays[~stays.hadm.isin(dropped)]
     admissions = join_admissions(admissions).merge(patients[["subject", "anchor_year", "group_end"]], on="subject")
     admissions = admissions.sort_values(["subject", "begin", "end", "hadm"]).reset_index(drop=True)
     stays = stays.merge(admissions[["hadm", "joined"]], on="hadm").sort_values(["subject", "begin", "stay"])
-    return History(patients, admissions, _joined(admissions), stays.reset_index(drop=True), int(backwards.sum()))
+    return History(
+        patients, admissions, _summarise_joined(admissions), stays.reset_index(drop=True), int(backwards.sum())
+    )
 
 
 def join_admissions(admissions: pd.DataFrame) -> pd.DataFrame:
-    """The admissions by patient and moment with ``joined``, the number of the joined admission each belongs to."""
+    """Return the admissions by patient and moment with ``joined``, the number of the joined admission each belongs to."""
     rows = admissions.sort_values(["subject", "begin", "end", "hadm"]).reset_index(drop=True)
     latest = rows.groupby("subject").end.cummax()
     apart = rows.begin - latest.groupby(rows.subject).shift() > JOIN_HOURS * HOUR
@@ -84,8 +87,8 @@ def join_admissions(admissions: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def index_stays(history: History) -> pd.DataFrame:
-    """One row a patient: the index stay (``stay``, ``hadm``, ``begin``, ``end``, ``unit``) and its admission.
+def select_index_stays(history: History) -> pd.DataFrame:
+    """Select one row a patient: the index stay (``stay``, ``hadm``, ``begin``, ``end``, ``unit``) and its admission.
 
     Of the joined admission: ``joined``, ``admitted``, ``discharged``, ``died``, ``death``, ``destination``; of its first
     part: type, location and what was asked at admission; of the patient: ``years`` of age, sex, year group, ``dod``.
@@ -94,26 +97,26 @@ def index_stays(history: History) -> pd.DataFrame:
     stays = history.stays[history.stays.intensive].drop_duplicates("subject")
     joined = history.joined.drop(columns="subject")
     rows = stays.rename(columns={"first_unit": "unit"}).merge(joined, on="joined").merge(history.patients, on="subject")
-    year = years_of(rows.begin)
-    rows["years"] = rows.anchor_age + years_of(rows.admitted) - rows.anchor_year
+    year = extract_years(rows.begin)
+    rows["years"] = rows.anchor_age + extract_years(rows.admitted) - rows.anchor_year
     rows["earliest"] = rows.group_start + year - rows.anchor_year
     rows["latest"] = rows.group_end + year - rows.anchor_year
     return rows.sort_values("subject").reset_index(drop=True)
 
 
-def years_of(moments: pd.Series) -> pd.Series:
-    """Shifted calendar year of moments in seconds, float64 (NaN where missing)."""
+def extract_years(moments: pd.Series) -> pd.Series:
+    """Return the shifted calendar year of moments in seconds, float64 (NaN where missing)."""
     values = np.asarray(moments, dtype=np.float64)
     dates = np.nan_to_num(values).astype(np.int64).astype("datetime64[s]")
     years = dates.astype("datetime64[Y]").astype(np.int64) + 1970.0
     return pd.Series(np.where(np.isnan(values), np.nan, years), index=getattr(moments, "index", None))
 
 
-def _patients(con: duckdb.DuckDBPyConnection, release: Release) -> pd.DataFrame:
-    frame = _read(con, release, "hosp/patients", f"""{identifier("subject_id")} AS subject, {text("gender")} AS gender,
+def _read_patients(con: duckdb.DuckDBPyConnection, release: Release) -> pd.DataFrame:
+    frame = _read_table(con, release, "hosp/patients", f"""{identifier("subject_id")} AS subject, {text("gender")} AS gender,
         {number("anchor_age")} AS anchor_age, {number("anchor_year")} AS anchor_year,
         {text("anchor_year_group")} AS year_group, {second("dod")}::DOUBLE AS dod""")  # fmt: skip
-    _once("hosp/patients", "subject_id", frame.subject)
+    _check_unique("hosp/patients", "subject_id", frame.subject)
     bounds = frame.year_group.fillna("").str.extract(r"^(\d{4}) - (\d{4})$").astype(float)
     frame["group_start"], frame["group_end"] = bounds[0], bounds[1]
     for column, raw in (
@@ -127,15 +130,15 @@ def _patients(con: duckdb.DuckDBPyConnection, release: Release) -> pd.DataFrame:
     return frame.astype({"subject": "int64"}).sort_values("subject").reset_index(drop=True)
 
 
-def _admissions(con: duckdb.DuckDBPyConnection, release: Release) -> pd.DataFrame:
+def _read_admissions(con: duckdb.DuckDBPyConnection, release: Release) -> pd.DataFrame:
     words = ", ".join(
         f"{text(c)} AS {c}" for c in ("admission_location", "discharge_location", "insurance", "language", "race")
     )
-    frame = _read(con, release, "hosp/admissions", f"""{identifier("subject_id")} AS subject, {identifier("hadm_id")} AS hadm,
+    frame = _read_table(con, release, "hosp/admissions", f"""{identifier("subject_id")} AS subject, {identifier("hadm_id")} AS hadm,
         {second("admittime")}::DOUBLE AS "begin", {second("dischtime")}::DOUBLE AS "end", {second("deathtime")}::DOUBLE AS death,
         {text("admission_type")} AS type, {text("marital_status")} AS marital, {words},
         {second("edregtime")}::DOUBLE AS emergency, {number("hospital_expire_flag")} = 1 AS died""")  # fmt: skip
-    _once("hosp/admissions", "hadm_id", frame.hadm)
+    _check_unique("hosp/admissions", "hadm_id", frame.hadm)
     for column, raw in (("subject", "subject_id"), ("begin", "admittime"), ("end", "dischtime")):
         bad = frame[column].isna()
         if bad.any():
@@ -144,13 +147,13 @@ def _admissions(con: duckdb.DuckDBPyConnection, release: Release) -> pd.DataFram
     return frame.astype({"subject": "int64", "hadm": "int64"})
 
 
-def _stays(con: duckdb.DuckDBPyConnection, release: Release) -> pd.DataFrame:
+def _read_stays(con: duckdb.DuckDBPyConnection, release: Release) -> pd.DataFrame:
     intensive = f"regexp_matches(lower({{}}), '{INTENSIVE}')"
-    frame = _read(con, release, "icu/icustays", f"""{identifier("subject_id")} AS subject, {identifier("hadm_id")} AS hadm,
+    frame = _read_table(con, release, "icu/icustays", f"""{identifier("subject_id")} AS subject, {identifier("hadm_id")} AS hadm,
         {identifier("stay_id")} AS stay, {text("first_careunit")} AS first_unit, {second("intime")}::DOUBLE AS "begin",
         {second("outtime")}::DOUBLE AS "end", coalesce({intensive.format("first_careunit")}, false) AS intensive,
         coalesce({intensive.format("last_careunit")}, false) AS ends_intensive""")  # fmt: skip
-    _once("icu/icustays", "stay_id", frame.stay)
+    _check_unique("icu/icustays", "stay_id", frame.stay)
     for column, raw in (("subject", "subject_id"), ("hadm", "hadm_id"), ("begin", "intime")):
         bad = frame[column].isna()
         if bad.any():
@@ -158,13 +161,13 @@ def _stays(con: duckdb.DuckDBPyConnection, release: Release) -> pd.DataFrame:
     return frame.astype({"subject": "int64", "hadm": "int64", "stay": "int64"})
 
 
-def _read(con: duckdb.DuckDBPyConnection, release: Release, table: str, selected: str) -> pd.DataFrame:
+def _read_table(con: duckdb.DuckDBPyConnection, release: Release, table: str, selected: str) -> pd.DataFrame:
     rows = release.scan(table, READS[table])
     with release.reading(table):
         return con.execute(f"SELECT {selected} FROM {rows}").df()
 
 
-def _once(table: str, column: str, values: pd.Series) -> None:
+def _check_unique(table: str, column: str, values: pd.Series) -> None:
     if values.isna().any():
         raise CohortError(f"table {table}: {column} is missing or unreadable in {int(values.isna().sum())} row(s)")
     twice = values[values.duplicated()]
@@ -172,14 +175,14 @@ def _once(table: str, column: str, values: pd.Series) -> None:
         raise CohortError(f"table {table}: {column} {int(twice.min())} stands twice; it must stand once")
 
 
-def _known(table: str, column: str, values: pd.Series, among: pd.Series, other: str) -> None:
+def _check_reference(table: str, column: str, values: pd.Series, among: pd.Series, other: str) -> None:
     strange = values[~values.isin(among)]
     if len(strange):
         raise CohortError(f"table {table}: {column} {int(strange.min())} is not in {other}")
 
 
-def _joined(admissions: pd.DataFrame) -> pd.DataFrame:
-    """One row a joined admission, by patient and moment."""
+def _summarise_joined(admissions: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a joined admission, by patient and moment."""
     first = admissions.drop_duplicates("joined").set_index("joined")
     last = admissions.sort_values(["joined", "end", "begin", "hadm"]).drop_duplicates("joined", keep="last")
     by = admissions.groupby("joined")

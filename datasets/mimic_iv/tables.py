@@ -5,16 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from datasets.raw import tables
-from datasets.raw.tables import connect, identifier, literal, number, text
-
-__all__ = ["MISSING", "Release", "connect", "identifier", "literal", "number", "second", "text"]
-
-MISSING = "NULL"
-"""SQL for a column that a table is allowed to lack."""
+from datasets.raw.tables import text
 
 
 def second(column: str) -> str:
-    """SQL for a moment or a day (its first second) as whole seconds, rounded down, NULL where it is blank or unreadable.
+    """Return SQL for a moment or a day (its first second) as whole seconds, rounded down, NULL where it is blank or unreadable.
 
     Dates are shifted per patient, so only differences within a patient mean anything.
     """
@@ -32,5 +27,5 @@ class Release(tables.Release):
         super().__init__(root, "hosp/ and icu/ of MIMIC-IV")
 
     def has(self, table: str, column: str) -> bool:
-        """Whether ``table`` has ``column``."""
+        """Return whether ``table`` has ``column``."""
         return column in self.header(table)

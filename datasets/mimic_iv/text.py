@@ -18,7 +18,7 @@ import numpy as np
 from datasets.cohort import CohortError
 from datasets.mimic_iv.dated import Dated
 from datasets.mimic_iv.note_cache import NoteCache
-from datasets.mimic_iv.records import find, integer, moment, read_rows
+from datasets.mimic_iv.records import find_file, parse_integer, parse_moment, read_rows
 
 COLUMNS = ("note_id", "subject_id", "hadm_id", "charttime", "storetime", "text")
 CHUNK = 100_000
@@ -39,16 +39,16 @@ class TextEncoder(Protocol):
     batch: int
 
     def encode(self, texts: list[str]) -> np.ndarray:
-        """A vector for each text: float32 [n, width]."""
+        """Encode each text as a vector: float32 [n, width]."""
         ...
 
 
-def clean(text: str) -> str:
-    """The text without de-identification marks (``___``, ``[** **]``), ruled lines and runs of blanks."""
+def clean_text(text: str) -> str:
+    """Return the text without de-identification marks (``___``, ``[** **]``), ruled lines and runs of blanks."""
     return " ".join(_MARKS.sub(" ", text).split())
 
 
-def discharge_notes(
+def read_discharge_notes(
     note_root: Path,
     subjects: Iterable[int],
     encoder: TextEncoder,
@@ -59,7 +59,7 @@ def discharge_notes(
     patients: Collection[int] | None = None,
     admissions: Collection[int] | None = None,
 ) -> Dated:
-    """The discharge summaries of ``subjects`` in ``note/discharge.csv.gz``, in the order of the file.
+    """Read the discharge summaries of ``subjects`` in ``note/discharge.csv.gz``, in the order of the file.
 
     ``known`` is the note's ``storetime``, else its ``charttime``; NaT where it has neither. ``cache`` is a folder (None: nothing
     is kept). ``until``, a moment by subject, is the last landmark of interest: a note known at or after it is listed, not
@@ -70,10 +70,10 @@ def discharge_notes(
     Raises:
         CohortError: naming the file, and the column it lacks or the row at fault (cut short, not UTF-8, an id that is none).
     """
-    return _notes("discharge", note_root, subjects, encoder, cache, progress, until, patients, admissions)
+    return _read_notes("discharge", note_root, subjects, encoder, cache, progress, until, patients, admissions)
 
 
-def radiology_notes(
+def read_radiology_notes(
     note_root: Path,
     subjects: Iterable[int],
     encoder: TextEncoder,
@@ -83,8 +83,8 @@ def radiology_notes(
     until: Mapping[int, np.datetime64] | None = None,
     patients: Collection[int] | None = None,
 ) -> Dated:
-    """The radiology reports of ``subjects`` in ``note/radiology.csv.gz``; all else as in ``discharge_notes``."""
-    return _notes("radiology", note_root, subjects, encoder, cache, progress, until, patients)
+    """Read the radiology reports of ``subjects`` in ``note/radiology.csv.gz``; all else as in ``read_discharge_notes``."""
+    return _read_notes("radiology", note_root, subjects, encoder, cache, progress, until, patients)
 
 
 @dataclass
@@ -104,7 +104,7 @@ class _Listed:
     first_strange: str = ""
 
 
-def _notes(
+def _read_notes(
     table: str,
     note_root: Path,
     subjects: Iterable[int],
@@ -117,16 +117,16 @@ def _notes(
 ) -> Dated:
     say = progress or (lambda line: None)
     root = Path(note_root)
-    path = find([root / "note", root], table)
+    path = find_file([root / "note", root], table)
     if path is None:
         raise CohortError(f"{root}: note/{table}.csv.gz of MIMIC-IV-Note is needed")
     vectors = NoteCache(None if cache is None else Path(cache), encoder.key, encoder.width)
     try:
         known_patients = None if patients is None else {int(p) for p in patients}
         own = None if admissions is None else {int(a) for a in admissions}
-        listed = _list(path, {int(s) for s in subjects}, vectors, until, known_patients, own)
-        _say_listed(say, table, listed)
-        _encode(path, listed, encoder, vectors, lambda line: say(f"{table}: {line}"))
+        listed = _list_notes(path, {int(s) for s in subjects}, vectors, until, known_patients, own)
+        _report_listed(say, table, listed)
+        _encode_notes(path, listed, encoder, vectors, lambda line: say(f"{table}: {line}"))
         values = np.full((len(listed.key), encoder.width), np.nan, dtype=np.float32)
         for i, key in enumerate(listed.key):
             if key is not None:
@@ -142,7 +142,7 @@ def _notes(
     )
 
 
-def _list(
+def _list_notes(
     path: Path,
     wanted: set[int],
     vectors: NoteCache,
@@ -150,38 +150,38 @@ def _list(
     patients: set[int] | None,
     admissions: set[int] | None,
 ) -> _Listed:
-    found, planned = _Listed(), set()
+    listed, planned = _Listed(), set()
     for number, (note, subject, hadm, charted, stored, text) in read_rows(path, COLUMNS):
-        found.rows = number
-        patient = integer(path, number, "subject_id", subject)
+        listed.rows = number
+        patient = parse_integer(path, number, "subject_id", subject)
         if patients is not None and patient not in patients:
-            found.strange += 1
-            found.first_strange = found.first_strange or f"row {number:,}, note {note}"
+            listed.strange += 1
+            listed.first_strange = listed.first_strange or f"row {number:,}, note {note}"
         if patient not in wanted:
             continue
-        text = clean(text)
+        text = clean_text(text)
         if not text:
-            found.blank += 1
+            listed.blank += 1
             continue
-        event = moment(path, number, "charttime", charted)
-        known = moment(path, number, "storetime", stored)
+        event = parse_moment(path, number, "charttime", charted)
+        known = parse_moment(path, number, "storetime", stored)
         known = event if np.isnat(known) else known
-        found.subject.append(patient)
-        found.admission.append(integer(path, number, "hadm_id", hadm) if hadm else -1)
-        found.event.append(event)
-        found.known.append(known)
+        listed.subject.append(patient)
+        listed.admission.append(parse_integer(path, number, "hadm_id", hadm) if hadm else -1)
+        listed.event.append(event)
+        listed.known.append(known)
         late = np.isnat(known) or (until is not None and patient in until and not known < until[patient])
-        other = admissions is not None and found.admission[-1] not in admissions
+        other = admissions is not None and listed.admission[-1] not in admissions
         key = None if late or other else vectors.key(text)
-        found.key.append(key)
+        listed.key.append(key)
         if key is not None and key not in planned and key not in vectors:
             planned.add(key)
-            found.todo[number] = key
-            found.characters += len(text)
-    return found
+            listed.todo[number] = key
+            listed.characters += len(text)
+    return listed
 
 
-def _say_listed(say: Progress, table: str, listed: _Listed) -> None:
+def _report_listed(say: Progress, table: str, listed: _Listed) -> None:
     encoded = sum(key is not None for key in listed.key)
     undated = int(np.isnat(np.array(listed.known, dtype="datetime64[s]")).sum())
     say(
@@ -194,10 +194,10 @@ def _say_listed(say: Progress, table: str, listed: _Listed) -> None:
         )
 
 
-def _encode(path: Path, listed: _Listed, encoder: TextEncoder, vectors: NoteCache, say: Progress) -> None:
+def _encode_notes(path: Path, listed: _Listed, encoder: TextEncoder, vectors: NoteCache, say: Progress) -> None:
     began = said = time.monotonic()
     notes = characters = 0
-    for keys, texts in _chunks(path, listed.todo, CHUNK * encoder.batch):
+    for keys, texts in _split_chunks(path, listed.todo, CHUNK * encoder.batch):
         vectors.put(keys, encoder.encode(texts))
         notes += len(texts)
         characters += sum(map(len, texts))
@@ -205,14 +205,16 @@ def _encode(path: Path, listed: _Listed, encoder: TextEncoder, vectors: NoteCach
         if now - said >= SAY_EVERY or notes == len(listed.todo):
             said, spent = now, max(now - began, 1e-9)
             left = spent / characters * (listed.characters - characters)
-            more = f", about {duration(left)} left" if notes < len(listed.todo) else f" in {duration(spent)}"
+            more = (
+                f", about {format_duration(left)} left" if notes < len(listed.todo) else f" in {format_duration(spent)}"
+            )
             say(
                 f"{notes:,} of {len(listed.todo):,} notes encoded by {encoder.name}, {notes / spent:,.1f} a second{more}"
             )
 
 
-def _chunks(path: Path, todo: Mapping[int, bytes], size: int) -> Iterator[tuple[list[bytes], list[str]]]:
-    """Keys and clean texts of the rows in ``todo``, about ``size`` characters at a time."""
+def _split_chunks(path: Path, todo: Mapping[int, bytes], size: int) -> Iterator[tuple[list[bytes], list[str]]]:
+    """Yield keys and clean texts of the rows in ``todo``, about ``size`` characters at a time."""
     keys, texts, characters, left = [], [], 0, len(todo)
     if not todo:
         return
@@ -220,7 +222,7 @@ def _chunks(path: Path, todo: Mapping[int, bytes], size: int) -> Iterator[tuple[
         if number not in todo:
             continue
         keys.append(todo[number])
-        texts.append(clean(text))
+        texts.append(clean_text(text))
         characters, left = characters + len(texts[-1]), left - 1
         if characters >= size or not left:
             yield keys, texts
@@ -229,8 +231,8 @@ def _chunks(path: Path, todo: Mapping[int, bytes], size: int) -> Iterator[tuple[
             return
 
 
-def duration(seconds: float) -> str:
-    """A length of time in words: 45 s, 12 min, 3 h 20 min."""
+def format_duration(seconds: float) -> str:
+    """Write a length of time in words: 45 s, 12 min, 3 h 20 min."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

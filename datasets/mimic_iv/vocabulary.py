@@ -7,104 +7,87 @@ brings another unit to the one stated. Item numbers are those of ``d_labitems`` 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One measured quantity: its feature name, its items in the raw table, its unit, its bounds and how other units are converted."""
-
-    name: str
-    items: tuple[int, ...]
-    unit: str
-    low: float
-    high: float
-    convert: str = "v"
-
-
-def _m(name: str, items: tuple[int, ...], unit: str, low: float, high: float, convert: str = "v") -> Measure:
-    return Measure(name, items, unit, low, high, convert)
-
+from datasets.raw.features import Measure
 
 PERCENT = "CASE WHEN v <= 1 THEN v * 100 ELSE v END"
 CELSIUS = "CASE WHEN v > 60 THEN (v - 32) / 1.8 ELSE v END"
 
 LABS: tuple[Measure, ...] = (
-    _m("sodium", (50983, 52623, 50824, 52455), "mEq/L", 90, 200),
-    _m("potassium", (50971, 52610, 50822, 52452), "mEq/L", 1, 12),
-    _m("chloride", (50902, 52535, 50806, 52434), "mEq/L", 50, 170),
-    _m("bicarbonate", (50882, 51739), "mEq/L", 2, 60),
-    _m("anion_gap", (50868, 52500), "mEq/L", -10, 60),
-    _m("bun", (51006, 52647), "mg/dL", 0, 300),
-    _m("creatinine", (50912, 52546), "mg/dL", 0, 40),
-    _m("glucose", (50931, 52569, 50809, 52027), "mg/dL", 5, 2500),
-    _m("calcium", (50893, 52034, 52035), "mg/dL", 2, 20),
-    _m("ionized_calcium", (50808, 51624), "mmol/L", 0.3, 2.5),
-    _m("magnesium", (50960,), "mg/dL", 0.2, 12),
-    _m("phosphate", (50970,), "mg/dL", 0.1, 20),
-    _m("total_protein", (50976, 53096), "g/dL", 1, 15),
-    _m("albumin", (50862, 53085, 52022), "g/dL", 0.3, 7),
-    _m("ast", (50878, 53088), "IU/L", 0, 50_000),
-    _m("alt", (50861, 53084), "IU/L", 0, 50_000),
-    _m("alkaline_phosphatase", (50863, 53086), "IU/L", 0, 5_000),
-    _m("bilirubin_total", (50885, 53089), "mg/dL", 0, 90),
-    _m("bilirubin_direct", (50883,), "mg/dL", 0, 60),
-    _m("ldh", (50954,), "IU/L", 0, 50_000),
-    _m("lipase", (50956,), "IU/L", 0, 20_000),
-    _m("hemoglobin", (51222, 50811, 51640), "g/dL", 1, 25),
-    _m("hematocrit", (51221, 50810, 51638, 51639, 52028), "%", 5, 75),
-    _m("rbc", (51279,), "m/uL", 0.5, 10),
-    _m("wbc", (51301, 51300, 51755, 51756), "K/uL", 0, 500),
-    _m("platelets", (51265, 51704), "K/uL", 0, 2_500),
-    _m("mcv", (51250, 51691), "fL", 50, 150),
-    _m("rdw", (51277,), "%", 5, 40),
-    _m("neutrophils", (51256,), "%", 0, 100),
-    _m("lymphocytes", (51244, 51690), "%", 0, 100),
-    _m("bands", (51144,), "%", 0, 100),
-    _m("inr", (51237, 51675), "ratio", 0.5, 30),
-    _m("pt", (51274, 52921), "s", 5, 200),
-    _m("ptt", (51275, 52923), "s", 10, 300),
-    _m("fibrinogen", (51214, 51623, 52116), "mg/dL", 20, 2_000),
-    _m("ph", (50820,), "1", 6.3, 8.4),
-    _m("pao2", (50821,), "mm Hg", 15, 750),
-    _m("paco2", (50818,), "mm Hg", 5, 200),
-    _m("base_excess", (50802,), "mEq/L", -50, 50),
-    _m("lactate", (50813, 52442, 53154), "mmol/L", 0, 40),
-    _m("troponin_t", (51003,), "ng/mL", 0, 500),
-    _m("ck", (50910,), "IU/L", 0, 200_000),
-    _m("ck_mb", (50911,), "ng/mL", 0, 2_000),
-    _m("nt_probnp", (50963,), "pg/mL", 0, 100_000),
-    _m("crp", (50889,), "mg/L", 0, 700),
-    _m("uric_acid", (51007,), "mg/dL", 0, 40),
-    _m("vancomycin_level", (51009,), "ug/mL", 0, 150),
+    Measure("sodium", (50983, 52623, 50824, 52455), "mEq/L", 90, 200),
+    Measure("potassium", (50971, 52610, 50822, 52452), "mEq/L", 1, 12),
+    Measure("chloride", (50902, 52535, 50806, 52434), "mEq/L", 50, 170),
+    Measure("bicarbonate", (50882, 51739), "mEq/L", 2, 60),
+    Measure("anion_gap", (50868, 52500), "mEq/L", -10, 60),
+    Measure("bun", (51006, 52647), "mg/dL", 0, 300),
+    Measure("creatinine", (50912, 52546), "mg/dL", 0, 40),
+    Measure("glucose", (50931, 52569, 50809, 52027), "mg/dL", 5, 2500),
+    Measure("calcium", (50893, 52034, 52035), "mg/dL", 2, 20),
+    Measure("ionized_calcium", (50808, 51624), "mmol/L", 0.3, 2.5),
+    Measure("magnesium", (50960,), "mg/dL", 0.2, 12),
+    Measure("phosphate", (50970,), "mg/dL", 0.1, 20),
+    Measure("total_protein", (50976, 53096), "g/dL", 1, 15),
+    Measure("albumin", (50862, 53085, 52022), "g/dL", 0.3, 7),
+    Measure("ast", (50878, 53088), "IU/L", 0, 50_000),
+    Measure("alt", (50861, 53084), "IU/L", 0, 50_000),
+    Measure("alkaline_phosphatase", (50863, 53086), "IU/L", 0, 5_000),
+    Measure("bilirubin_total", (50885, 53089), "mg/dL", 0, 90),
+    Measure("bilirubin_direct", (50883,), "mg/dL", 0, 60),
+    Measure("ldh", (50954,), "IU/L", 0, 50_000),
+    Measure("lipase", (50956,), "IU/L", 0, 20_000),
+    Measure("hemoglobin", (51222, 50811, 51640), "g/dL", 1, 25),
+    Measure("hematocrit", (51221, 50810, 51638, 51639, 52028), "%", 5, 75),
+    Measure("rbc", (51279,), "m/uL", 0.5, 10),
+    Measure("wbc", (51301, 51300, 51755, 51756), "K/uL", 0, 500),
+    Measure("platelets", (51265, 51704), "K/uL", 0, 2_500),
+    Measure("mcv", (51250, 51691), "fL", 50, 150),
+    Measure("rdw", (51277,), "%", 5, 40),
+    Measure("neutrophils", (51256,), "%", 0, 100),
+    Measure("lymphocytes", (51244, 51690), "%", 0, 100),
+    Measure("bands", (51144,), "%", 0, 100),
+    Measure("inr", (51237, 51675), "ratio", 0.5, 30),
+    Measure("pt", (51274, 52921), "s", 5, 200),
+    Measure("ptt", (51275, 52923), "s", 10, 300),
+    Measure("fibrinogen", (51214, 51623, 52116), "mg/dL", 20, 2_000),
+    Measure("ph", (50820,), "1", 6.3, 8.4),
+    Measure("pao2", (50821,), "mm Hg", 15, 750),
+    Measure("paco2", (50818,), "mm Hg", 5, 200),
+    Measure("base_excess", (50802,), "mEq/L", -50, 50),
+    Measure("lactate", (50813, 52442, 53154), "mmol/L", 0, 40),
+    Measure("troponin_t", (51003,), "ng/mL", 0, 500),
+    Measure("ck", (50910,), "IU/L", 0, 200_000),
+    Measure("ck_mb", (50911,), "ng/mL", 0, 2_000),
+    Measure("nt_probnp", (50963,), "pg/mL", 0, 100_000),
+    Measure("crp", (50889,), "mg/L", 0, 700),
+    Measure("uric_acid", (51007,), "mg/dL", 0, 40),
+    Measure("vancomycin_level", (51009,), "ug/mL", 0, 150),
 )
 """Labs of blood (``labevents``); arterial and venous gases are one."""
 
 VITALS: tuple[Measure, ...] = (
-    _m("heart_rate", (220045,), "1/min", 10, 300),
-    _m("respiratory_rate", (220210, 224690), "1/min", 1, 90),
-    _m("oxygen_saturation", (220277,), "%", 20, 100),
-    _m("temperature", (223761, 223762), "°C", 20, 45, CELSIUS),
-    _m("systolic", (220050, 220179, 225309), "mm Hg", 20, 300),
-    _m("diastolic", (220051, 220180, 225310), "mm Hg", 5, 225),
-    _m("map", (220052, 220181, 225312), "mm Hg", 10, 250),
-    _m("cvp", (220074,), "mm Hg", -10, 50),
-    _m("icp", (220765,), "mm Hg", -10, 100),
-    _m("gcs_eye", (220739,), "1", 1, 4),
-    _m("gcs_verbal", (223900,), "1", 1, 5),
-    _m("gcs_motor", (223901,), "1", 1, 6),
-    _m("rass", (228096,), "1", -5, 4),
-    _m("fingerstick_glucose", (225664,), "mg/dL", 5, 2500),
-    _m("fio2", (223835,), "%", 21, 100, PERCENT),
-    _m("oxygen_flow", (223834,), "L/min", 0, 80),
-    _m("peep", (220339,), "cmH2O", 0, 40),
-    _m("tidal_volume", (224684, 224685), "mL", 50, 2_000),
-    _m("minute_volume", (224687,), "L/min", 0.5, 60),
-    _m("peak_pressure", (224695,), "cmH2O", 3, 90),
-    _m("plateau_pressure", (224696,), "cmH2O", 3, 70),
-    _m("cardiac_output", (220088, 224842, 227543), "L/min", 0.5, 20),
-    _m("weight", (226512, 224639), "kg", 20, 400),
-    _m("height", (226730,), "cm", 100, 230),
+    Measure("heart_rate", (220045,), "1/min", 10, 300),
+    Measure("respiratory_rate", (220210, 224690), "1/min", 1, 90),
+    Measure("oxygen_saturation", (220277,), "%", 20, 100),
+    Measure("temperature", (223761, 223762), "°C", 20, 45, CELSIUS),
+    Measure("systolic", (220050, 220179, 225309), "mm Hg", 20, 300),
+    Measure("diastolic", (220051, 220180, 225310), "mm Hg", 5, 225),
+    Measure("map", (220052, 220181, 225312), "mm Hg", 10, 250),
+    Measure("cvp", (220074,), "mm Hg", -10, 50),
+    Measure("icp", (220765,), "mm Hg", -10, 100),
+    Measure("gcs_eye", (220739,), "1", 1, 4),
+    Measure("gcs_verbal", (223900,), "1", 1, 5),
+    Measure("gcs_motor", (223901,), "1", 1, 6),
+    Measure("rass", (228096,), "1", -5, 4),
+    Measure("fingerstick_glucose", (225664,), "mg/dL", 5, 2500),
+    Measure("fio2", (223835,), "%", 21, 100, PERCENT),
+    Measure("oxygen_flow", (223834,), "L/min", 0, 80),
+    Measure("peep", (220339,), "cmH2O", 0, 40),
+    Measure("tidal_volume", (224684, 224685), "mL", 50, 2_000),
+    Measure("minute_volume", (224687,), "L/min", 0.5, 60),
+    Measure("peak_pressure", (224695,), "cmH2O", 3, 90),
+    Measure("plateau_pressure", (224696,), "cmH2O", 3, 70),
+    Measure("cardiac_output", (220088, 224842, 227543), "L/min", 0.5, 20),
+    Measure("weight", (226512, 224639), "kg", 20, 400),
+    Measure("height", (226730,), "cm", 100, 230),
 )
 """Charted values (``chartevents``)."""
 
@@ -115,7 +98,7 @@ SERIES_LABS = (
     "sodium", "potassium", "chloride", "bicarbonate", "anion_gap", "bun", "creatinine", "glucose", "calcium", "magnesium", "phosphate",
     "hemoglobin", "wbc", "platelets", "bilirubin_total", "lactate", "ph", "pao2", "paco2", "inr", "ptt", "troponin_t",
 )  # fmt: skip
-"""The labs that are channels of the hourly series, beside the charted values."""
+"""The labs that are channels of the hourly series, with the charted values."""
 
 URINE_ITEMS = (
     226559, 226560, 226561, 226584, 226563, 226564, 226565, 226567, 226557, 226558, 226627, 226631, 227489,

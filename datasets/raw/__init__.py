@@ -1,1 +1,1 @@
-"""What every builder of raw tables uses: reading, joining, feature blocks, drug names, checksums, download."""
+"""What every builder of raw tables uses: reading, staging, features and hourly series, drug names, checksums, download."""

@@ -1,7 +1,7 @@
 """Fetch an open release from PhysioNet, file by file, checked against its own list; or say how to fetch a credentialed one.
 
 A file that is there and matches is not fetched again. One that was cut off goes on where it stopped (its first part lies
-beside it as ``NAME.part``), and takes its name only once its checksum is right. Credentials are neither asked for, read nor
+next to it as ``NAME.part``), and takes its name only once its checksum is right. Credentials are neither asked for, read nor
 stored: for credentialed data the commands to run oneself are given, and their program asks.
 """
 
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from datasets.cohort import CohortError
-from datasets.raw.verify import LIST, digest, read_list
+from datasets.raw.verify import LIST, compute_digest, read_checksums
 
 FILES = "https://physionet.org/files"
 THERE, FETCHED = "there", "fetched"
@@ -50,11 +50,11 @@ CREDENTIALED = {
     ),
     "eicu": (("eicu-crd/2.0/", "", "tables, root="),),
 }
-"""By dataset: path on PhysioNet, folder beside the tables' (its name with this ending), what it is."""
+"""By dataset: path on PhysioNet, folder next to the tables' (its name with this ending), what it is."""
 
 
-def commands(name: str, folder: Path) -> list[str]:
-    """The commands that fetch a credentialed dataset into ``folder`` and folders beside it, to be run by oneself.
+def list_commands(name: str, folder: Path) -> list[str]:
+    """List the commands that fetch a credentialed dataset into ``folder`` and the folders next to it, to be run by oneself.
 
     wget asks for the password. Access has to have been granted at PhysioNet, one dataset at a time.
     """
@@ -66,7 +66,7 @@ def commands(name: str, folder: Path) -> list[str]:
     return lines
 
 
-def fetch(
+def fetch_release(
     name: str,
     folder: Path,
     progress: Progress | None = None,
@@ -90,51 +90,51 @@ def fetch(
     base = (address or release.address).rstrip("/") + "/"
     if urllib.parse.urlsplit(base).scheme not in ("http", "https"):
         raise CohortError(f"{base} is no web address")
-    get = _Get(tries, wait, timeout, say)
+    get = _Download(tries, wait, timeout, say)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         fresh = folder / f"{LIST}.part"
         fresh.unlink(missing_ok=True)
         get(base + LIST, fresh, LIST)
-        listed = read_list(fresh)
-        _inside(base, listed)
+        listed = read_checksums(fresh)
+        _check_names(base, listed)
         os.replace(fresh, folder / LIST)
         wanted = {file: checksum for file, checksum in listed.items() if not file.startswith(release.skip)}
         rows = []
         for number, (file, checksum) in enumerate(wanted.items(), 1):
             path = folder / file
-            if path.is_file() and digest(path) == checksum:
+            if path.is_file() and compute_digest(path) == checksum:
                 rows.append({"file": file, "status": THERE})
                 continue
             say(f"{number} of {len(wanted)}: {file}")
             path.parent.mkdir(parents=True, exist_ok=True)
-            _checked(get, base + urllib.parse.quote(file), path, checksum, file)
+            _fetch_checked(get, base + urllib.parse.quote(file), path, checksum, file)
             rows.append({"file": file, "status": FETCHED})
         return rows
     except OSError as error:
         raise CohortError(f"{error.filename or folder} cannot be written ({error.strerror or error})") from None
 
 
-def _inside(base: str, listed: dict[str, str]) -> None:
-    """Raise where a name on the list would lead out of the folder: it comes from outside."""
+def _check_names(base: str, listed: dict[str, str]) -> None:
+    """Raise a CohortError where a name on the list would lead out of the folder: the list comes from outside."""
     for file in listed:
         parts = PurePosixPath(file).parts
         if not parts or parts[0] == "/" or ".." in parts or "\\" in file or ":" in file or "\0" in file:
             raise CohortError(f"{base}{LIST} lists {file!r}, which is no name of a file in the release")
 
 
-def _checked(get: _Get, url: str, path: Path, checksum: str, file: str) -> None:
+def _fetch_checked(get: _Download, url: str, path: Path, checksum: str, file: str) -> None:
     part = path.with_name(path.name + ".part")
     resumed = part.exists()
     get(url, part, file)
-    if digest(part) != checksum and resumed:
+    if compute_digest(part) != checksum and resumed:
         part.unlink()
         get(url, part, file)
-    found = digest(part)
-    if found != checksum:
+    received = compute_digest(part)
+    if received != checksum:
         part.unlink()
         raise CohortError(
-            f"{url}: what came is not the file on {LIST} (its SHA-256 is {found[:12]}..., not {checksum[:12]}...)"
+            f"{url}: what came is not the file on {LIST} (its SHA-256 is {received[:12]}..., not {checksum[:12]}...)"
         )
     os.replace(part, path)
 
@@ -144,8 +144,8 @@ class _Cut(Exception):
 
 
 @dataclass(frozen=True)
-class _Get:
-    """Gets a web address into a file, going on at the end of what is there."""
+class _Download:
+    """A download of a web address into a file, resumed at the end of what is there."""
 
     tries: int
     wait: float

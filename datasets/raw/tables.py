@@ -21,22 +21,22 @@ SUFFIXES = (".csv.gz", ".csv")
 
 
 def text(column: str) -> str:
-    """SQL for a column as trimmed text, NULL where it is blank."""
+    """Return SQL for a column as trimmed text, NULL where it is blank."""
     return f"nullif(trim({column}), '')"
 
 
 def number(column: str) -> str:
-    """SQL for a column as a number, NULL where it is blank or no number."""
+    """Return SQL for a column as a number, NULL where it is blank or no number."""
     return f"TRY_CAST({text(column)} AS DOUBLE)"
 
 
 def identifier(column: str) -> str:
-    """SQL for an identifier as a 64-bit integer, NULL where it is blank or no integer."""
+    """Return SQL for an identifier as a 64-bit integer, NULL where it is blank or no integer."""
     return f"TRY_CAST({text(column)} AS BIGINT)"
 
 
 def literal(value: str) -> str:
-    """SQL for a text constant."""
+    """Return SQL for a text constant."""
     return "'" + value.replace("'", "''") + "'"
 
 
@@ -53,31 +53,31 @@ class Release:
             raise CohortError(f"{self.root} is no folder; give the folder that holds {holds}")
         self._files: dict[Path, list[Path]] = {}
 
-    def _in(self, folder: Path) -> list[Path]:
+    def _list_files(self, folder: Path) -> list[Path]:
         if folder not in self._files:
             there = folder.iterdir() if folder.is_dir() else ()
             self._files[folder] = sorted(p for p in there if p.name.lower().endswith(SUFFIXES))
         return self._files[folder]
 
     def path(self, table: str) -> Path:
-        """The file of ``table``; ``.csv.gz`` where both forms lie there.
+        """Return the file of ``table``; ``.csv.gz`` where both forms lie there.
 
         Raises:
             CohortError: where it is missing, or stands twice under names that differ only in case.
         """
         wanted = self.root / table
         for suffix in SUFFIXES:
-            found = [p for p in self._in(wanted.parent) if p.name.lower() == (wanted.name + suffix).lower()]
-            if len(found) > 1:
+            files = [p for p in self._list_files(wanted.parent) if p.name.lower() == (wanted.name + suffix).lower()]
+            if len(files) > 1:
                 raise CohortError(
-                    f"table {table} stands twice in {self.root}: {', '.join(p.name for p in found)}; keep one"
+                    f"table {table} stands twice in {self.root}: {', '.join(p.name for p in files)}; keep one"
                 )
-            if found:
-                return found[0]
+            if files:
+                return files[0]
         raise CohortError(f"table {table} is missing from {self.root}: {table}.csv.gz (or {table}.csv) is needed")
 
     def header(self, table: str) -> list[str]:
-        """The column names of ``table`` in the order of the file, in lower case.
+        """Return the column names of ``table`` in the order of the file, in lower case.
 
         Raises:
             CohortError: where the first line cannot be read, is empty, or names a column twice.
@@ -98,7 +98,7 @@ class Release:
         return names
 
     def scan(self, table: str, columns: Iterable[str]) -> str:
-        """SQL for the rows of ``table``, all columns as text; to stand after FROM.
+        """Return SQL for the rows of ``table``, all columns as text; to stand after FROM.
 
         Raises:
             CohortError: naming the table and the first of ``columns`` that it lacks.
@@ -117,7 +117,7 @@ class Release:
 
     @contextmanager
     def reading(self, table: str) -> Iterator[None]:
-        """A block that reads ``table``: a fault of the file becomes one line that names it.
+        """Turn a fault of the file of ``table``, in a block that reads it, into one line that names it.
 
         Raises:
             CohortError: where the file is truncated, corrupt or has a row of another width.
@@ -133,7 +133,7 @@ class Release:
 
 
 def connect(scratch: Path, memory: str = "3GB", threads: int = 2) -> duckdb.DuckDBPyConnection:
-    """A DuckDB database on disk in ``scratch``, which also takes what does not fit into ``memory``."""
+    """Open a DuckDB database on disk in ``scratch``, which also takes what does not fit into ``memory``."""
     con = duckdb.connect(str(scratch / "staged.duckdb"))
     con.execute(f"SET memory_limit = {literal(memory)}")
     con.execute(f"SET threads = {int(threads)}")

@@ -12,8 +12,8 @@ LIST = "SHA256SUMS.txt"
 MATCHES, DIFFERS, ABSENT, EXTRA = "matches", "differs", "absent", "extra"
 
 
-def verify(root: Path) -> list[dict[str, str]]:
-    """One {"file", "status"} for each file on the release's list and each table beside it, by name.
+def verify_release(root: Path) -> list[dict[str, str]]:
+    """Return one {"file", "status"} for each file on the release's list and each table next to it, by name.
 
     Status: ``matches`` or ``differs`` (against ``SHA256SUMS.txt``), ``absent`` (listed, not there), ``extra`` (a
     table that is not listed).
@@ -22,11 +22,11 @@ def verify(root: Path) -> list[dict[str, str]]:
         CohortError: where the list is missing, or a line of it is not a checksum and a name.
     """
     root = Path(root)
-    listed = read_list(root / LIST)
+    listed = read_checksums(root / LIST)
     rows = []
     for name, expected in listed.items():
         path = root / name
-        status = ABSENT if not path.is_file() else MATCHES if digest(path) == expected else DIFFERS
+        status = ABSENT if not path.is_file() else MATCHES if compute_digest(path) == expected else DIFFERS
         rows.append({"file": name, "status": status})
     present = {
         p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file() and p.name.lower().endswith(SUFFIXES)
@@ -35,8 +35,8 @@ def verify(root: Path) -> list[dict[str, str]]:
     return sorted(rows, key=lambda row: row["file"].lower())
 
 
-def read_list(path: Path) -> dict[str, str]:
-    """SHA-256 by file name of a release's list of checksums.
+def read_checksums(path: Path) -> dict[str, str]:
+    """Read the SHA-256 by file name of a release's list of checksums.
 
     Raises:
         CohortError: where the list is missing, or a line of it is not a checksum and a name.
@@ -56,7 +56,7 @@ def read_list(path: Path) -> dict[str, str]:
     return listed
 
 
-def digest(path: Path) -> str:
-    """The SHA-256 of a file's content, in hexadecimal digits."""
+def compute_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""The other worlds of the embedded cohort (``world=``): each breaks one assumption of `datasets.synthetic.model`, all else as there.
+"""The other worlds of the synthetic cohort (``world=``): each breaks one assumption of `datasets.synthetic.model`, all else as there.
 
 ``departure`` d in [0, 1] says how far from ``factors`` a world is (0: there). All constants of ``factors`` are kept; what a world
 adds comes from a random stream of its own. Every world keeps its ceilings, because what it changes stays within closed form or within the
@@ -38,16 +38,12 @@ policy_shift  0.819   0.801  0.789   0.759
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import numpy as np
-from scipy.special import softmax
 
 from datasets.cohort import Array
-
-if TYPE_CHECKING:
-    from datasets.synthetic.model import World
+from datasets.synthetic.model import Clusters, World
 
 CLUSTERS = (0.3, 0.3, 0.2, 0.2)
 BETWEEN = 0.8
@@ -58,44 +54,8 @@ SHIFTED = 0.3
 MARGINALS = 1.0
 
 
-@dataclass(frozen=True, eq=False)
-class Clusters:
-    """Latent health as a mixture: ``weight`` [K], ``mean`` [K, H] and the ``covariance`` [H, H] that all clusters share."""
-
-    weight: Array
-    mean: Array
-    covariance: Array
-
-    def draw(self, normal: Array, rng: np.random.Generator) -> Array:
-        """h [N, H] of the mixture from standard normal [N, H]."""
-        cluster = rng.choice(len(self.weight), size=len(normal), p=self.weight)
-        return self.mean[cluster] + normal @ np.linalg.cholesky(self.covariance).T
-
-    def posterior(self, mean: Array, covariance: Array) -> tuple[Array, Array, Array]:
-        """Weights [N, K], means [N, K, H] and shared covariance [N, H, H], given ``mean`` and ``covariance`` under the prior N(0, I).
-
-        With W the shared covariance and J, eta the information of the contents (``covariance^-1 - I``, ``covariance^-1 mean``)::
-
-            C = (J + W^-1)^-1,   s_k = eta + W^-1 m_k,   mean_k = C s_k,   weight_k ~ pi_k exp((s_k . C s_k - m_k . W^-1 m_k) / 2)
-        """
-        precision, prior = np.linalg.inv(covariance), np.linalg.inv(self.covariance)
-        shared = np.linalg.inv(precision + prior - np.eye(len(prior)))
-        pull = self.mean @ prior
-        s = np.einsum("nij,nj->ni", precision, mean)[:, None, :] + pull
-        centre = s @ shared
-        log = np.log(self.weight) + (np.einsum("nki,nki->nk", s, centre) - np.einsum("ki,ki->k", pull, self.mean)) / 2
-        return softmax(log, axis=1), centre, (shared + shared.transpose(0, 2, 1)) / 2
-
-    def moments(self, mean: Array, covariance: Array) -> tuple[Array, Array]:
-        """Mean [N, H] and covariance [N, H, H] of that mixture."""
-        weight, centre, shared = self.posterior(mean, covariance)
-        overall = np.einsum("nk,nki->ni", weight, centre)
-        off = centre - overall[:, None, :]
-        return overall, shared + np.einsum("nk,nki,nkj->nij", weight, off, off)
-
-
-def clusters(world: World, departure: float, rng: np.random.Generator) -> World:
-    """``world`` with h from a mixture; its means are a simplex, whitened, in three directions drawn at random."""
+def add_clusters(world: World, departure: float, rng: np.random.Generator) -> World:
+    """Return ``world`` with h from a mixture; its means are a simplex, whitened, in three directions drawn at random."""
     weight = np.array(CLUSTERS)
     simplex = np.linalg.qr(np.column_stack([np.sqrt(weight), rng.standard_normal((len(weight), len(weight) - 1))]))[0]
     simplex = simplex[:, 1:] / np.sqrt(weight)[:, None]
@@ -105,8 +65,8 @@ def clusters(world: World, departure: float, rng: np.random.Generator) -> World:
     return replace(world, clusters=Clusters(weight, np.sqrt(between) * simplex @ directions.T, within))
 
 
-def interaction(world: World, departure: float, rng: np.random.Generator) -> World:
-    """``world`` with a Gamma by task, half of it additive over modalities as Delta is; ``solve`` centres and scales it."""
+def add_interaction(world: World, departure: float, rng: np.random.Generator) -> World:
+    """Return ``world`` with a Gamma by task, half of it additive over modalities as Delta is; ``solve_world`` centres and scales it."""
     modalities = len(world.contents)
     bits = (np.arange(2**modalities)[:, None] >> np.arange(modalities)) & 1
     tasks = []
@@ -117,8 +77,8 @@ def interaction(world: World, departure: float, rng: np.random.Generator) -> Wor
     return replace(world, tasks=tuple(tasks), interaction=departure)
 
 
-def text(world: World, departure: float, rng: np.random.Generator) -> World:
-    """``world`` with the first private coordinate of T as one more coordinate of h, which acts on every outcome."""
+def add_text_factor(world: World, departure: float, rng: np.random.Generator) -> World:
+    """Return ``world`` with the first private coordinate of T as one more coordinate of h, which acts on every outcome."""
     new = world.dimension
     contents = tuple(
         replace(c, coordinates=(*c.coordinates, new), A=np.column_stack([c.A, c.P[:, 0]]), P=c.P[:, 1:])
@@ -126,15 +86,20 @@ def text(world: World, departure: float, rng: np.random.Generator) -> World:
         else c
         for c in world.contents
     )
-    tasks = [replace(t, w=np.append(t.w, PRIVATE_WEIGHT * departure), r=_wider(t.r)) for t in world.tasks]
-    series = world.series and replace(world.series, l=_wider(world.series.l))
+    tasks = [replace(t, w=np.append(t.w, PRIVATE_WEIGHT * departure), r=_append_zero_column(t.r)) for t in world.tasks]
+    series = world.series and replace(world.series, l=_append_zero_column(world.series.l))
     return replace(
-        world, u=np.append(world.u, 0.0), b=_wider(world.b), contents=contents, tasks=tuple(tasks), series=series
+        world,
+        u=np.append(world.u, 0.0),
+        b=_append_zero_column(world.b),
+        contents=contents,
+        tasks=tuple(tasks),
+        series=series,
     )
 
 
-def policy_shift(world: World, departure: float, rng: np.random.Generator) -> World:
-    """``world`` whose last sites, with .30 of the stays, have another policy; one site becomes twenty of equal size first."""
+def shift_policy(world: World, departure: float, rng: np.random.Generator) -> World:
+    """Give the last sites of ``world``, with .30 of the stays, another policy; one site becomes twenty of equal size first."""
     if len(world.site_share) == 1:
         shares = np.full(SITES, 1 / SITES)
         shift, sends = np.repeat(world.site_shift, SITES, axis=0), np.repeat(world.site_sends, SITES, axis=0)
@@ -148,14 +113,14 @@ def policy_shift(world: World, departure: float, rng: np.random.Generator) -> Wo
     )
 
 
-def _wider(rows: Array) -> Array:
+def _append_zero_column(rows: Array) -> Array:
     return np.pad(rows, ((0, 0), (0, 1)))
 
 
 WORLDS: dict[str, Callable[[World, float, np.random.Generator], World]] = {
     "factors": lambda world, departure, rng: world,
-    "clusters": clusters,
-    "interaction": interaction,
-    "text": text,
-    "policy_shift": policy_shift,
+    "clusters": add_clusters,
+    "interaction": add_interaction,
+    "text": add_text_factor,
+    "policy_shift": shift_policy,
 }

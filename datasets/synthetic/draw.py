@@ -1,4 +1,4 @@
-"""Drawing stays from an embedded world: contents, observation pattern, outcomes and series, as cohorts at the three landmarks."""
+"""Draw stays from a world: contents, observation pattern, outcomes and series, as cohorts at the three landmarks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import expit
 
 from datasets.cohort import Array, Cohort, Group, Modality, Series
-from datasets.synthetic.model import Content, World, nan_allowed, pattern_code
+from datasets.synthetic.model import Content, World, count_nan_allowed, encode_patterns
 
 SEX = ("female", "male"), (0.45, 0.55)
 AGE_BAND = ("18-44", "45-64", "65-79", "80+"), (0.15, 0.33, 0.34, 0.18)
@@ -19,7 +19,7 @@ FIRST_HOURS = 24
 ROWS = 2048
 
 
-def draw(world: World, n: int, seed: int, mark: str = "") -> tuple[dict[str, Cohort], Array]:
+def draw_cohorts(world: World, n: int, seed: int, mark: str = "") -> tuple[dict[str, Cohort], Array]:
     """Draw n stays: the cohorts by landmark, and h float64 [n, H]. ``mark`` is hashed into the fingerprints (empty: hash of content).
 
     Each part of the model has a random stream of its own, so that two mechanisms with one seed share h, contents, noise and uniforms.
@@ -27,19 +27,20 @@ def draw(world: World, n: int, seed: int, mark: str = "") -> tuple[dict[str, Coh
     stream = {name: np.random.default_rng([seed, i]) for i, name in enumerate(STREAMS)}
     h = world.latent(stream["latent"].standard_normal((n, world.dimension)), stream["latent"])
     site = stream["site"].choice(len(world.site_share), size=n, p=world.site_share)
-    values, recorded = _contents(world, h, stream["content"], stream["absent"])
+    values, recorded = _draw_contents(world, h, stream["content"], stream["absent"])
     full = draw_observed(world, h, values[0], site, stream["observed"], recorded)
     early = full & (stream["early"].random(full.shape) < world.known_24h)
-    codes = {"icu_24h": pattern_code(early), "discharge": pattern_code(full)}
+    codes = {"icu_24h": encode_patterns(early), "discharge": encode_patterns(full)}
     chance = [world.outcome_probability(t, h, codes[t.pattern_at], t.pattern_at) for t in world.tasks]
     outcomes = (stream["outcome"].random((n, len(world.tasks))) < np.stack(chance, axis=1)).astype(np.float32)
     alive = outcomes[:, world.mortality] == 0
+    # Readmission and ICU return are undefined for those who died in hospital.
     outcomes[np.ix_(~alive, [t.survivors for t in world.tasks])] = np.nan
 
     for m, value in enumerate(values):
         value[~full[:, m]] = np.nan
-    series = None if world.series is None else _series(world, h, stream["series"])
-    groups = _groups(world, site, stream["groups"])
+    series = None if world.series is None else _draw_series(world, h, stream["series"])
+    groups = _draw_groups(world, site, stream["groups"])
     cohorts = {}
     for landmark in ("icu_24h", "stay"):
         tasks = world.tasks_at(landmark)
@@ -51,23 +52,23 @@ def draw(world: World, n: int, seed: int, mark: str = "") -> tuple[dict[str, Coh
             site=site.astype(np.int64) if len(world.site_share) > 1 else None,
             groups=groups,
             modalities=tuple(
-                _modality(c, v, seen[:, m], full[:, m])
+                _make_modality(c, v, seen[:, m], full[:, m])
                 for m, (c, v) in enumerate(zip(world.contents, values, strict=True))
             ),
             observed=seen,
-            series=_first_hours(series) if landmark == "icu_24h" else series,
+            series=_take_first_hours(series) if landmark == "icu_24h" else series,
             outcomes=np.ascontiguousarray(outcomes[:, [world.tasks.index(t) for t in tasks]]),
             tasks=tuple(t.name for t in tasks),
-            fingerprint=_mark(mark, landmark),
+            fingerprint=_hash_mark(mark, landmark),
         )
-    cohorts["discharge"] = _at_discharge(world, cohorts["stay"], alive, _mark(mark, "discharge"))
+    cohorts["discharge"] = _select_survivors(world, cohorts["stay"], alive, _hash_mark(mark, "discharge"))
     return cohorts, h
 
 
 def draw_anchor(world: World, h: Array, rng: np.random.Generator) -> Array:
-    """Content of modality 0 for h [N, H], float32 [N, d_0], NaN where a feature is not recorded."""
+    """Draw the content of modality 0 for h [N, H]: float32 [N, d_0], NaN where a feature is not recorded."""
     content = world.contents[0]
-    x = _content(world, content, h, rng)
+    x = _draw_content(world, content, h, rng)
     x[rng.random(x.shape, dtype=np.float32) < content.nan_share] = np.nan
     return x
 
@@ -75,7 +76,7 @@ def draw_anchor(world: World, h: Array, rng: np.random.Generator) -> Array:
 def draw_observed(
     world: World, h: Array, anchor: Array, site: Array, rng: np.random.Generator, recorded: Array | None = None
 ) -> Array:
-    """The pattern at discharge, bool [N, M], modalities drawn in clinical order (the later one of the order term last).
+    """Draw the pattern at discharge, bool [N, M], modalities in clinical order (the later one of the order term last).
 
     ``recorded`` bool [N, M]: enough features are not NaN; None draws it from its probability.
     """
@@ -85,6 +86,7 @@ def draw_observed(
     fixed = world.fixed_logit(anchor, site)
     observed = np.zeros(uniform.shape, dtype=bool)
     last = -1 if world.order is None else world.order[0]
+    # The later modality of the order term is drawn last, because its logit depends on the earlier one.
     for m in sorted(range(len(world.contents)), key=lambda m: m == last):
         chance = expit(fixed[:, m] + world.latent_logit(h, m, site) + world.order_term(m, observed))
         drawn = world.always[m] | (uniform[:, m] < chance)
@@ -92,8 +94,8 @@ def draw_observed(
     return observed
 
 
-def _content(world: World, content: Content, h: Array, rng: np.random.Generator) -> Array:
-    """x_m = phi(A_m h_(m) + P_m g_m + sigma_m eps), float32 [N, d], all features recorded."""
+def _draw_content(world: World, content: Content, h: Array, rng: np.random.Generator) -> Array:
+    """Draw x_m = phi(A_m h_(m) + P_m g_m + sigma_m eps), float32 [N, d], all features recorded."""
     x = np.empty((len(h), content.width), dtype=np.float32)
     loadings = np.concatenate([content.A, content.P], axis=1).T.astype(np.float32)
     for start in range(0, len(h), ROWS):
@@ -106,24 +108,24 @@ def _content(world: World, content: Content, h: Array, rng: np.random.Generator)
     return x
 
 
-def _contents(
+def _draw_contents(
     world: World, h: Array, rng: np.random.Generator, absent: np.random.Generator
 ) -> tuple[list[Array], Array]:
-    """Contents with NaN at random inside them, and whether enough is recorded (bool [N, M]) for the modality to count as observed."""
+    """Draw contents with NaN at random, and whether enough is recorded (bool [N, M]) for the modality to count as observed."""
     values, recorded = [], np.ones((len(h), len(world.contents)), dtype=bool)
     for m, content in enumerate(world.contents):
-        x = _content(world, content, h, rng)
+        x = _draw_content(world, content, h, rng)
         if content.nan_share:
             gone = absent.random(x.shape, dtype=np.float32) < content.nan_share
             x[gone] = np.nan
             if content.rule:
-                recorded[:, m] = gone.sum(axis=1) <= nan_allowed(content.width)
+                recorded[:, m] = gone.sum(axis=1) <= count_nan_allowed(content.width)
         values.append(x)
     return values, recorded
 
 
-def _series(world: World, h: Array, rng: np.random.Generator) -> Series:
-    """Hourly bins [N, longest, C] from admission; a stay's bins end with its last full hour."""
+def _draw_series(world: World, h: Array, rng: np.random.Generator) -> Series:
+    """Draw hourly bins [N, longest, C] from admission; a stay's bins end with its last full hour."""
     model, n, channels = world.series, len(h), len(world.series.channels)
     length = rng.integers(model.shortest, model.longest + 1, size=n)
     hours = np.tile(np.arange(model.longest, dtype=np.float32), (n, 1))
@@ -138,7 +140,7 @@ def _series(world: World, h: Array, rng: np.random.Generator) -> Series:
     return Series(values, mask, hours, model.channels)
 
 
-def _first_hours(series: Series | None) -> Series | None:
+def _take_first_hours(series: Series | None) -> Series | None:
     if series is None:
         return None
     return Series(
@@ -147,7 +149,7 @@ def _first_hours(series: Series | None) -> Series | None:
     )
 
 
-def _groups(world: World, site: Array, rng: np.random.Generator) -> dict[str, Group]:
+def _draw_groups(world: World, site: Array, rng: np.random.Generator) -> dict[str, Group]:
     groups = {
         name: Group(rng.choice(len(labels), size=len(site), p=share).astype(np.int16), labels)
         for name, (labels, share) in (("sex", SEX), ("age_band", AGE_BAND))
@@ -157,8 +159,8 @@ def _groups(world: World, site: Array, rng: np.random.Generator) -> dict[str, Gr
     return groups
 
 
-def _modality(content: Content, values: Array, seen: Array, full: Array) -> Modality:
-    """The modality with NaN in the slots not seen; memory is shared where nothing has to be hidden."""
+def _make_modality(content: Content, values: Array, seen: Array, full: Array) -> Modality:
+    """Return the modality with NaN in the slots not seen; memory is shared where nothing has to be hidden."""
     if not seen.any():
         values = np.broadcast_to(np.float32("nan"), values.shape)
     elif (seen != full).any():
@@ -166,12 +168,12 @@ def _modality(content: Content, values: Array, seen: Array, full: Array) -> Moda
     return Modality(content.name, values, tuple(f"{content.name}_{j}" for j in range(content.width)))
 
 
-def _mark(mark: str, landmark: str) -> str:
+def _hash_mark(mark: str, landmark: str) -> str:
     return hashlib.sha256(f"{mark} {landmark}".encode()).hexdigest() if mark else ""
 
 
-def _at_discharge(world: World, stay: Cohort, alive: Array, mark: str) -> Cohort:
-    """Those alive at discharge, with the tasks of that landmark."""
+def _select_survivors(world: World, stay: Cohort, alive: Array, mark: str) -> Cohort:
+    """Select those alive at discharge, with the tasks of that landmark."""
     rows = stay.take(alive)
     tasks = tuple(t.name for t in world.tasks_at("discharge"))
     columns = [stay.tasks.index(name) for name in tasks]

@@ -1,4 +1,4 @@
-"""The structural causal model of the embedded cohort: one frozen object that the generator and the truth both read.
+"""The structural causal model of the synthetic cohort: one frozen object that the generator and the truth both read.
 
 Symbols as in the equations (H latent coordinates, M modalities, T tasks)::
 
@@ -20,16 +20,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, softmax
 from scipy.stats import binom
 
 from datasets.cohort import Array
-
-if TYPE_CHECKING:
-    from datasets.synthetic.departures import Clusters
 
 LANDMARKS = ("icu_24h", "discharge", "stay")
 NAN_LIMIT = 0.8
@@ -55,7 +51,7 @@ class Content:
     @property
     def survives_rule(self) -> float:
         """Probability that at most 80 % of the features are NaN (1 where the rule does not apply)."""
-        return float(binom.cdf(nan_allowed(self.width), self.width, self.nan_share)) if self.rule else 1.0
+        return float(binom.cdf(count_nan_allowed(self.width), self.width, self.nan_share)) if self.rule else 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +91,44 @@ class SeriesModel:
 
 
 @dataclass(frozen=True, eq=False)
+class Clusters:
+    """Latent health as a mixture: ``weight`` [K], ``mean`` [K, H] and the ``covariance`` [H, H] that all clusters share."""
+
+    weight: Array
+    mean: Array
+    covariance: Array
+
+    def draw(self, normal: Array, rng: np.random.Generator) -> Array:
+        """Turn standard normal [N, H] into draws h [N, H] of the mixture."""
+        cluster = rng.choice(len(self.weight), size=len(normal), p=self.weight)
+        return self.mean[cluster] + normal @ np.linalg.cholesky(self.covariance).T
+
+    def posterior(self, mean: Array, covariance: Array) -> tuple[Array, Array, Array]:
+        """Return weights [N, K], means [N, K, H], shared covariance [N, H, H] given ``mean`` and ``covariance`` under the prior N(0, I).
+
+        With W the shared covariance and J, eta the information of the contents (``covariance^-1 - I``, ``covariance^-1 mean``)::
+
+            C = (J + W^-1)^-1,   s_k = eta + W^-1 m_k,   mean_k = C s_k,   weight_k ~ pi_k exp((s_k . C s_k - m_k . W^-1 m_k) / 2)
+        """
+        precision, prior = np.linalg.inv(covariance), np.linalg.inv(self.covariance)
+        shared = np.linalg.inv(precision + prior - np.eye(len(prior)))
+        pull = self.mean @ prior
+        s = np.einsum("nij,nj->ni", precision, mean)[:, None, :] + pull
+        centre = s @ shared
+        log = np.log(self.weight) + (np.einsum("nki,nki->nk", s, centre) - np.einsum("ki,ki->k", pull, self.mean)) / 2
+        return softmax(log, axis=1), centre, (shared + shared.transpose(0, 2, 1)) / 2
+
+    def moments(self, mean: Array, covariance: Array) -> tuple[Array, Array]:
+        """Return mean [N, H] and covariance [N, H, H] of that mixture."""
+        weight, centre, shared = self.posterior(mean, covariance)
+        overall = np.einsum("nk,nki->ni", weight, centre)
+        off = centre - overall[:, None, :]
+        return overall, shared + np.einsum("nk,nki,nkj->nij", weight, off, off)
+
+
+@dataclass(frozen=True, eq=False)
 class World:
-    """All constants of one embedded world (see the module for the equations).
+    """All constants of one world (see the module for the equations).
 
     ``a`` [M] (ignored for always observed modalities), ``b`` [M, H], ``c`` [M, d_0]; ``always`` bool [M]; ``known_24h`` [M];
     ``order`` = (later, earlier, coefficient) or None; ``later`` must never be known at 24 h. ``site_share`` [K] sums to 1, ``site_shift``
@@ -147,11 +179,11 @@ class World:
         return np.where(self.site_shifted, 0.0, self.site_share) / self.site_share[~self.site_shifted].sum()
 
     def latent(self, normal: Array, rng: np.random.Generator) -> Array:
-        """h [N, H] from standard normal [N, H]."""
+        """Turn standard normal [N, H] into draws h [N, H]."""
         return normal if self.clusters is None else self.clusters.draw(normal, rng)
 
     def summary(self) -> dict:
-        """What was solved for, as JSON values: intercepts of the optional modalities and of the tasks, and the order term."""
+        """Return what was solved for, as JSON values: intercepts of the optional modalities and of the tasks, and the order term."""
         names = self.modality_names
         return {
             "modality_intercepts": {
@@ -164,41 +196,41 @@ class World:
         }
 
     def tasks_at(self, landmark: str) -> tuple[Task, ...]:
-        """The tasks predicted at a landmark; all of them at ``stay``."""
+        """Return the tasks predicted at a landmark; all of them at ``stay``."""
         return self.tasks if landmark == "stay" else tuple(t for t in self.tasks if t.pattern_at == landmark)
 
     def phi(self, z: Array) -> Array:
-        """The fixed, strictly increasing elementwise function of the contents, sinh(bend z) / bend (the identity for bend 0)."""
+        """Apply the fixed, strictly increasing elementwise function of the contents, sinh(bend z) / bend (the identity for bend 0)."""
         return np.sinh(self.bend * z) / self.bend if self.bend else z
 
     def phi_inverse(self, x: Array) -> Array:
-        """The inverse of ``phi``."""
+        """Apply the inverse of ``phi``."""
         return np.arcsinh(self.bend * x) / self.bend if self.bend else x
 
     def reach(self, landmark: str, site: Array) -> Array:
-        """Probability [N, M], free of h, that a modality that was drawn as observed is seen at the landmark."""
+        """Return the probability [N, M], free of h, that a modality drawn as observed is seen at the landmark."""
         rule = np.array([content.survives_rule for content in self.contents])
         known = self.known_24h if landmark == "icu_24h" else 1.0
         return self.site_sends[site] * rule * known
 
     def fixed_logit(self, anchor: Array, site: Array) -> Array:
-        """The part of the observation logits [N, M] that is known from what is observed: anchor content [N, d_0] and site [N]."""
+        """Return the part of the observation logits [N, M] that is known from what is observed: anchor content [N, d_0] and site [N]."""
         looked = self.kappa * (1 - self.rho) * (np.nan_to_num(anchor, nan=0.0) @ self.c.T)
         return self.a + self.site_shift[site] + self._leaning(looked, site)
 
     def latent_logit(self, h: Array, m: int, site: Array) -> Array:
-        """The part of the observation logit of modality m that depends on h, [N, H] or [N, K, H], at site [N]."""
-        return self._leaning(self.kappa * self.rho * dot(h, self.b[m]), site)
+        """Return the part of the observation logit of modality m that depends on h, [N, H] or [N, K, H], at site [N]."""
+        return self._leaning(self.kappa * self.rho * project(h, self.b[m]), site)
 
     def _leaning(self, logit: Array, site: Array) -> Array:
-        """A part [N, ...] of the observation logits, multiplied by ``lean`` at the sites with the shifted policy."""
+        """Multiply a part [N, ...] of the observation logits by ``lean`` at the sites with the shifted policy."""
         if self.site_shifted is None:
             return logit
         lean = np.where(self.site_shifted[site], self.lean, 1.0)
         return lean.reshape(-1, *[1] * (logit.ndim - 1)) * logit
 
     def order_term(self, m: int, observed: Array) -> Array | float:
-        """What modalities drawn before m add to its logit; ``observed`` bool [N, M]."""
+        """Return what modalities drawn before m add to its logit; ``observed`` bool [N, M]."""
         if self.order is None or self.order[0] != m:
             return 0.0
         return self.order[2] * observed[:, self.order[1]]
@@ -212,11 +244,11 @@ class World:
         return tuple(masks)
 
     def logit_without_pattern(self, task: Task, h: Array) -> Array:
-        """b_t + w_t . h + q q_t(h) for h [..., H]."""
-        return task.intercept + dot(h, task.w) + self.q * dot(h, task.r[0]) * dot(h, task.r[1])
+        """Return b_t + w_t . h + q q_t(h) for h [..., H]."""
+        return task.intercept + project(h, task.w) + self.q * project(h, task.r[0]) * project(h, task.r[1])
 
     def pattern_effects(self, task: Task, code: Array, landmark: str, h: Array) -> list[tuple[float, Array]]:
-        """(probability, effect of the pattern that acted) given the pattern codes [N] seen at ``landmark`` and h [N, H] or [N, K, H].
+        """List (probability, effect of the pattern that acted) given the codes [N] seen at ``landmark`` and h [N, H] or [N, K, H].
 
         One certain entry where the landmark is the task's own (or ``stay`` for ``discharge``); a mixture over what may have been
         known at 24 h where an outcome of ``icu_24h`` is predicted from the later pattern. An effect is beta Delta, [N] or [N, 1], and
@@ -233,26 +265,26 @@ class World:
         return effect + self.interaction * np.einsum("n...h,nh->n...", h, task.gamma[code])
 
     def outcome_probability(self, task: Task, h: Array, code: Array, landmark: str) -> Array:
-        """P(y_t = 1 | h, pattern at ``landmark``) for h [N, H] or [N, K, H] and codes [N]."""
+        """Return P(y_t = 1 | h, pattern at ``landmark``) for h [N, H] or [N, K, H] and codes [N]."""
         return self.add_pattern(task, self.logit_without_pattern(task, h), code, landmark, h)
 
     def add_pattern(self, task: Task, logit: Array, code: Array, landmark: str, h: Array) -> Array:
-        """P(y_t = 1) from the logit without pattern, [N] or [N, K], the pattern codes [N] seen at ``landmark``, and h."""
+        """Return P(y_t = 1) from the logit without pattern, [N] or [N, K], the pattern codes [N] seen at ``landmark``, and h."""
         if self.beta == 0 and self.interaction == 0:
             return expit(logit)
         return sum(p * expit(logit + effect) for p, effect in self.pattern_effects(task, code, landmark, h))
 
 
-def dot(h: Array, direction: Array) -> Array:
-    """h [..., H] along a direction [H], as one flat product (several times faster than a stacked one)."""
+def project(h: Array, direction: Array) -> Array:
+    """Project h [..., H] on a direction [H], as one flat product (several times faster than a stacked one)."""
     return (h.reshape(-1, h.shape[-1]) @ direction).reshape(h.shape[:-1])
 
 
-def nan_allowed(width: int) -> int:
-    """The largest number of NaN features that leaves a modality of this width observed (at most 80 %)."""
+def count_nan_allowed(width: int) -> int:
+    """Return the largest number of NaN features that leaves a modality of this width observed (at most 80 %)."""
     return int(np.floor(NAN_LIMIT * width + 1e-9))
 
 
-def pattern_code(observed: Array) -> Array:
-    """The pattern of each stay as an integer [N]: bit m set where modality m is observed."""
+def encode_patterns(observed: Array) -> Array:
+    """Encode the pattern of each stay as an integer [N]: bit m set where modality m is observed."""
     return observed.astype(np.int64) @ (1 << np.arange(observed.shape[1], dtype=np.int64))

@@ -1,4 +1,4 @@
-"""The two presets of the embedded cohort, MIMIC-like and eICU-like, as worlds whose intercepts are solved for.
+"""The two presets of the synthetic cohort, MIMIC-like and eICU-like, as worlds whose intercepts are solved for.
 
 Everything random about a world (loadings, Delta, sites) comes from ``world_seed``; intercepts, the order term and the prevalences are
 solved on one fixed population of ``POPULATION`` stays, so that they belong to the world and not to the stays drawn from it.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import brentq
@@ -17,10 +16,8 @@ from scipy.special import expit
 from datasets.cohort import Array
 from datasets.synthetic.departures import WORLDS
 from datasets.synthetic.draw import draw_anchor, draw_observed
-from datasets.synthetic.model import Content, SeriesModel, Task, World, pattern_code
-
-if TYPE_CHECKING:
-    from datasets.synthetic.cohort import SyntheticParams
+from datasets.synthetic.model import Content, SeriesModel, Task, World, encode_patterns
+from datasets.synthetic.params import SyntheticParams
 
 H = 8
 PRIVATE = 4
@@ -83,13 +80,13 @@ PRESETS = {"mimic": MIMIC, "eicu": EICU}
 SITES = 30
 
 
-def world_of(params: SyntheticParams) -> World:
-    """The world that ``params`` describe, solved once a process: ``n``, ``seed`` and ``draws`` do not enter."""
-    return _world(replace(params, n=1, seed=0, draws=None))
+def make_world(params: SyntheticParams) -> World:
+    """Return the world that ``params`` describe, solved once a process: ``n``, ``seed`` and ``draws`` do not enter."""
+    return _make_world(replace(params, n=1, seed=0, draws=None))
 
 
 @lru_cache(maxsize=16)
-def _world(params: SyntheticParams) -> World:
+def _make_world(params: SyntheticParams) -> World:
     shapes = PRESETS[params.preset]
     rng = np.random.default_rng([params.world_seed, list(PRESETS).index(params.preset)])
     sites = SITES if params.preset == "eicu" else 1
@@ -104,11 +101,11 @@ def _world(params: SyntheticParams) -> World:
     known = {"always": 1.0, "thinned": params.known_24h, "never": 0.0}
     world = World(
         name=f"embedded-{params.preset}",
-        u=_unit(SEVERITY),
-        contents=tuple(_content(shape, params, rng) for shape in shapes),
+        u=_normalise(SEVERITY),
+        contents=tuple(_draw_content(shape, params, rng) for shape in shapes),
         bend=params.bend,
         a=np.zeros(len(shapes)),
-        b=np.array([_unit(shape.b) for shape in shapes]),
+        b=np.array([_normalise(shape.b) for shape in shapes]),
         c=rng.standard_normal((len(shapes), shapes[0].width)),
         kappa=params.effective_kappa,
         rho=params.effective_rho,
@@ -118,32 +115,35 @@ def _world(params: SyntheticParams) -> World:
         site_share=share,
         site_shift=shift,
         site_sends=sends,
-        tasks=_tasks(params, len(shapes), rng),
+        tasks=_draw_tasks(params, len(shapes), rng),
         q=params.q,
         beta=params.beta,
         mortality=0,
-        series=_series(params, rng),
+        series=_draw_series_model(params, rng),
     )
     own = np.random.default_rng(
         [params.world_seed, list(PRESETS).index(params.preset), list(WORLDS).index(params.world)]
     )
     world = WORLDS[params.world](world, params.departure, own)
-    return solve(
-        world, np.array([shape.share for shape in shapes]), [o[0] for o in OUTCOMES.values()], either=_either(params)
+    return solve_world(
+        world,
+        np.array([shape.share for shape in shapes]),
+        [o[0] for o in OUTCOMES.values()],
+        either=_find_either(params),
     )
 
 
-def _either(params: SyntheticParams) -> tuple[int, int, float] | None:
+def _find_either(params: SyntheticParams) -> tuple[int, int, float] | None:
     return (2, 3, MIMIC_T_OR_R) if params.preset == "mimic" else None
 
 
-def _unit(values: tuple[float, ...] | Array) -> Array:
+def _normalise(values: tuple[float, ...] | Array) -> Array:
     values = np.asarray(values, dtype=np.float64)
     return values / max(np.linalg.norm(values), 1e-300)
 
 
-def _content(shape: Shape, params: SyntheticParams, rng: np.random.Generator) -> Content:
-    """Loadings of one modality: a part ``blur`` of the private factor enters along A (it blurs h), the rest along its own directions.
+def _draw_content(shape: Shape, params: SyntheticParams, rng: np.random.Generator) -> Content:
+    """Draw the loadings of one modality: a part ``blur`` of the private factor enters along A (it blurs h), the rest on its own.
 
     A feature before phi has variance 1, snr / (1 + snr) of it from h and g.
     """
@@ -159,8 +159,8 @@ def _content(shape: Shape, params: SyntheticParams, rng: np.random.Generator) ->
     )
 
 
-def _tasks(params: SyntheticParams, modalities: int, rng: np.random.Generator) -> tuple[Task, ...]:
-    """Half of the variance of Delta is additive over modalities, half belongs to the pattern alone; ``solve`` centres and scales it."""
+def _draw_tasks(params: SyntheticParams, modalities: int, rng: np.random.Generator) -> tuple[Task, ...]:
+    """Draw Delta, half of its variance additive over modalities, half of the pattern alone; ``solve_world`` centres and scales it."""
     bits = (np.arange(2**modalities)[:, None] >> np.arange(modalities)) & 1
     tasks = []
     for name, (_, w, corners) in OUTCOMES.items():
@@ -170,7 +170,7 @@ def _tasks(params: SyntheticParams, modalities: int, rng: np.random.Generator) -
         tasks.append(
             Task(
                 name,
-                params.strength * _unit(w),
+                params.strength * _normalise(w),
                 np.eye(H)[list(corners)],
                 delta,
                 0.0,
@@ -181,7 +181,7 @@ def _tasks(params: SyntheticParams, modalities: int, rng: np.random.Generator) -
     return tuple(tasks)
 
 
-def _series(params: SyntheticParams, rng: np.random.Generator) -> SeriesModel:
+def _draw_series_model(params: SyntheticParams, rng: np.random.Generator) -> SeriesModel:
     loadings = rng.standard_normal((len(CHANNELS), H))
     loadings *= params.series_signal / np.linalg.norm(loadings, axis=1, keepdims=True)
     rate = params.series_rate * np.array(list(CHANNELS.values()))
@@ -190,14 +190,14 @@ def _series(params: SyntheticParams, rng: np.random.Generator) -> SeriesModel:
     )
 
 
-def solve(
+def solve_world(
     world: World,
     share: Array,
     prevalence: list[float],
     either: tuple[int, int, float] | None = None,
     size: int = POPULATION,
 ) -> World:
-    """The same world with c scaled, intercepts and order term solved, and Delta (and Gamma . h) centred with variance 1 over it.
+    """Return the world with c scaled, intercepts and order term solved, and Delta (and Gamma . h) centred with variance 1 over it.
 
     ``share`` [M] are the targets for each modality at discharge, ``prevalence`` [T] those of the outcomes (of the survivors, where the
     task is theirs), ``either`` = (later, earlier, share of stays with at least one of the two).
@@ -217,20 +217,24 @@ def solve(
     logit = [fixed[:, m] + world.latent_logit(h, m, site) for m in range(len(share))]
     for m in np.flatnonzero(~world.always):
         if either is None or m != either[0]:
-            a[m] = _intercept(logit[m], reach[:, m], share[m], world.modality_names[m])
+            a[m] = _solve_intercept(logit[m], reach[:, m], share[m], world.modality_names[m])
+    # Two shares, of the later modality without and with the earlier one, fix its intercept and the order term.
     if either is not None:
         later, earlier, target = either
         first = reach[:, earlier] * expit(a[earlier] + logit[earlier])
         alone = target - share[earlier]
-        a[later] = _intercept(logit[later], reach[:, later] * (1 - first), alone, world.modality_names[later])
-        both = _intercept(logit[later], reach[:, later] * first, share[later] - alone, world.modality_names[later])
+        a[later] = _solve_intercept(logit[later], reach[:, later] * (1 - first), alone, world.modality_names[later])
+        both = _solve_intercept(
+            logit[later], reach[:, later] * first, share[later] - alone, world.modality_names[later]
+        )
         order = (later, earlier, both - a[later])
     world = replace(world, a=a, order=order)
 
     seen = draw_observed(world, h, anchor, site, rng)
     early = seen & (rng.random(seen.shape) < world.known_24h)
-    codes = {"icu_24h": pattern_code(early), "discharge": pattern_code(seen)}
+    codes = {"icu_24h": encode_patterns(early), "discharge": encode_patterns(seen)}
     tasks, alive = list(world.tasks), np.ones(size)
+    # Mortality first: the prevalences of the other tasks are among those who survive it.
     for t in sorted(range(len(tasks)), key=lambda t: t != world.mortality):
         code = codes[tasks[t].pattern_at]
         effect = tasks[t].delta[code]
@@ -242,16 +246,16 @@ def solve(
         ((_, effect),) = world.pattern_effects(task, code, task.pattern_at, h)
         base = world.logit_without_pattern(task, h) - task.intercept + effect
         weight = alive / alive.mean() if task.survivors else np.ones(size)
-        tasks[t] = replace(task, intercept=_intercept(base, weight, prevalence[t], task.name))
+        tasks[t] = replace(task, intercept=_solve_intercept(base, weight, prevalence[t], task.name))
         if t == world.mortality:
             alive = 1 - expit(tasks[t].intercept + base)
     return replace(world, tasks=tuple(tasks))
 
 
-def _intercept(logit: Array, weight: Array, target: float, name: str) -> float:
-    """The intercept at which mean(weight * expit(intercept + logit)) is the target."""
+def _solve_intercept(logit: Array, weight: Array, target: float, name: str) -> float:
+    """Solve for the intercept at which mean(weight * expit(intercept + logit)) is the target."""
     if not 0 < target < weight.mean():
         raise ValueError(
-            f"embedded cohort: {name} cannot reach a share of {target:.3f}; at most {weight.mean():.3f} is possible"
+            f"synthetic cohort: {name} cannot reach a share of {target:.3f}; at most {weight.mean():.3f} is possible"
         )
     return float(brentq(lambda a: np.mean(weight * expit(a + logit)) - target, -60, 60, xtol=1e-9))

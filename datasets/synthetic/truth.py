@@ -1,4 +1,4 @@
-"""What is known of an embedded cohort: the best possible predictions and the true probabilities, never in reach of a method.
+"""The ground truth of a synthetic cohort: the best possible predictions and the true probabilities, never passed to a method.
 
 The Bayes-optimal prediction is E[ P(y_t = 1 | h, pattern) | contents, pattern (, series) ]. Given the contents, (h, g_m) is Gaussian: phi
 is inverted, each modality is reduced to its sufficient statistics, g_m is integrated out, and what remains is an information form in h
@@ -19,9 +19,9 @@ import numpy as np
 from scipy.special import expit, ndtr, ndtri
 from scipy.stats import qmc
 
-from datasets.cohort import Array, Cohort, Series, pattern_names
-from datasets.storage import Known
-from datasets.synthetic.model import Content, SeriesModel, World, dot, pattern_code
+from datasets.cohort import Array, Cohort, Series, name_patterns
+from datasets.storage import GroundTruth
+from datasets.synthetic.model import Content, SeriesModel, World, encode_patterns, project
 
 ROWS = 128
 WORTH = {f"evidence{e}_cause{c}": (e, c) for e in (0, 1) for c in (0, 1)}
@@ -29,15 +29,17 @@ PER_TASK = ("truth_probability", "pattern_effect", "effective_sample_size", "eff
 BEST = {"evidence1_cause1": (1, 1)}
 
 
-def truth(world: World, cohorts: dict[str, Cohort], h: Array, draws: int = 1024, seed: int = 0) -> dict[str, Known]:
-    """What is known at each landmark of ``cohorts`` (as `datasets.synthetic.cohort.draw` returns them), h [n, H] of all stays.
+def compute_ground_truths(
+    world: World, cohorts: dict[str, Cohort], h: Array, draws: int = 1024, seed: int = 0
+) -> dict[str, GroundTruth]:
+    """Compute the ground truth at each landmark of ``cohorts`` (as ``draw_cohorts`` returns them), h [n, H] of all stays.
 
     ``discharge`` has the inputs of ``stay``, so that its values are rows of those.
     """
-    early, stay = (known(world, cohorts[name], h, draws, seed) for name in ("icu_24h", "stay"))
+    early, stay = (compute_ground_truth(world, cohorts[name], h, draws, seed) for name in ("icu_24h", "stay"))
     rows, tasks = cohorts["discharge"].patient, cohorts["stay"].tasks
     columns = [tasks.index(name) for name in cohorts["discharge"].tasks]
-    discharge = Known(
+    discharge = GroundTruth(
         {name: values[np.ix_(rows, columns)] for name, values in stay.predictions.items()},
         {
             name: values[np.ix_(rows, columns)] if name in PER_TASK else values[rows]
@@ -45,12 +47,12 @@ def truth(world: World, cohorts: dict[str, Cohort], h: Array, draws: int = 1024,
         },
         dict(stay.notes),
     )
-    discharge.notes["effective_sample_size"] = _size_notes(discharge.arrays, cohorts["discharge"].tasks, draws)
+    discharge.notes["effective_sample_size"] = _summarise_sizes(discharge.arrays, cohorts["discharge"].tasks, draws)
     return {"icu_24h": early, "discharge": discharge, "stay": stay}
 
 
-def known(world: World, cohort: Cohort, h: Array, draws: int = 1024, seed: int = 0) -> Known:
-    """Predictions, arrays and notes beside one cohort; ``patient`` indexes the rows of h.
+def compute_ground_truth(world: World, cohort: Cohort, h: Array, draws: int = 1024, seed: int = 0) -> GroundTruth:
+    """Compute predictions, arrays and notes of one cohort; ``patient`` indexes the rows of h.
 
     Predictions [N, T]: ``ceiling``, ``ceiling_series`` (where there is a series) and the 2 x 2. Arrays: ``truth_probability``
     P(y = 1 | h, pattern) [N, T]; ``pattern_effect`` [N, T], the true beta Delta, with Gamma . h where there is one (its mean, where an
@@ -61,18 +63,18 @@ def known(world: World, cohort: Cohort, h: Array, draws: int = 1024, seed: int =
     ``effective_sample_size`` [N, T] of the ceiling (``_series``: with the series), out of ``draws``.
     """
     h = h[cohort.patient]
-    mean, covariance = posterior(world, cohort)
+    mean, covariance = compute_posterior(world, cohort)
     predictions, size = predict(world, cohort, mean, covariance, draws, seed)
     predictions, sizes = {"ceiling": predictions["evidence1_cause1"], **predictions}, {"effective_sample_size": size}
     if cohort.series is not None:
-        moments = posterior(world, cohort, series=True)
+        moments = compute_posterior(world, cohort, series=True)
         best, sizes["effective_sample_size_series"] = predict(
             world, cohort, *moments, draws, seed, counts=True, cells=BEST
         )
         predictions["ceiling_series"] = best["evidence1_cause1"]
     if world.clusters is not None:
         mean, covariance = world.clusters.moments(mean, covariance)
-    code, tasks, landmark = pattern_code(cohort.observed), world.tasks_at(cohort.landmark), cohort.landmark
+    code, tasks, landmark = encode_patterns(cohort.observed), world.tasks_at(cohort.landmark), cohort.landmark
     effects = [sum(p * effect for p, effect in world.pattern_effects(task, code, landmark, h)) for task in tasks]
     arrays = {
         "truth_probability": np.stack([world.outcome_probability(task, h, code, landmark) for task in tasks], axis=1),
@@ -83,22 +85,22 @@ def known(world: World, cohort: Cohort, h: Array, draws: int = 1024, seed: int =
         ),
         **sizes,
     }
-    propensities, patterns = _propensities(world, cohort, h)
+    propensities, patterns = _compute_propensities(world, cohort, h)
     arrays |= propensities
-    notes = {"effective_sample_size": _size_notes(arrays, cohort.tasks, draws)}
+    notes = {"effective_sample_size": _summarise_sizes(arrays, cohort.tasks, draws)}
     if patterns:
         notes["patterns"] = patterns
-    return Known(predictions, arrays, notes)
+    return GroundTruth(predictions, arrays, notes)
 
 
-def expected_residual(prediction: Array, truth_probability: Array, observed: Array) -> dict[int, Array]:
-    """True E[y - p | pattern] of a given prediction [N, T] by pattern code, [T] each: what a rectifier should recover."""
-    code = pattern_code(observed)
+def compute_expected_residual(prediction: Array, truth_probability: Array, observed: Array) -> dict[int, Array]:
+    """Return the true E[y - p | pattern] of a prediction [N, T] by pattern code, [T] each: what a rectifier should recover."""
+    code = encode_patterns(observed)
     return {int(c): (truth_probability - prediction)[code == c].mean(axis=0) for c in np.unique(code)}
 
 
-def posterior(world: World, cohort: Cohort, series: bool = False) -> tuple[Array, Array]:
-    """Mean [N, H] and covariance [N, H, H] of h given the contents (and the values of the series), pattern and counts left out.
+def compute_posterior(world: World, cohort: Cohort, series: bool = False) -> tuple[Array, Array]:
+    """Return mean [N, H] and covariance [N, H, H] of h given the contents (and the values of the series), pattern and counts left out.
 
     Under the prior N(0, I): where h is a mixture, its ``posterior`` follows from these.
     """
@@ -110,19 +112,19 @@ def posterior(world: World, cohort: Cohort, series: bool = False) -> tuple[Array
         rows = np.flatnonzero(cohort.observed[:, m])
         for start in range(0, len(rows), ROWS):
             chunk = rows[start : start + ROWS]
-            j, eta = _information(world, content, modality.values[chunk])
+            j, eta = _compute_information(world, content, modality.values[chunk])
             precision[chunk[:, None, None], where[:, None], where] += j
             shift[chunk[:, None], where] += eta
     if series:
-        j, eta = _series_information(world.series, cohort.series)
+        j, eta = _compute_series_information(world.series, cohort.series)
         precision += j
         shift += eta
     covariance = np.linalg.inv(precision)
     return np.einsum("nij,nj->ni", covariance, shift), (covariance + covariance.transpose(0, 2, 1)) / 2
 
 
-def _information(world: World, content: Content, values: Array) -> tuple[Array, Array]:
-    """Information about h_(m) in contents [N, d], g_m integrated out: precision [N or 1, k, k] and shift [N, k]."""
+def _compute_information(world: World, content: Content, values: Array) -> tuple[Array, Array]:
+    """Return the information about h_(m) in contents [N, d], g_m integrated out: precision [N or 1, k, k] and shift [N, k]."""
     basis = np.concatenate([content.A, content.P], axis=1) / content.sigma
     k, width = content.A.shape[1], basis.shape[1]
     z = world.phi_inverse(values.astype(np.float64)) / content.sigma
@@ -141,8 +143,8 @@ def _information(world: World, content: Content, values: Array) -> tuple[Array, 
     )
 
 
-def _series_information(model: SeriesModel, series: Series) -> tuple[Array, Array]:
-    """Information about h in the mean value of each channel: a patient effect and n measurements, variance effect + noise / n."""
+def _compute_series_information(model: SeriesModel, series: Series) -> tuple[Array, Array]:
+    """Return the information about h in each channel's mean value: a patient effect and n measurements, variance effect + noise / n."""
     count = series.mask.sum(axis=1)
     total = np.where(series.mask, series.values, np.float32(0)).sum(axis=1, dtype=np.float64)
     weight = count / (count * model.patient_sd**2 + model.noise_sd**2)
@@ -150,11 +152,11 @@ def _series_information(model: SeriesModel, series: Series) -> tuple[Array, Arra
     return np.tensordot(weight, outer, axes=1), (weight * total / np.maximum(count, 1)) @ model.l
 
 
-def anchor_only(world: World, cohort: Cohort, draws: int = 1024, seed: int = 0) -> Array:
-    """The best prediction [N, T] from the always observed modality alone, pattern unused: what the others are worth is told from it."""
+def predict_from_anchor(world: World, cohort: Cohort, draws: int = 1024, seed: int = 0) -> Array:
+    """Predict [N, T] as well as the always observed modality alone allows, pattern unused: the worth of the others is told from it."""
     observed = cohort.observed & world.always
     bare = replace(cohort, observed=observed, fingerprint="anchor only")
-    return predict(world, bare, *posterior(world, bare), draws, seed, cells={"anchor": (0, 0)})[0]["anchor"]
+    return predict(world, bare, *compute_posterior(world, bare), draws, seed, cells={"anchor": (0, 0)})[0]["anchor"]
 
 
 def predict(
@@ -167,21 +169,21 @@ def predict(
     counts: bool = False,
     cells: dict[str, tuple[int, int]] = WORTH,
 ) -> tuple[dict[str, Array], Array]:
-    """The Bayes predictions [N, T] of each cell of the 2 x 2, and the effective sample size [N, T] of evidence1_cause1 (else NaN).
+    """Return the Bayes predictions [N, T] of each cell of the 2 x 2, and the effective sample size [N, T] of evidence1_cause1 (else NaN).
 
     ``counts``: the numbers of measurements weigh too. Points are shared by the stays up to a random reflection and order of the axes.
     """
     tasks, landmark, deadly = world.tasks_at(cohort.landmark), cohort.landmark, world.tasks[world.mortality]
-    sample, site = _sampler(world, mean, covariance, draws, seed), _sites(cohort)
-    code, fixed = pattern_code(cohort.observed), _fixed_logit(world, cohort)
+    sample, site = _make_sampler(world, mean, covariance, draws, seed), _find_sites(cohort)
+    code, fixed = encode_patterns(cohort.observed), _compute_fixed_logit(world, cohort)
     reach = world.reach(landmark, site)
     result = {name: np.empty((len(cohort), len(tasks))) for name in cells}
     size = np.full((len(cohort), len(tasks)), np.nan)
     for start in range(0, len(cohort), ROWS):
         rows = slice(start, start + ROWS)
         h = sample(rows)
-        count_weight = _count_weight(world, cohort.series, rows, h) if counts else np.ones(h.shape[:2])
-        likelihood = pattern_likelihood(world, cohort.observed[rows], fixed[rows], reach[rows], site[rows], h)
+        count_weight = _compute_count_weight(world, cohort.series, rows, h) if counts else np.ones(h.shape[:2])
+        likelihood = compute_pattern_likelihood(world, cohort.observed[rows], fixed[rows], reach[rows], site[rows], h)
         logits = {task: world.logit_without_pattern(task, h) for task in {deadly, *tasks}}
         for cause in sorted({cause for _, cause in cells.values()}):
             chance = {
@@ -198,13 +200,19 @@ def predict(
     return result, size
 
 
-def _sampler(world: World, mean: Array, covariance: Array, draws: int, seed: int) -> Callable[[slice], Array]:
-    """The function from rows to points [N, K, H] of the posterior; where h is a mixture, one more coordinate chooses the cluster."""
+def _make_sampler(world: World, mean: Array, covariance: Array, draws: int, seed: int) -> Callable[[slice], Array]:
+    """Return the function from rows to points [N, K, H] of the posterior; where h is a mixture, one more coordinate chooses the cluster."""
     if world.clusters is None:
-        points, root = normal_points(draws, world.dimension, seed), _shuffled(np.linalg.cholesky(covariance), seed)
+        points, root = (
+            draw_normal_points(draws, world.dimension, seed),
+            _shuffle_axes(np.linalg.cholesky(covariance), seed),
+        )
         return lambda rows: mean[rows, None, :] + points @ root[rows].transpose(0, 2, 1)
     weight, centre, covariance = world.clusters.posterior(mean, covariance)
-    points, root = normal_points(draws, world.dimension + 1, seed), _shuffled(np.linalg.cholesky(covariance), seed)
+    points, root = (
+        draw_normal_points(draws, world.dimension + 1, seed),
+        _shuffle_axes(np.linalg.cholesky(covariance), seed),
+    )
     points, level, steps = points[:, :-1], ndtr(points[:, -1]), np.cumsum(weight, axis=1)[:, None, :-1]
 
     def sample(rows: slice) -> Array:
@@ -215,8 +223,8 @@ def _sampler(world: World, mean: Array, covariance: Array, draws: int, seed: int
     return sample
 
 
-def _size_notes(arrays: dict[str, Array], tasks: tuple[str, ...], draws: int) -> dict:
-    """Mean and least effective sample size by task, of the ceiling and of the ceiling with the series."""
+def _summarise_sizes(arrays: dict[str, Array], tasks: tuple[str, ...], draws: int) -> dict:
+    """Return mean and least effective sample size by task, of the ceiling and of the ceiling with the series."""
     notes = {"draws": draws}
     for name, of in (("effective_sample_size", "ceiling"), ("effective_sample_size_series", "ceiling_series")):
         if name in arrays:
@@ -228,15 +236,15 @@ def _size_notes(arrays: dict[str, Array], tasks: tuple[str, ...], draws: int) ->
     return notes
 
 
-def normal_points(draws: int, dimension: int, seed: int = 0) -> Array:
-    """Antithetic scrambled Sobol points of N(0, I), [draws, dimension]."""
+def draw_normal_points(draws: int, dimension: int, seed: int = 0) -> Array:
+    """Draw antithetic scrambled Sobol points of N(0, I), [draws, dimension]."""
     half = qmc.Sobol(dimension, scramble=True, rng=np.random.default_rng([seed, 1])).random(draws // 2)
     half = ndtri(np.clip(half, 1e-12, 1 - 1e-12))
     return np.concatenate([half, -half])
 
 
-def _shuffled(root: Array, seed: int) -> Array:
-    """Cholesky factors [N, H, H] with their columns reflected and permuted at random, so that the stays' errors are not one error."""
+def _shuffle_axes(root: Array, seed: int) -> Array:
+    """Reflect and permute the columns of Cholesky factors [N, H, H] at random, so that the stays' errors are not one error."""
     rng = np.random.default_rng([seed, 2])
     n, dimension, _ = root.shape
     order = rng.random((n, dimension)).argsort(axis=1)
@@ -244,8 +252,10 @@ def _shuffled(root: Array, seed: int) -> Array:
     return np.take_along_axis(root, order[:, None, :], axis=2) * sign
 
 
-def pattern_likelihood(world: World, observed: Array, fixed: Array, reach: Array, site: Array, h: Array) -> Array:
-    """P(pattern | h, what is known) for h [N, H] or [N, K, H]; ``observed`` bool, ``fixed``, ``reach`` [N, M], ``site`` [N]."""
+def compute_pattern_likelihood(
+    world: World, observed: Array, fixed: Array, reach: Array, site: Array, h: Array
+) -> Array:
+    """Return P(pattern | h, what is known) for h [N, H] or [N, K, H]; ``observed`` bool, ``fixed``, ``reach`` [N, M], ``site`` [N]."""
     lift = (slice(None),) + (None,) * (h.ndim - 2)
     result = np.ones(h.shape[:-1])
     for m in np.flatnonzero(~world.always):
@@ -255,12 +265,12 @@ def pattern_likelihood(world: World, observed: Array, fixed: Array, reach: Array
     return result
 
 
-def _count_weight(world: World, series: Series, rows: slice, h: Array) -> Array:
-    """Likelihood [N, K] of the numbers of filled bins given h, up to a factor by stay."""
+def _compute_count_weight(world: World, series: Series, rows: slice, h: Array) -> Array:
+    """Return the likelihood [N, K] of the numbers of filled bins given h, up to a factor by stay."""
     model = world.series
     within = np.isfinite(series.hours[rows]).sum(axis=1)
     filled = series.mask[rows].sum(axis=1)
-    lift = np.exp(model.rise * dot(h, world.u))
+    lift = np.exp(model.rise * project(h, world.u))
     log = np.zeros(h.shape[:2])
     for rate in np.unique(model.rate):
         channels = model.rate == rate
@@ -270,18 +280,18 @@ def _count_weight(world: World, series: Series, rows: slice, h: Array) -> Array:
     return np.exp(log - log.max(axis=1, keepdims=True))
 
 
-def _sites(cohort: Cohort) -> Array:
+def _find_sites(cohort: Cohort) -> Array:
     return np.zeros(len(cohort), dtype=np.int64) if cohort.site is None else cohort.site
 
 
-def _fixed_logit(world: World, cohort: Cohort) -> Array:
-    return world.fixed_logit(cohort.modalities[0].values, _sites(cohort))
+def _compute_fixed_logit(world: World, cohort: Cohort) -> Array:
+    return world.fixed_logit(cohort.modalities[0].values, _find_sites(cohort))
 
 
-def _propensities(world: World, cohort: Cohort, h: Array) -> tuple[dict[str, Array], list[str]]:
-    """Propensities of the modalities, of the own pattern and, for up to four modalities, of all patterns, with their names."""
-    site, count = _sites(cohort), len(world.contents)
-    fixed, reach = _fixed_logit(world, cohort), world.reach(cohort.landmark, site)
+def _compute_propensities(world: World, cohort: Cohort, h: Array) -> tuple[dict[str, Array], list[str]]:
+    """Return propensities of the modalities, of the own pattern and, for up to four modalities, of all patterns, with their names."""
+    site, count = _find_sites(cohort), len(world.contents)
+    fixed, reach = _compute_fixed_logit(world, cohort), world.reach(cohort.landmark, site)
     alone = np.stack([reach[:, m] * expit(fixed[:, m] + world.latent_logit(h, m, site)) for m in range(count)], axis=1)
     alone[:, world.always] = 1.0
     if world.order is not None:
@@ -290,12 +300,12 @@ def _propensities(world: World, cohort: Cohort, h: Array) -> tuple[dict[str, Arr
         alone[:, later] += alone[:, earlier] * (lifted - alone[:, later])
     result = {
         "propensity": alone,
-        "pattern_propensity": pattern_likelihood(world, cohort.observed, fixed, reach, site, h),
+        "pattern_propensity": compute_pattern_likelihood(world, cohort.observed, fixed, reach, site, h),
     }
     if count > 4:
         return result, []
     bits = (np.arange(2**count)[:, None] >> np.arange(count)) & 1
     patterns = bits[(bits[:, world.always] == 1).all(axis=1)].astype(bool)
-    columns = [pattern_likelihood(world, np.tile(p, (len(h), 1)), fixed, reach, site, h) for p in patterns]
+    columns = [compute_pattern_likelihood(world, np.tile(p, (len(h), 1)), fixed, reach, site, h) for p in patterns]
     result["pattern_propensities"] = np.stack(columns, axis=1)
-    return result, pattern_names(patterns, world.modality_names)
+    return result, name_patterns(patterns, world.modality_names)

@@ -110,7 +110,7 @@ class Rectifier:
     """The strict protocol's rectifier: fitted on calibration rows, applied to others.
 
     ``kind``: ``offset`` (Delta and tau) or ``shrunk``. ``tau``: given, or None to have it chosen. ``pattern`` arguments are one label
-    a row, e.g. of ``datasets.cohort.pattern_names``. After ``fit``: ``patterns`` (names, sorted), ``delta`` [T, P] (on the logit scale
+    a row, e.g. of ``datasets.cohort.name_patterns``. After ``fit``: ``patterns`` (names, sorted), ``delta`` [T, P] (on the logit scale
     if shrunk), ``count`` [T, P], ``tau``.
     """
 

@@ -12,7 +12,7 @@ from benchmark.cell.splits import stored_split
 from benchmark.check.cohorts import random_cohort
 from benchmark.plan.config import load_config
 from benchmark.plan.rows import resolved
-from datasets.storage import Known, save_cohort, save_known
+from datasets.storage import GroundTruth, save_cohort, save_ground_truth
 from methods import registry
 from results.cell import Cell, PlannedCell
 
@@ -35,7 +35,7 @@ def planned(method, fold=TEST, epochs=4):
 
 def run(method, cohort, folder, split_file=None, fold=TEST):
     save_cohort(cohort, folder / "cohort")
-    save_known(Known(), folder / "known")
+    save_ground_truth(GroundTruth(), folder / "known")
     place = CellInputs(folder, split_file or stored_split(cohort, folder / "splits", 4)[1])
     record, frames = run_cell(planned(method, fold), place)
     assert record["status"] == "done", record["traceback"]

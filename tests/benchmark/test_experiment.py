@@ -8,7 +8,7 @@ import pytest
 from benchmark.errors import UsageError
 from benchmark.plan.config import load_config
 from benchmark.plan.rows import known_rows, method_rows
-from datasets.storage import Known
+from datasets.storage import GroundTruth
 from methods import registry
 
 
@@ -106,9 +106,9 @@ def test_rectifier_on_holds_for_ablations_too():
 
 
 def test_a_known_row_that_a_cohort_does_not_offer_is_left_out_but_a_typo_is_refused():
-    offered = Known(predictions={"ceiling": np.zeros((1, 1))})
+    offered = GroundTruth(predictions={"ceiling": np.zeros((1, 1))})
     config = load_config("mechanisms", [])
     assert [row.method for row in known_rows(config, None, offered)] == ["ceiling"]
-    assert known_rows(config, None, Known()) == []
+    assert known_rows(config, None, GroundTruth()) == []
     with pytest.raises(UsageError, match="unknown known row 'ceilling'; did you mean ceiling"):
         known_rows(load_config("mechanisms", ["known=ceiling,ceilling"]), None, offered)

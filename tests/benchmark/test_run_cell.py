@@ -11,7 +11,7 @@ from benchmark.cell.inputs import CellInputs
 from benchmark.cell.run_cell import ORACLE, checked, run_cell
 from benchmark.cell.splits import stored_split
 from benchmark.check.cohorts import random_cohort
-from datasets.storage import Known, save_cohort, save_known
+from datasets.storage import GroundTruth, save_cohort, save_ground_truth
 from methods import registry
 from methods.base import Method, Unsuited
 from results.cell import Cell, PlannedCell
@@ -33,7 +33,7 @@ class Prevalence(Method):
 
 def place_for(folder, cohort, known=None):
     save_cohort(cohort, folder / "cohort")
-    save_known(known or Known(), folder / "known")
+    save_ground_truth(known or GroundTruth(), folder / "known")
     return CellInputs(folder, stored_split(cohort, folder / "splits", 2)[1])
 
 
@@ -170,7 +170,7 @@ def test_rectified_and_not_share_the_base_prediction(monkeypatch, place):
 def test_what_is_known_is_scored_where_it_is_given(tmp_path, cohort):
     given = np.full(cohort.outcomes.shape, np.nan)
     given[::2] = 0.25
-    place = place_for(tmp_path / "k", cohort, Known({"apache_iva": given}))
+    place = place_for(tmp_path / "k", cohort, GroundTruth({"apache_iva": given}))
     record, frames = run_cell(planned("apache_iva", fitted=False), place)
     frame = frames["predictions"]
     assert record["status"] == "done", record["traceback"]
@@ -187,7 +187,7 @@ def test_what_is_known_is_scored_where_it_is_given(tmp_path, cohort):
 def test_the_truth_beside_the_rectifier(monkeypatch, tmp_path, cohort):
     use(monkeypatch, Prevalence)
     truth = np.full(cohort.outcomes.shape, 0.5)
-    place = place_for(tmp_path / "k", cohort, Known(arrays={"truth_probability": truth}))
+    place = place_for(tmp_path / "k", cohort, GroundTruth(arrays={"truth_probability": truth}))
     record, frames = run_cell(planned(rectifier="on"), place)
     frame = frames["predictions"]
     row = next(r for r in record["rectifier"]["rows"] if r["task"] == cohort.tasks[0] and r["n_test"] > 0)
@@ -222,7 +222,7 @@ def test_oracle_features_are_all_that_the_oracle_row_sees(monkeypatch, tmp_path,
             return super().fit(train, valid)
 
     use(monkeypatch, Look)
-    known = Known(arrays={ORACLE: np.zeros((len(cohort), 7), np.float32)})
+    known = GroundTruth(arrays={ORACLE: np.zeros((len(cohort), 7), np.float32)})
     record, _ = run_cell(planned(ORACLE), place_for(tmp_path / "o", cohort, known))
     assert record["status"] == "done", record["traceback"]
     assert seen == [((ORACLE,), 7)]

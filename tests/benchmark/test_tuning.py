@@ -11,7 +11,7 @@ from benchmark.cell.splits import stored_split
 from benchmark.check.cohorts import random_cohort
 from benchmark.plan import tuning
 from benchmark.plan.tuning import Budget, candidates, choose, first_trials, further_trials
-from datasets.storage import Known, save_cohort, save_known
+from datasets.storage import GroundTruth, save_cohort, save_ground_truth
 from methods import registry
 from methods.base import Method
 from results.cell import Cell, PlannedCell
@@ -143,7 +143,7 @@ def place(tmp_path):
 
     cohort = random_cohort(240, seed=3)
     save_cohort(cohort, tmp_path / "l" / "cohort")
-    save_known(Known(), tmp_path / "l" / "known")
+    save_ground_truth(GroundTruth(), tmp_path / "l" / "known")
     return CellInputs(tmp_path / "l", stored_split(cohort, tmp_path / "splits", 3)[1])
 
 

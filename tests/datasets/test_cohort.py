@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from datasets.cohort import CohortError, Group, Modality, Series, pattern_names
+from datasets.cohort import CohortError, Group, Modality, Series, name_patterns
 from tests.made import change, fields
 
 
@@ -92,4 +92,4 @@ def test_without_outcomes_holds_none():
 
 def test_patterns_have_names():
     observed = np.array([[1, 0, 1], [0, 0, 0], [1, 0, 1]], dtype=bool)
-    assert pattern_names(observed, ("S", "I", "T")) == ["S+T", "none", "S+T"]
+    assert name_patterns(observed, ("S", "I", "T")) == ["S+T", "none", "S+T"]

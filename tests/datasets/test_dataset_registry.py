@@ -1,5 +1,6 @@
 """Built datasets: reused while nothing they stand on changes, built again when something does, whole or not at all."""
 
+import ast
 import os
 
 import pytest
@@ -10,7 +11,7 @@ from datasets.cohort import CohortError
 SMALL = {"n": 60, "draws": 16}
 
 
-def test_an_embedded_cohort_is_built_once(tmp_path):
+def test_a_synthetic_cohort_is_built_once(tmp_path):
     said = []
     first = registry.prepare("embedded-mimic", SMALL, tmp_path, progress=said.append)
     again = registry.prepare("embedded-mimic", {**SMALL, "kappa": None}, tmp_path, progress=said.append)
@@ -22,7 +23,7 @@ def test_an_embedded_cohort_is_built_once(tmp_path):
 
 def test_what_is_known_lies_beside_the_cohort_and_not_in_it(tmp_path):
     dataset = registry.prepare("embedded-mimic", SMALL, tmp_path)
-    assert "ceiling" in dataset.known("icu_24h").predictions
+    assert "ceiling" in dataset.ground_truth("icu_24h").predictions
     names = {p.name for p in (dataset.folder / "icu_24h" / "cohort").iterdir()}
     assert not any("prediction" in name or "truth" in name for name in names)
 
@@ -37,7 +38,7 @@ def test_a_broken_off_build_leaves_nothing(tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(registry, "save_known", full)
+    monkeypatch.setattr(registry, "save_ground_truth", full)
     with pytest.raises(CohortError, match="No space left on device; free space or choose another built=DIR"):
         registry.prepare("embedded-mimic", SMALL, tmp_path)
     assert [p for p in tmp_path.iterdir() if p.suffix != ".lock"] == []
@@ -46,10 +47,10 @@ def test_a_broken_off_build_leaves_nothing(tmp_path, monkeypatch):
 def test_raw_tables_are_found_by_root_or_by_the_environment(tmp_path, monkeypatch):
     (tmp_path / "eicu-demo").mkdir()
     monkeypatch.setenv("CRL_MMNAR_DATA", str(tmp_path))
-    assert registry.raw_root("eicu-demo") == tmp_path / "eicu-demo"
-    assert registry.raw_root("eicu", str(tmp_path)) == tmp_path
+    assert registry.find_raw_root("eicu-demo") == tmp_path / "eicu-demo"
+    assert registry.find_raw_root("eicu", str(tmp_path)) == tmp_path
     with pytest.raises(CohortError, match="pass root=DIR or set CRL_MMNAR_DATA"):
-        registry.raw_root("eicu")
+        registry.find_raw_root("eicu")
 
 
 def test_changed_raw_files_make_a_build_stale(tmp_path):
@@ -58,6 +59,25 @@ def test_changed_raw_files_make_a_build_stale(tmp_path):
     (root / "patient.csv").write_text("patientunitstayid\n")
     with pytest.raises(CohortError, match="patient"):
         registry.prepare("eicu-demo", {"root": str(root)}, tmp_path / "built")
-    signature = registry.eicu_signature(root)
+    signature = registry.compute_eicu_signature(root)
     os.utime(root / "patient.csv", ns=(1, 1))
-    assert registry.eicu_signature(root) != signature
+    assert registry.compute_eicu_signature(root) != signature
+
+
+def test_every_shared_source_that_a_builder_imports_makes_its_cohorts_stale():
+    """A module of datasets.raw that a builder of raw tables reaches, whatever the path, is one of SHARED, and none is there in vain."""
+
+    def imported(path):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("datasets.raw"):
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+                files = (registry.PACKAGE.parent / f"{name.replace('.', '/')}.py" for name in names)
+                yield from (file for file in files if file.is_file())
+
+    todo = [p for builder in ("eicu", "mimic_iv") for p in sorted((registry.PACKAGE / builder).glob("*.py"))]
+    reached = set()
+    while todo:
+        new = set(imported(todo.pop())) - reached
+        reached |= new
+        todo += new
+    assert reached == set(registry.SHARED)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from datasets.cohort import Cohort, Modality
-from datasets.describe import describe_cohort, every_pattern, missing_shares
+from datasets.describe import add_absent_patterns, compute_missing_shares, describe_cohort
 
 
 def cohort(observed, outcomes):
@@ -55,14 +55,14 @@ def test_an_empty_cohort_is_described():
 
 def test_patterns_that_no_stay_has_are_listed_with_zeros():
     small = cohort([[1, 1], [1, 1]], [[1, 0], [0, 0]])
-    assert [row["pattern"] for row in every_pattern(small, describe_cohort(small)["patterns"])] == ["S+T"]
+    assert [row["pattern"] for row in add_absent_patterns(small, describe_cohort(small)["patterns"])] == ["S+T"]
     small = cohort([[1, 0], [1, 0]], [[1, 0], [0, 0]])
-    rows = every_pattern(small, describe_cohort(small)["patterns"])
+    rows = add_absent_patterns(small, describe_cohort(small)["patterns"])
     assert [(row["pattern"], row["n"]) for row in rows] == [("S", 2), ("S+T", 0)]
 
 
 def test_missing_shares_are_those_of_stays_with_the_modality_observed():
     small = cohort([[1, 1], [1, 0], [1, 1]], [[1, 0]] * 3)
-    assert missing_shares(small) == {}
+    assert compute_missing_shares(small) == {}
     small.modalities[1].values[:2] = np.nan
-    assert missing_shares(small) == {"T": {"x": 0.5}}
+    assert compute_missing_shares(small) == {"T": {"x": 0.5}}

@@ -8,7 +8,7 @@ import pytest
 
 from datasets.cohort import CohortError
 from datasets.raw import fetch as module
-from datasets.raw.fetch import CREDENTIALED, OPEN, commands, fetch
+from datasets.raw.fetch import CREDENTIALED, OPEN, fetch_release, list_commands
 
 FILES = {"hosp/patients.csv.gz": b"patients" * 5000, "hosp/a b.csv.gz": b"blank", "README.txt": b"read me"}
 
@@ -66,7 +66,7 @@ def server():
 
 
 def get(server, folder, **options):
-    return fetch("mimic-iv-demo", folder, address=server.address, **{"wait": 0.0, "timeout": 5.0, **options})
+    return fetch_release("mimic-iv-demo", folder, address=server.address, **{"wait": 0.0, "timeout": 5.0, **options})
 
 
 def ranges(server, name):
@@ -171,13 +171,13 @@ def test_no_server_is_one_line(server, tmp_path):
     server.shutdown()
     server.server_close()
     with pytest.raises(CohortError, match=r"SHA256SUMS.txt cannot be fetched \(Connection refused\)") as error:
-        fetch("mimic-iv-demo", tmp_path, address=address, tries=1)
+        fetch_release("mimic-iv-demo", tmp_path, address=address, tries=1)
     assert "\n" not in str(error.value)
 
 
 def test_only_web_addresses_are_fetched(tmp_path):
     with pytest.raises(CohortError, match="is no web address"):
-        fetch("mimic-iv-demo", tmp_path, address="file:///etc")
+        fetch_release("mimic-iv-demo", tmp_path, address="file:///etc")
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(server, tmp_path):
@@ -189,7 +189,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(server, tmp_path):
 
 def test_what_is_not_needed_is_not_fetched(server, tmp_path, monkeypatch):
     monkeypatch.setitem(OPEN, "mimic-iv-demo", module.OpenRelease(server.address, skip=("hosp/",)))
-    rows = fetch("mimic-iv-demo", tmp_path)
+    rows = fetch_release("mimic-iv-demo", tmp_path)
     assert [row["file"] for row in rows] == ["README.txt"]
 
 
@@ -203,7 +203,7 @@ def test_the_open_releases_are_those_of_the_data_folders():
 @pytest.mark.parametrize("name", CREDENTIALED)
 def test_credentialed_data_are_fetched_by_oneself(name, tmp_path, monkeypatch):
     monkeypatch.setattr(module.urllib.request, "urlopen", lambda *_, **__: pytest.fail("nothing may be fetched"))
-    lines = commands(name, tmp_path / "my data" / name)
+    lines = list_commands(name, tmp_path / "my data" / name)
     assert len(lines) == len(CREDENTIALED[name])
     for line in lines:
         assert line.startswith("wget ")
@@ -222,7 +222,7 @@ def test_the_command_fetches_an_open_release_and_prints_commands_for_others(serv
     assert (tmp_path / "mimic-iv-demo" / "README.txt").read_bytes() == b"read me"
     capsys.readouterr()
     assert main(["data", "fetch", "mimic-iv", f"root={tmp_path / 'mine'}"]) == 0
-    assert capsys.readouterr().out.splitlines() == commands("mimic-iv", tmp_path / "mine")
+    assert capsys.readouterr().out.splitlines() == list_commands("mimic-iv", tmp_path / "mine")
     assert main(["data", "fetch", "embedded-mimic"]) == 2
     monkeypatch.delenv("CRL_MMNAR_DATA")
     assert main(["data", "fetch", "mimic-iv-demo"]) == 2

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from datasets import storage
-from datasets.cohort import CohortError, content_fingerprint
-from datasets.storage import Known, load_cohort, load_known, save_cohort, save_known
+from datasets.cohort import CohortError, compute_fingerprint
+from datasets.storage import GroundTruth, load_cohort, load_ground_truth, save_cohort, save_ground_truth
 from tests.made import change
 
 
@@ -15,7 +15,7 @@ def test_a_cohort_comes_back_as_it_was(tmp_path):
     cohort = change()
     save_cohort(cohort, tmp_path / "c")
     again = load_cohort(tmp_path / "c")
-    assert again.fingerprint == cohort.fingerprint == content_fingerprint(again)
+    assert again.fingerprint == cohort.fingerprint == compute_fingerprint(again)
     assert (again.tasks, again.modality_names, again.groups["sex"].labels) == (
         cohort.tasks,
         cohort.modality_names,
@@ -76,10 +76,10 @@ def test_a_failed_write_leaves_the_old_cohort_and_no_litter(tmp_path, monkeypatc
 
 
 def test_what_is_known_comes_back_and_is_empty_where_nothing_is(tmp_path):
-    known = Known({"ceiling": np.array([[0.25], [np.nan]])}, {"h": np.ones((2, 3), np.float32)}, {"ess": 12.5})
-    save_known(known, tmp_path / "k")
-    again = load_known(tmp_path / "k")
+    known = GroundTruth({"ceiling": np.array([[0.25], [np.nan]])}, {"h": np.ones((2, 3), np.float32)}, {"ess": 12.5})
+    save_ground_truth(known, tmp_path / "k")
+    again = load_ground_truth(tmp_path / "k")
     np.testing.assert_array_equal(again.predictions["ceiling"], known.predictions["ceiling"])
     np.testing.assert_array_equal(again.arrays["h"], known.arrays["h"])
     assert again.notes == {"ess": 12.5}
-    assert load_known(tmp_path / "nothing").predictions == {}
+    assert load_ground_truth(tmp_path / "nothing").predictions == {}

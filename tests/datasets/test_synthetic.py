@@ -1,4 +1,4 @@
-"""The embedded cohort: what is drawn has the marginals, the order and the independence that the model says."""
+"""The synthetic cohort: what is drawn has the marginals, the order and the independence that the model says."""
 
 import itertools
 
@@ -7,12 +7,14 @@ import pytest
 from scipy.stats import binom, chi2_contingency
 from threadpoolctl import threadpool_limits
 
-from datasets.cohort import content_fingerprint
-from datasets.storage import load_cohort, load_known, save_cohort, save_known
-from datasets.synthetic.cohort import SyntheticParams, build, fingerprint
-from datasets.synthetic.draw import draw, draw_anchor, draw_observed
-from datasets.synthetic.model import pattern_code
-from datasets.synthetic.presets import world_of
+from datasets.cohort import compute_fingerprint
+from datasets.storage import load_cohort, load_ground_truth, save_cohort, save_ground_truth
+from datasets.synthetic.cohort import build, fingerprint_params
+from datasets.synthetic.departures import WORLDS
+from datasets.synthetic.draw import draw_anchor, draw_cohorts, draw_observed
+from datasets.synthetic.model import encode_patterns
+from datasets.synthetic.params import MECHANISM_NAMES, PRESET_NAMES, WORLD_NAMES, SyntheticParams
+from datasets.synthetic.presets import PRESETS, make_world
 
 TASKS = {
     "icu_24h": ("mortality_inhosp",),
@@ -24,8 +26,8 @@ TASKS = {
 @pytest.fixture(scope="module", params=["mimic", "eicu"])
 def drawn(request):
     params = SyntheticParams(preset=request.param, n=1500, seed=4)
-    world = world_of(params)
-    return world, *draw(world, params.n, params.seed)
+    world = make_world(params)
+    return world, *draw_cohorts(world, params.n, params.seed)
 
 
 def population(world, size=60_000, seed=1):
@@ -42,8 +44,8 @@ def test_build_is_deterministic_and_depends_on_the_seed(tmp_path):
     marks = set()
     for landmark, (cohort, known) in first.items():
         same, same_known = again[landmark]
-        assert content_fingerprint(cohort) == content_fingerprint(same)
-        assert content_fingerprint(cohort) != content_fingerprint(other[landmark][0])
+        assert compute_fingerprint(cohort) == compute_fingerprint(same)
+        assert compute_fingerprint(cohort) != compute_fingerprint(other[landmark][0])
         for name, p in known.predictions.items():
             np.testing.assert_array_equal(p, same_known.predictions[name])
         assert cohort.fingerprint == same.fingerprint
@@ -51,9 +53,9 @@ def test_build_is_deterministic_and_depends_on_the_seed(tmp_path):
     assert len(marks) == 6
     cohort, known = first["icu_24h"]
     save_cohort(cohort, tmp_path / "cohort")
-    save_known(known, tmp_path / "known")
-    assert content_fingerprint(load_cohort(tmp_path / "cohort")) == content_fingerprint(cohort)
-    assert load_known(tmp_path / "known").notes == known.notes
+    save_ground_truth(known, tmp_path / "known")
+    assert compute_fingerprint(load_cohort(tmp_path / "cohort")) == compute_fingerprint(cohort)
+    assert load_ground_truth(tmp_path / "known").notes == known.notes
 
 
 def test_fingerprint_sees_every_dial():
@@ -82,9 +84,9 @@ def test_fingerprint_sees_every_dial():
         "world": "text",
         "departure": 0.5,
     }
-    marks = {fingerprint(base)} | {fingerprint(SyntheticParams(**{k: v})) for k, v in changed.items()}
+    marks = {fingerprint_params(base)} | {fingerprint_params(SyntheticParams(**{k: v})) for k, v in changed.items()}
     assert len(marks) == len(changed) + 1
-    assert fingerprint(SyntheticParams(kappa=2)) == fingerprint(SyntheticParams(kappa=2.0))
+    assert fingerprint_params(SyntheticParams(kappa=2)) == fingerprint_params(SyntheticParams(kappa=2.0))
 
 
 def test_what_is_known_fits_the_cohort():
@@ -133,37 +135,37 @@ def test_landmarks_hold_one_and_the_same_stays(drawn):
 
 
 def test_presets_have_the_sizes_of_their_datasets():
-    mimic, eicu = (draw(world_of(SyntheticParams(preset=p)), 300, 0)[0]["stay"] for p in ("mimic", "eicu"))
+    mimic, eicu = (draw_cohorts(make_world(SyntheticParams(preset=p)), 300, 0)[0]["stay"] for p in ("mimic", "eicu"))
     assert {m.name: m.width for m in mimic.modalities} == {"S": 36, "I": 1376, "T": 768, "R": 768}
     assert mimic.site is None
     assert abs(np.isnan(mimic.modalities[0].values).mean() - 0.2) < 0.02
     assert len(eicu.modalities) == 10
     assert {m.width for m in eicu.modalities} <= set(range(4, 31))
     assert 20 < len(np.unique(eicu.site)) <= 30
-    for world in (world_of(SyntheticParams(preset=p)) for p in ("mimic", "eicu")):
+    for world in (make_world(SyntheticParams(preset=p)) for p in ("mimic", "eicu")):
         assert all(2 <= len(c.coordinates) <= 4 for c in world.contents)
 
 
 def test_stored_contents_invert():
     """phi is inverted from float32, in the tails too: what is lost is far below the noise of a feature."""
-    world = world_of(SyntheticParams())
+    world = make_world(SyntheticParams())
     z = np.linspace(-8, 8, 10_001)
     assert (np.diff(world.phi(z)) > 0).all()
     np.testing.assert_allclose(world.phi_inverse(world.phi(z).astype(np.float32).astype(float)), z, atol=2e-6)
 
 
 def test_marginals_and_prevalences():
-    world = world_of(SyntheticParams())
+    world = make_world(SyntheticParams())
     h, _, _, observed = population(world)
     for m, target in ((1, 0.261), (2, 0.755), (3, 0.850)):
         assert abs(observed[:, m].mean() - target) < 0.01
     assert abs(observed[:, 2:].any(axis=1).mean() - 0.895) < 0.01
     early = observed & (np.random.default_rng(0).random(observed.shape) < world.known_24h)
     mortality, readmission, icu = world.tasks
-    died = world.outcome_probability(mortality, h, pattern_code(early), "icu_24h")
+    died = world.outcome_probability(mortality, h, encode_patterns(early), "icu_24h")
     assert abs(died.mean() - 0.10) < 0.005
     for task, target in ((readmission, 0.20), (icu, 0.10)):
-        p = world.outcome_probability(task, h, pattern_code(observed), "discharge")
+        p = world.outcome_probability(task, h, encode_patterns(observed), "discharge")
         assert abs(np.average(p, weights=1 - died) - target) < 0.005
 
 
@@ -171,7 +173,7 @@ def test_marginals_and_prevalences():
     "dials", [{}, {"mechanism": "mar"}, {"mechanism": "mcar"}, {"rho": 0.5}, {"kappa": 3.0, "world_seed": 5}]
 )
 def test_marginals_hold_under_every_mechanism(dials):
-    world = world_of(SyntheticParams(**dials))
+    world = make_world(SyntheticParams(**dials))
     observed = population(world, 40_000)[-1]
     np.testing.assert_allclose(observed.mean(0), [1, 0.261, 0.755, 0.85], atol=0.01)
     assert abs(observed[:, 2:].any(axis=1).mean() - 0.895) < 0.01
@@ -182,11 +184,11 @@ def test_pattern_and_outcome_are_independent_without_kappa_and_beta(preset):
     """And dependent with either: the test can see what it looks for."""
     values = {}
     for kappa, beta in itertools.product((0, 1.6), (0, 0.4)):
-        world = world_of(SyntheticParams(preset=preset, kappa=kappa, beta=beta))
+        world = make_world(SyntheticParams(preset=preset, kappa=kappa, beta=beta))
         h, _, _, observed = population(world, 40_000)
         task, rng = world.tasks[1], np.random.default_rng(3)
-        y = rng.random(len(h)) < world.outcome_probability(task, h, pattern_code(observed), "discharge")
-        code = pattern_code(observed)
+        y = rng.random(len(h)) < world.outcome_probability(task, h, encode_patterns(observed), "discharge")
+        code = encode_patterns(observed)
         frequent = [c for c, k in zip(*np.unique(code, return_counts=True), strict=True) if k > 200]
         table = [[(y[code == c] == v).sum() for v in (0, 1)] for c in frequent]
         values[kappa, beta] = chi2_contingency(table).pvalue
@@ -198,7 +200,7 @@ def test_mechanisms_look_where_they_say():
     """Correlation of R's indicator with b . h given S (mnar), with c . x_S (mar), with neither (mcar)."""
     seen = {}
     for mechanism in ("mcar", "mar", "mnar"):
-        world = world_of(SyntheticParams(mechanism=mechanism))
+        world = make_world(SyntheticParams(mechanism=mechanism))
         h, _, anchor, observed = population(world, 30_000)
         r = observed[:, 3].astype(float)
         looked = np.nan_to_num(anchor) @ world.c[3]
@@ -214,7 +216,7 @@ def test_mechanisms_look_where_they_say():
 
 def test_one_seed_shares_all_else_between_mechanisms():
     """Two mechanisms differ in what is observed, not in who the patients are."""
-    one, two = (draw(world_of(SyntheticParams(mechanism=m)), 80, 3) for m in ("mcar", "mnar"))
+    one, two = (draw_cohorts(make_world(SyntheticParams(mechanism=m)), 80, 3) for m in ("mcar", "mnar"))
     np.testing.assert_array_equal(one[1], two[1])
     a, b = one[0]["stay"], two[0]["stay"]
     assert (a.observed != b.observed).any()
@@ -225,14 +227,14 @@ def test_one_seed_shares_all_else_between_mechanisms():
 
 
 def test_order_term_links_discharge_text_to_reports():
-    world = world_of(SyntheticParams(mechanism="mcar"))
+    world = make_world(SyntheticParams(mechanism="mcar"))
     observed = population(world)[-1]
     with_, without = observed[observed[:, 3], 2].mean(), observed[~observed[:, 3], 2].mean()
     np.testing.assert_allclose([with_, without], [0.71 / 0.85, 0.045 / 0.15], atol=0.02)
 
 
 def test_sites_differ_in_what_they_send():
-    world = world_of(SyntheticParams(preset="eicu"))
+    world = make_world(SyntheticParams(preset="eicu"))
     _, site, _, observed = population(world)
     silent = np.argwhere(world.site_sends == 0)
     assert len(silent) >= 3
@@ -244,8 +246,8 @@ def test_sites_differ_in_what_they_send():
 
 
 def test_eighty_percent_rule():
-    world = world_of(SyntheticParams(preset="eicu"))
-    cohort = draw(world, 1500, 4)[0]["stay"]
+    world = make_world(SyntheticParams(preset="eicu"))
+    cohort = draw_cohorts(world, 1500, 4)[0]["stay"]
     for m, content in enumerate(world.contents):
         values = cohort.modalities[m].values[cohort.observed[:, m]]
         if content.rule:
@@ -287,6 +289,16 @@ def test_groups_are_independent_of_all_else(drawn):
         assert set(group.codes) == set(range(len(group.labels)))
         table = [[(stay.outcomes[group.codes == c, 0] == v).sum() for v in (0, 1)] for c in range(len(group.labels))]
         assert chi2_contingency(table).pvalue > 1e-3
+
+
+def test_the_names_that_params_accepts_are_those_of_the_registries():
+    """In the same order: the position of a preset and of a world enters the seed of its constants."""
+    assert tuple(PRESETS) == PRESET_NAMES
+    assert tuple(WORLDS) == WORLD_NAMES
+    made = {name: SyntheticParams(mechanism=name) for name in MECHANISM_NAMES}
+    kappa = SyntheticParams().kappa
+    acting = {name: (params.effective_kappa, params.effective_rho) for name, params in made.items()}
+    assert acting == {"mcar": (0.0, 0.0), "mar": (kappa, 0.0), "mnar": (kappa, 1.0)}
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
 from datasets.synthetic import truth
-from datasets.synthetic.cohort import SyntheticParams, build
-from datasets.synthetic.departures import Clusters
-from datasets.synthetic.draw import draw
-from datasets.synthetic.model import Content, SeriesModel, Task, World, pattern_code
-from datasets.synthetic.presets import world_of
+from datasets.synthetic.cohort import build
+from datasets.synthetic.draw import draw_cohorts
+from datasets.synthetic.model import Clusters, Content, SeriesModel, Task, World, encode_patterns
+from datasets.synthetic.params import SyntheticParams
+from datasets.synthetic.presets import make_world
 
 
 def sigmoid(z):
@@ -144,8 +144,8 @@ def grid_prediction(world, cohort, row, series, size=4001):
 @pytest.mark.parametrize("landmark", ["icu_24h", "discharge", "stay"])
 def test_prediction_equals_integration_on_a_grid(landmark, departing, rho, series):
     world = tiny_world(rho, departing=departing)
-    cohort = draw(world, 60, 5)[0][landmark]
-    moments = truth.posterior(world, cohort, series=series)
+    cohort = draw_cohorts(world, 60, 5)[0][landmark]
+    moments = truth.compute_posterior(world, cohort, series=series)
     best, _ = truth.predict(world, cohort, *moments, draws=1 << 14, counts=series, cells=truth.BEST)
     expected = [grid_prediction(world, cohort, row, series) for row in range(len(cohort))]
     assert {tuple(p) for p in cohort.observed} == {(True, False), (True, True)}
@@ -159,9 +159,9 @@ def test_prediction_equals_integration_on_a_grid(landmark, departing, rho, serie
 def test_survival_moves_the_best_prediction():
     """The grid test would not see a weight that is missing on both sides were survival of no account."""
     world = tiny_world()
-    cohort = draw(world, 60, 5)[0]["discharge"]
+    cohort = draw_cohorts(world, 60, 5)[0]["discharge"]
     unselected = replace(world, tasks=(world.tasks[0], replace(world.tasks[1], survivors=False)))
-    moments = truth.posterior(world, cohort)
+    moments = truth.compute_posterior(world, cohort)
     with_, without = (truth.predict(w, cohort, *moments)[0]["evidence1_cause1"] for w in (world, unselected))
     assert (with_ < without).mean() > 0.9
     assert np.abs(with_ - without).max() > 0.03
@@ -172,14 +172,14 @@ def test_survival_moves_the_best_prediction():
 def test_posterior_equals_the_dense_gaussian(preset, departing):
     """Conditioning h on all observed features and measurements jointly, by its covariance matrix."""
     params = SyntheticParams(preset=preset, world=departing)
-    world = world_of(params)
+    world = make_world(params)
     world = replace(
         world,
         contents=tuple(replace(c, A=c.A[:30], P=c.P[:30]) for c in world.contents),
         c=world.c[:, : min(30, world.contents[0].width)],
     )
-    cohort = draw(world, 5, 1)[0]["stay"]
-    mean, covariance = truth.posterior(world, cohort, series=True)
+    cohort = draw_cohorts(world, 5, 1)[0]["stay"]
+    mean, covariance = truth.compute_posterior(world, cohort, series=True)
     for row in range(5):
         loading, values, noise = [], [], []
         for m in np.flatnonzero(cohort.observed[row]):
@@ -290,9 +290,9 @@ def test_pattern_is_worth_nothing_where_it_says_nothing(preset):
 def test_monte_carlo_error_of_the_auc(preset):
     """At the default number of draws, on the default cohort, over eight sets of points."""
     params = SyntheticParams(preset=preset)
-    world = world_of(params)
-    cohort = draw(world, params.n, 0)[0]["stay"]
-    moments = truth.posterior(world, cohort)
+    world = make_world(params)
+    cohort = draw_cohorts(world, params.n, 0)[0]["stay"]
+    moments = truth.compute_posterior(world, cohort)
     aucs = []
     for seed in range(8):
         best, size = truth.predict(world, cohort, *moments, params.points, seed, cells=truth.BEST)
@@ -325,9 +325,11 @@ def test_propensities(built):
 
 
 def test_pattern_effect_is_centred_with_the_size_of_beta():
-    world = world_of(SyntheticParams(preset="mimic", beta=0.7))
-    cohort = draw(world, 4000, 2)[0]["icu_24h"]
-    effect = world.pattern_effects(world.tasks[0], pattern_code(cohort.observed), "icu_24h", np.zeros((4000, 8)))[0][1]
+    world = make_world(SyntheticParams(preset="mimic", beta=0.7))
+    cohort = draw_cohorts(world, 4000, 2)[0]["icu_24h"]
+    effect = world.pattern_effects(world.tasks[0], encode_patterns(cohort.observed), "icu_24h", np.zeros((4000, 8)))[0][
+        1
+    ]
     assert abs(effect.mean()) < 0.05
     assert abs(effect.std() - 0.7) < 0.05
 
@@ -339,7 +341,7 @@ def test_discharge_is_rows_of_stay(built):
     h = np.zeros((4000, 8))
     h[cohort.patient] = known.arrays["h"]
     part = cohort.take(np.arange(400))
-    again = truth.known(world_of(params), part, h, 2048, seed=9)
+    again = truth.compute_ground_truth(make_world(params), part, h, 2048, seed=9)
     assert np.abs(again.predictions["ceiling"] - known.predictions["ceiling"][:400]).mean() < 3e-3
     np.testing.assert_allclose(again.arrays["truth_probability"], known.arrays["truth_probability"][:400], atol=1e-6)
     np.testing.assert_allclose(again.arrays["oracle_features"], known.arrays["oracle_features"][:400], atol=1e-6)
@@ -348,11 +350,11 @@ def test_discharge_is_rows_of_stay(built):
 def test_expected_residual(built):
     """By hand for a constant; of the ceiling it is 0 within its error, pattern by pattern."""
     cohort, known = built["stay"]
-    true, code = known.arrays["truth_probability"], pattern_code(cohort.observed)
-    by_pattern = truth.expected_residual(np.full_like(true, 0.3), true, cohort.observed)
+    true, code = known.arrays["truth_probability"], encode_patterns(cohort.observed)
+    by_pattern = truth.compute_expected_residual(np.full_like(true, 0.3), true, cohort.observed)
     assert set(by_pattern) == set(code.tolist())
     np.testing.assert_allclose(by_pattern[code[0]], true[code == code[0]].mean(0) - 0.3)
-    residual = truth.expected_residual(known.predictions["ceiling"][:, :1], true[:, :1], cohort.observed)
+    residual = truth.compute_expected_residual(known.predictions["ceiling"][:, :1], true[:, :1], cohort.observed)
     for c, value in residual.items():
         size = (code == c).sum()
         if size > 50:
@@ -376,9 +378,9 @@ def test_truth_probability_is_the_rate_of_the_outcome(built):
 def test_defaults_are_worth_what_is_promised(preset):
     """At 20,000: marginals and prevalences within a percentage point, the other modalities worth .03 AUC, the pattern as evidence .01."""
     params = SyntheticParams(preset=preset, n=20_000)
-    world, built = world_of(params), build(params)
+    world, built = make_world(params), build(params)
     for landmark, (cohort, known) in built.items():
-        bare = truth.anchor_only(world, cohort)
+        bare = truth.predict_from_anchor(world, cohort)
         for t, target in enumerate(
             {"mortality_inhosp": 0.1, "readmission_30d": 0.2, "icu_90d": 0.1}[task] for task in cohort.tasks
         ):
@@ -403,7 +405,8 @@ def test_defaults_are_worth_what_is_promised(preset):
 def test_twenty_thousand_stays_in_a_minute_and_three_gib():
     program = (
         "import resource, time; start = time.time()\n"
-        "from datasets.synthetic.cohort import SyntheticParams, build\n"
+        "from datasets.synthetic.cohort import build\n"
+        "from datasets.synthetic.params import SyntheticParams\n"
         "build(SyntheticParams(n=20_000))\n"
         "print(time.time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)"
     )

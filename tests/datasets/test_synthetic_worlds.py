@@ -7,13 +7,14 @@ import pytest
 from scipy.stats import chi2_contingency
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from datasets.cohort import content_fingerprint
+from datasets.cohort import compute_fingerprint
 from datasets.synthetic import truth
-from datasets.synthetic.cohort import SyntheticParams, build
+from datasets.synthetic.cohort import build
 from datasets.synthetic.departures import SHIFTED, SITES, WORLDS
-from datasets.synthetic.draw import draw, draw_anchor, draw_observed
-from datasets.synthetic.model import dot, pattern_code
-from datasets.synthetic.presets import H, world_of
+from datasets.synthetic.draw import draw_anchor, draw_cohorts, draw_observed
+from datasets.synthetic.model import encode_patterns, project
+from datasets.synthetic.params import SyntheticParams
+from datasets.synthetic.presets import H, make_world
 
 OTHERS = [name for name in WORLDS if name != "factors"]
 PRESETS = ["mimic", "eicu"]
@@ -40,24 +41,24 @@ def usual(world, site):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_marginals_and_prevalences(preset, name):
     """Of the usual part, where there are two policies."""
-    world = world_of(SyntheticParams(preset=preset, world=name))
+    world = make_world(SyntheticParams(preset=preset, world=name))
     h, site, observed = population(world, 60_000)
     h, observed = h[usual(world, site)], observed[usual(world, site)]
     np.testing.assert_allclose(observed.mean(0), SHARES[preset], atol=0.01)
     early = observed & (np.random.default_rng(0).random(observed.shape) < world.known_24h)
-    died = world.outcome_probability(world.tasks[0], h, pattern_code(early), "icu_24h")
+    died = world.outcome_probability(world.tasks[0], h, encode_patterns(early), "icu_24h")
     assert abs(died.mean() - PREVALENCE["mortality_inhosp"]) < 0.01
     for task in world.tasks[1:]:
-        p = world.outcome_probability(task, h, pattern_code(observed), "discharge")
+        p = world.outcome_probability(task, h, encode_patterns(observed), "discharge")
         assert abs(np.average(p, weights=1 - died) - PREVALENCE[task.name]) < 0.01
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_pattern_and_outcome_without_kappa_and_beta(name):
     """Independent, but where the pattern decides what h does; there the interaction alone links them."""
-    world = world_of(SyntheticParams(world=name, kappa=0, beta=0))
+    world = make_world(SyntheticParams(world=name, kappa=0, beta=0))
     h, _, observed = population(world, 40_000)
-    code, task = pattern_code(observed), world.tasks[1]
+    code, task = encode_patterns(observed), world.tasks[1]
     y = np.random.default_rng(3).random(len(h)) < world.outcome_probability(task, h, code, "discharge")
     frequent = [c for c, k in zip(*np.unique(code, return_counts=True), strict=True) if k > 200]
     p = chi2_contingency([[(y[code == c] == v).sum() for v in (0, 1)] for c in frequent]).pvalue
@@ -66,7 +67,7 @@ def test_pattern_and_outcome_without_kappa_and_beta(name):
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_worlds_are_deterministic_and_keep_the_constants_of_factors(name):
-    factors, world = (world_of(SyntheticParams(world=w)) for w in ("factors", name))
+    factors, world = (make_world(SyntheticParams(world=w)) for w in ("factors", name))
     np.testing.assert_array_equal(world.b[:, :H], factors.b)
     for one, other in zip(world.contents, factors.contents, strict=True):
         np.testing.assert_array_equal(np.hstack([one.A, one.P]), np.hstack([other.A, other.P]))
@@ -77,7 +78,7 @@ def test_worlds_are_deterministic_and_keep_the_constants_of_factors(name):
     for seed in (1, 1, 2):
         cohort, known = build(SyntheticParams(world=name, n=60, seed=seed, draws=16))["stay"]
         assert np.isfinite(known.predictions["ceiling_series"]).all()
-        marks.append(content_fingerprint(cohort) + known.predictions["ceiling"].tobytes().hex())
+        marks.append(compute_fingerprint(cohort) + known.predictions["ceiling"].tobytes().hex())
     assert marks[0] == marks[1] != marks[2]
 
 
@@ -91,9 +92,9 @@ def test_no_departure_is_factors():
             np.testing.assert_array_equal(cohort.observed, same.observed)
             np.testing.assert_array_equal(cohort.outcomes, same.outcomes)
             np.testing.assert_array_equal(known.predictions["ceiling_series"], best.predictions["ceiling_series"])
-    world = world_of(replace(params, world="clusters", departure=0))
+    world = make_world(replace(params, world="clusters", departure=0))
     for cohort, known in factors.values():
-        moments = truth.posterior(world, cohort)
+        moments = truth.compute_posterior(world, cohort)
         weight, centre, covariance = world.clusters.posterior(*moments)
         np.testing.assert_allclose(weight, np.tile(world.clusters.weight, (len(cohort), 1)), atol=1e-9)
         np.testing.assert_allclose(centre[:, 2], moments[0], atol=1e-9)
@@ -103,7 +104,7 @@ def test_no_departure_is_factors():
 
 
 def test_clusters_have_the_moments_of_one_gaussian_and_are_none():
-    prior = world_of(SyntheticParams(world="clusters")).clusters
+    prior = make_world(SyntheticParams(world="clusters")).clusters
     np.testing.assert_allclose(prior.weight @ prior.mean, 0, atol=1e-12)
     between = np.einsum("k,ki,kj->ij", prior.weight, prior.mean, prior.mean)
     np.testing.assert_allclose(between + prior.covariance, np.eye(H), atol=1e-12)
@@ -117,11 +118,11 @@ def test_clusters_have_the_moments_of_one_gaussian_and_are_none():
 
 
 def test_moments_of_the_mixture_are_those_of_its_points():
-    world = world_of(SyntheticParams(world="clusters"))
-    cohorts, h = draw(world, 40, 2)
-    given = truth.posterior(world, cohorts["stay"])
+    world = make_world(SyntheticParams(world="clusters"))
+    cohorts, h = draw_cohorts(world, 40, 2)
+    given = truth.compute_posterior(world, cohorts["stay"])
     mean, covariance = world.clusters.moments(*given)
-    points = truth._sampler(world, *given, 1 << 12, 0)(slice(None))
+    points = truth._make_sampler(world, *given, 1 << 12, 0)(slice(None))
     np.testing.assert_allclose(points.mean(axis=1), mean, atol=0.03)
     off = points - points.mean(axis=1, keepdims=True)
     np.testing.assert_allclose(np.einsum("nki,nkj->nij", off, off) / (1 << 12), covariance, atol=0.05)
@@ -131,9 +132,9 @@ def test_moments_of_the_mixture_are_those_of_its_points():
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_interaction_is_centred_with_its_size(preset):
-    world = world_of(SyntheticParams(preset=preset, world="interaction", departure=0.6, beta=0))
+    world = make_world(SyntheticParams(preset=preset, world="interaction", departure=0.6, beta=0))
     h, _, observed = population(world, 60_000)
-    code = pattern_code(observed)
+    code = encode_patterns(observed)
     for task in world.tasks[1:]:
         ((_, effect),) = world.pattern_effects(task, code, "discharge", h)
         assert abs(effect.std() - 0.6) < 0.02
@@ -143,29 +144,29 @@ def test_interaction_is_centred_with_its_size(preset):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_own_factor_of_text_is_seen_in_text_only(preset):
-    world = world_of(SyntheticParams(preset=preset, world="text"))
+    world = make_world(SyntheticParams(preset=preset, world="text"))
     assert world.dimension == H + 1
     assert [c.name for c in world.contents if H in c.coordinates] == [{"mimic": "T", "eicu": "laboratory"}[preset]]
     assert not world.b[:, H].any()
     assert not world.series.l[:, H].any()
     assert world.u[H] == 0
     assert all(task.w[H] == 1.5 and not task.r[:, H].any() for task in world.tasks)
-    cohort = draw(world, 400, 0)[0]["discharge"]
+    cohort = draw_cohorts(world, 400, 0)[0]["discharge"]
     m = next(m for m, c in enumerate(world.contents) if H in c.coordinates)
-    spread = truth.posterior(world, cohort)[1][:, H, H]
+    spread = truth.compute_posterior(world, cohort)[1][:, H, H]
     assert spread[cohort.observed[:, m]].mean() < 0.6
     np.testing.assert_allclose(spread[~cohort.observed[:, m]], 1, atol=1e-9)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_policy_is_reversed_at_the_shifted_sites(preset):
-    world = world_of(SyntheticParams(preset=preset, world="policy_shift"))
+    world = make_world(SyntheticParams(preset=preset, world="policy_shift"))
     assert abs(world.site_share[world.site_shifted].sum() - SHIFTED) < 1e-12
     assert world.site_shifted.sum() >= 6
     h, site, observed = population(world, 60_000)
     there, slopes = world.site_shifted[site], []
     for m in np.flatnonzero(~world.always):
-        along = dot(h, world.b[m])
+        along = project(h, world.b[m])
         slopes.append([np.corrcoef(along[part], observed[part, m])[0, 1] for part in (~there, there)])
     slopes = np.array(slopes)
     assert (slopes[:, 0] > 0.1).all()
@@ -174,7 +175,7 @@ def test_policy_is_reversed_at_the_shifted_sites(preset):
     assert (np.ptp(shares, axis=0) > 0.05).all()
     if preset == "mimic":
         assert len(world.site_share) == SITES
-    for cohort in draw(world, 200, 0)[0].values():
+    for cohort in draw_cohorts(world, 200, 0)[0].values():
         policy = cohort.groups["policy"]
         assert policy.labels == ("usual", "shifted")
         np.testing.assert_array_equal(policy.codes == 1, world.site_shifted[cohort.site])
@@ -194,7 +195,7 @@ def built(request):
     params = SyntheticParams(preset="eicu", world=request.param, n=4000, seed=5, draws=256)
     landmarks = build(params)
     del landmarks["stay"]
-    return world_of(params), landmarks, BLIND[request.param]
+    return make_world(params), landmarks, BLIND[request.param]
 
 
 def loss(y, p):
@@ -234,7 +235,7 @@ def test_who_is_blind_to_the_departure_is_worse(built):
     world, landmarks, blind = built
     for cohort, known in landmarks.values():
         other = blind(world)
-        moments = truth.posterior(other, cohort)
+        moments = truth.compute_posterior(other, cohort)
         wrong = truth.predict(other, cohort, *moments, 256, cells=truth.BEST)[0]["evidence1_cause1"]
         true = known.arrays["truth_probability"]
         gain = loss(true, wrong) - loss(true, known.predictions["ceiling"])

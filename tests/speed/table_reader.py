@@ -23,13 +23,15 @@ from datasets.eicu import sources as eicu_sources
 from datasets.eicu import static as eicu_static
 from datasets.eicu import stays as eicu_stays
 from datasets.eicu import tables as eicu_tables
-from datasets.eicu.build import _stay_table
+from datasets.eicu.build import _create_stay_table
 from datasets.mimic_iv import events as mimic_events
 from datasets.mimic_iv import landmarks
 from datasets.mimic_iv import sources as mimic_sources
 from datasets.mimic_iv import stays as mimic_stays
 from datasets.mimic_iv import tables as mimic_tables
-from datasets.mimic_iv.build import _stay_tables
+from datasets.mimic_iv.build import _create_stay_tables
+from datasets.raw.engine import load_staging_table
+from datasets.raw.tables import connect
 from tests.speed import repeated
 
 LANDMARK = "icu_24h"
@@ -42,7 +44,7 @@ def of_table(sources, table):
 def eicu_tables_read():
     """The raw tables that the builder of eICU reads."""
     sources = (*eicu_sources.WIDE, *eicu_sources.VITALS, *eicu_sources.LONG)
-    return sorted({*eicu_static._reads(), *(source.table for source in sources)})
+    return sorted({*eicu_static._list_columns(), *(source.table for source in sources)})
 
 
 def mimic_tables_read():
@@ -52,25 +54,21 @@ def mimic_tables_read():
 
 def read_eicu(con, release, table):
     """As ``datasets.eicu.build.build`` reads ``table`` for one landmark, and what has to be read before it."""
-    selection = eicu_stays.select(eicu_stays.read_patients(con, release), LANDMARK)
-    _stay_table(con, [selection])
-    for source in of_table((*eicu_sources.WIDE, *eicu_sources.VITALS), table):
-        eicu_events.stage_wide(con, release, source)
-    for source in of_table(eicu_sources.LONG, table):
-        eicu_events.stage_long(con, release, source)
-    if table in eicu_static._reads():
+    selection = eicu_stays.select_stays(eicu_stays.read_patients(con, release), LANDMARK)
+    _create_stay_table(con, [selection])
+    for source in of_table((*eicu_sources.WIDE, *eicu_sources.VITALS, *eicu_sources.LONG), table):
+        load_staging_table(con, release, source, eicu_events.date_rows)
+    if table in eicu_static._list_columns():
         eicu_static.read_static(con, release, selection.stay)
 
 
 def read_mimic(con, release, table):
     """As ``datasets.mimic_iv.build.build`` reads ``table`` for one landmark, and what has to be read before it."""
     history = mimic_stays.read_history(con, release)
-    chosen = {LANDMARK: landmarks.select(history, mimic_stays.index_stays(history), LANDMARK)}
-    _stay_tables(con, history, chosen)
-    for source in of_table(mimic_sources.WIDE, table):
-        mimic_events._stage_wide(con, release, source)
-    for source in of_table(mimic_sources.LONG, table):
-        mimic_events._stage_long(con, release, source)
+    chosen = {LANDMARK: landmarks.select_stays(history, mimic_stays.select_index_stays(history), LANDMARK)}
+    _create_stay_tables(con, history, chosen)
+    for source in of_table((*mimic_sources.WIDE, *mimic_sources.LONG), table):
+        load_staging_table(con, release, source, mimic_events.date_rows)
 
 
 BUILDERS = {
@@ -105,7 +103,7 @@ def builder(demo, root, table):
             readings.extend([found] if name == table else [])
 
     with tempfile.TemporaryDirectory() as folder:
-        con = eicu_tables.connect(Path(folder), threads=1)
+        con = connect(Path(folder), threads=1)
         read(con, Metered(Path(root)), table)
         con.close()
     largest = max(readings, key=lambda found: found["peak_mib"])

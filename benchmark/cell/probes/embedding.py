@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmark.cell.probes import Fitted, Found
-from datasets.cohort import pattern_names
+from datasets.cohort import name_patterns
 
 FEWEST = 4
 """Points of a correlation: below, Fisher's interval does not exist and any r comes by chance."""
@@ -37,11 +37,11 @@ def probe(fitted: Fitted) -> Found:
     if h_train is None or h is None:
         why = "the method has no one vector a stay that its prediction passes through"
         return [number("decoded_accuracy", None, why, n=len(test))], None
-    known = np.array(pattern_names(train.observed, train.modality_names))
+    known = np.array(name_patterns(train.observed, train.modality_names))
     names, counts = np.unique(known, return_counts=True)
     frame = pd.DataFrame({
         "row": fitted.rows["test"],
-        "pattern": pattern_names(test.observed, test.modality_names),
+        "pattern": name_patterns(test.observed, test.modality_names),
         "norm": np.linalg.norm(h.astype(np.float64), axis=1),
         "decoded": decode(h_train, known, h),
         "majority": names[counts.argmax()],

@@ -16,8 +16,9 @@ from benchmark.audit.released import FACTORS, Released, damped, fitted_delta, ju
 from benchmark.audit.steps import CUMULATIVE, FITTED, STEPS, rows
 from benchmark.audit.unit import extended
 from benchmark.cell.splits import draw_split
-from datasets.cohort import Cohort, pattern_names
-from datasets.synthetic.cohort import SyntheticParams, build
+from datasets.cohort import Cohort, name_patterns
+from datasets.synthetic.cohort import build
+from datasets.synthetic.params import SyntheticParams
 from methods.common.rectifier import Rectifier
 from methods.crl_mmnar import Config, CrlMmnar
 
@@ -257,5 +258,5 @@ def tiny(n):
     observed = np.c_[np.ones(n, bool), rng.random(n) < 0.7]
     outcomes = (np.arange(n) % 5 == 0).astype(np.float32)[:, None]
     made = Cohort("tiny", "test", np.arange(n), modalities, observed, outcomes, ("readmission_30d",))
-    assert len(set(pattern_names(made.observed, made.modality_names))) == 2
+    assert len(set(name_patterns(made.observed, made.modality_names))) == 2
     return made

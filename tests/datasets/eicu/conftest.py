@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.eicu import build
+from datasets.eicu.build import build
 
 COLUMNS = {
     "patient": "patientunitstayid,patienthealthsystemstayid,gender,age,ethnicity,hospitalid,wardid,apacheadmissiondx,admissionheight,"

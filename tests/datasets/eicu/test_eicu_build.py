@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from datasets.cohort import CohortError
-from datasets.eicu import build
+from datasets.eicu.build import build
 from datasets.eicu.sources import LONG, VITALS, WIDE
-from datasets.storage import load_cohort, load_known, save_cohort, save_known
+from datasets.storage import load_cohort, load_ground_truth, save_cohort, save_ground_truth
 
 SOURCES = {source.table: source for source in (*WIDE, *VITALS, *LONG)}
 LANDMARK = {"icu_24h": 1440, "unit_discharge": 4320, "stay": 4320}
@@ -43,7 +43,7 @@ def inputs(cohort):
 def test_the_canary_knows_every_source(raw):
     assert set(raw.clocks) == set(SOURCES) == set(ODD)
     for table, source in SOURCES.items():
-        assert raw.clocks[table] == tuple(c for c in (source.event, source.entry) if c)
+        assert raw.clocks[table] == source.clocks
 
 
 def add_unknown(raw, table, cut):
@@ -155,11 +155,11 @@ def test_the_order_of_rows_does_not_matter(raw, tmp_path):
 def test_apaches_own_prediction_is_known_beside_the_cohort_only(raw, tmp_path):
     built = build(raw.write(tmp_path / "release"))
     np.testing.assert_allclose(
-        built["icu_24h"].known.predictions["apache_iva"][:, 0], [np.nan, 0.11, 0.12, 0.13, 0.14, 0.15]
+        built["icu_24h"].ground_truth.predictions["apache_iva"][:, 0], [np.nan, 0.11, 0.12, 0.13, 0.14, 0.15]
     )
-    assert built["stay"].known.predictions["apache_iva"].shape == (6, 2)
-    assert np.isnan(built["stay"].known.predictions["apache_iva"][:, 1]).all()
-    assert np.isnan(built["unit_discharge"].known.predictions["apache_iva"]).all()
+    assert built["stay"].ground_truth.predictions["apache_iva"].shape == (6, 2)
+    assert np.isnan(built["stay"].ground_truth.predictions["apache_iva"][:, 1]).all()
+    assert np.isnan(built["unit_discharge"].ground_truth.predictions["apache_iva"]).all()
     names = [name for m in built["icu_24h"].cohort.modalities for name in m.feature_names]
     assert not [name for name in names if "predicted" in name or "mortality" in name]
 
@@ -175,9 +175,9 @@ def test_built_cohorts_can_be_stored_and_say_what_they_did(raw, tmp_path):
     said = []
     built = build(raw.write(tmp_path / "release"), name="eicu", progress=said.append)["stay"]
     save_cohort(built.cohort, tmp_path / "cohort")
-    save_known(built.known, tmp_path / "known")
+    save_ground_truth(built.ground_truth, tmp_path / "known")
     assert load_cohort(tmp_path / "cohort").fingerprint == built.cohort.fingerprint
-    assert load_known(tmp_path / "known").notes["protocol"] == "paper"
+    assert load_ground_truth(tmp_path / "known").notes["protocol"] == "paper"
     assert built.cohort.name == "eicu"
     assert built.flow[-1]["n"] == len(built.cohort) == 6
     assert [line for line in said if line.startswith("lab: ")] == ["lab: 15 rows kept"]
@@ -203,7 +203,7 @@ def test_the_demo_cut_by_hand_gives_the_same_cohort(demo, demo_built, tmp_path):
             continue
         rows = pd.read_csv(path, dtype=str, keep_default_na=False)
         late = np.zeros(len(rows), dtype=bool)
-        for clock in rows.columns[rows.columns.isin([SOURCES[table].event, SOURCES[table].entry])]:
+        for clock in rows.columns[rows.columns.isin(SOURCES[table].clocks)]:
             late |= pd.to_numeric(rows[clock]) >= 1440
         assert late.any()
         rows[~late].to_csv(tmp_path / path.name.replace(".gz", ""), index=False)

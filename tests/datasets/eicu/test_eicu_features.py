@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datasets.eicu import build, static
-from datasets.eicu.features import MODALITIES, allow_list, balances, shock_indices
+from datasets.eicu import static
+from datasets.eicu.build import build
+from datasets.eicu.features import MODALITIES, compute_balances, compute_shock_indices, list_features
 from datasets.eicu.sources import LONG, VITALS, WIDE
 
 FORBIDDEN = (
@@ -25,10 +26,10 @@ def test_every_feature_has_a_table_and_a_clock(untouched):
     assert cohort.modality_names == MODALITIES
     assert len(MODALITIES) == 10
     built = [(m.name, name) for m in cohort.modalities for name in m.feature_names]
-    assert [(f.modality, f.name) for f in allow_list()] == built
+    assert [(f.modality, f.name) for f in list_features()] == built
     assert len(set(built)) == len(built)
-    assert all(f.table and f.clock for f in allow_list())
-    clocks = {table: clock for f in allow_list() for table, clock in [(f.table, f.clock)]}
+    assert all(f.table and f.clock for f in list_features())
+    clocks = {table: clock for f in list_features() for table, clock in [(f.table, f.clock)]}
     assert clocks["lab"] == "labresultoffset, labresultrevisedoffset"
     assert clocks["intakeOutput"] == "intakeoutputoffset, intakeoutputentryoffset"
 
@@ -237,10 +238,10 @@ def test_minus_one_is_missing_in_the_apache_tables(raw, tmp_path):
 
 def test_derived_features_follow_their_formulas():
     names = ["heart_rate_mean", "heart_rate_max", "systolic_mean", "systolic_min"]
-    made = shock_indices(names, np.array([[90.0, 120, 100, 80], [np.nan, 100, 100, 100]]))
+    made = compute_shock_indices(names, np.array([[90.0, 120, 100, 80], [np.nan, 100, 100, 100]]))
     np.testing.assert_allclose(made["shock_index"], [0.9, np.nan])
     np.testing.assert_allclose(made["shock_index_worst"], [1.5, 1.0])
-    fluid = balances(
+    fluid = compute_balances(
         ["intake", "output", "dialysis_out", "urine"], np.array([[900.0, 300, 100, 240]]), np.array([1440])
     )
     assert (fluid["fluid_balance"][0], fluid["urine_per_hour"][0]) == (500, 10)

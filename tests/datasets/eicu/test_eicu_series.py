@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from datasets.eicu import build, series
-from datasets.raw import mapped
+from datasets.eicu.build import build
+from datasets.raw import mapped, series
 
 
 def made(raw, root, landmark="icu_24h"):

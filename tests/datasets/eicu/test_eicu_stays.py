@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 
 from datasets.cohort import CohortError
-from datasets.eicu.stays import patient_codes, read_patients, select
+from datasets.eicu.stays import encode_patients, read_patients, select_stays
 from datasets.eicu.tables import Release
 
 
 def chosen(raw, tmp_path, landmark):
-    return select(read_patients(duckdb.connect(), Release(raw.write(tmp_path / "release"))), landmark)
+    return select_stays(read_patients(duckdb.connect(), Release(raw.write(tmp_path / "release"))), landmark)
 
 
 def counts(selection):
@@ -154,11 +154,11 @@ def test_groups_are_codes_with_labels(empty, tmp_path):
 
 
 def test_patient_codes_are_stable_and_tell_patients_apart():
-    codes = patient_codes(pd.Series(["002-1039", "021-039", "002-1039", "002-10390", "odd", "0-21039"]))
+    codes = encode_patients(pd.Series(["002-1039", "021-039", "002-1039", "002-10390", "odd", "0-21039"]))
     assert codes[0] == codes[2] == 2_000_001_039
     assert len(set(codes.tolist())) == 5
     with pytest.raises(CohortError, match="uniquepid"):
-        patient_codes(pd.Series(["002-1039", "2-1039"]))
+        encode_patients(pd.Series(["002-1039", "2-1039"]))
 
 
 @pytest.mark.parametrize(

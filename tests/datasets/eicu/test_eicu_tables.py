@@ -4,9 +4,10 @@ import duckdb
 import pytest
 
 from datasets.cohort import CohortError
-from datasets.eicu import build
+from datasets.eicu.build import build
 from datasets.eicu.sources import LONG, VITALS, WIDE
-from datasets.eicu.tables import Release, identifier, minute, number, text
+from datasets.eicu.tables import Release, minute
+from datasets.raw.tables import identifier, number, text
 
 STATIC = {"patient", "hospital", "apacheApsVar", "apachePredVar", "apachePatientResult"}
 TABLES = sorted({source.table for source in (*WIDE, *VITALS, *LONG)} | STATIC)

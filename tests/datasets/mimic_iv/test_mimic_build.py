@@ -11,10 +11,10 @@ from datasets import registry
 from datasets.cohort import CohortError
 from datasets.mimic_iv import build as building
 from datasets.mimic_iv.build import Extras, build
-from datasets.mimic_iv.features import allow_list
+from datasets.mimic_iv.features import list_features
 from datasets.mimic_iv.sources import LONG, WIDE
-from datasets.raw.verify import verify
-from datasets.storage import load_cohort, load_known, save_cohort, save_known
+from datasets.raw.verify import verify_release
+from datasets.storage import load_cohort, load_ground_truth, save_cohort, save_ground_truth
 from tests.datasets.mimic_iv.conftest import made_items
 
 TABLES = sorted(
@@ -128,23 +128,23 @@ def test_the_series_after_discharge_ends_with_the_hospital_stay(raw, tmp_path):
 
 def test_modalities_are_s_i_t_r_with_reasons_beside_them(raw, tmp_path, monkeypatch):
     items = {"I": made_items([101], [1], [1], [-1]), "T": made_items([102], [120], [121], [1020], 5), "R": None}
-    monkeypatch.setattr(building, "gather", lambda *rest: items)
+    monkeypatch.setattr(building, "gather_items", lambda *rest: items)
     built = one(raw, tmp_path, "discharge_72h")
     assert built.cohort.modality_names == ("S", "I", "T", "R")
     assert built.cohort.observed.tolist() == [[True, True, False, False], *([[True, False, False, False]] * 3)]
-    assert built.known.arrays["absence"].tolist()[0] == [0, 0, 4, 1]
-    assert built.known.arrays["readmission_or_death_30d"].shape == (4,)
+    assert built.ground_truth.arrays["absence"].tolist()[0] == [0, 0, 4, 1]
+    assert built.ground_truth.arrays["readmission_or_death_30d"].shape == (4,)
     assert built.flow[-1]["step"] == "R: no files given, unobserved for all"
     assert built.notes["paper"][0] == {"what": "the cohort", "paper": 20_000, "here": 4}
     save_cohort(built.cohort, tmp_path / "cohort")
-    save_known(built.known, tmp_path / "known")
+    save_ground_truth(built.ground_truth, tmp_path / "known")
     assert load_cohort(tmp_path / "cohort").fingerprint == built.cohort.fingerprint
-    assert load_known(tmp_path / "known").notes["absence codes"][4] == "not_recorded"
+    assert load_ground_truth(tmp_path / "known").notes["absence codes"][4] == "not_recorded"
 
 
 def test_every_feature_has_a_table_and_a_clock(raw, untouched):
-    listed = {f.name: f for f in allow_list()}
-    assert len(listed) == len(allow_list())
+    listed = {f.name: f for f in list_features()}
+    assert len(listed) == len(list_features())
     names = untouched["icu_24h"].modalities[0].feature_names
     assert len(set(names)) == len(names)
     assert set(listed) < set(names)
@@ -223,7 +223,7 @@ def test_the_caption_says_what_is_exempt_and_what_was_chosen(raw, tmp_path):
     extras = Extras(tmp_path / "note", tmp_path / "cxr")
     said = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(building, "gather", lambda *rest: dict.fromkeys("ITR"))
+        patch.setattr(building, "gather_items", lambda *rest: dict.fromkeys("ITR"))
         for landmark in ("icu_24h", "discharge"):
             options = {"extras": extras, "subset": "cxr_era", "observation_admit": True}
             said[landmark] = one(raw, tmp_path / landmark, landmark, **options).notes["caption"]
@@ -232,7 +232,7 @@ def test_the_caption_says_what_is_exempt_and_what_was_chosen(raw, tmp_path):
 
 
 def test_the_demo_differs_from_its_list_in_its_partial_table_only(demo):
-    rows = {row["file"]: row["status"] for row in verify(demo)}
+    rows = {row["file"]: row["status"] for row in verify_release(demo)}
     assert {name for name, status in rows.items() if status == "differs"} == {"icu/chartevents.csv.gz"}
     assert rows["hosp/patients.csv.gz"] == "matches"
 

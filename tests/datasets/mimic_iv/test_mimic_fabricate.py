@@ -8,7 +8,7 @@ import pytest
 from datasets.cohort import CohortError
 from datasets.mimic_iv import fabricate as module
 from datasets.mimic_iv.fabricate import fabricate
-from datasets.mimic_iv.images import chest_images
+from datasets.mimic_iv.images import read_chest_images
 from datasets.mimic_iv.records import read_rows
 
 TABLES = {
@@ -133,7 +133,7 @@ def test_notes_and_images_are_released_as_they_were(made):
     for table in ("discharge", "radiology"):
         assert last not in {n["subject_id"] for n in notes(root / "note", table)}
     said = []
-    found = chest_images(root / "cxr", SUBJECTS, said.append)
+    found = read_chest_images(root / "cxr", SUBJECTS, said.append)
     assert 0 < len(found) < counts["images"]
     assert int(last) not in found.subject
     assert np.isfinite(found.vectors).all()
@@ -145,7 +145,7 @@ def test_the_same_seed_gives_the_same_bytes_for_whoever_is_asked_for(made, tmp_p
     fabricate(root / "raw", tmp_path / "n", tmp_path / "c", subjects=few)
     for table in ("discharge", "radiology"):
         assert notes(tmp_path / "n", table) == [n for n in notes(root / "note", table) if int(n["subject_id"]) in few]
-    few_images, all_images = chest_images(tmp_path / "c", few), chest_images(root / "cxr", few)
+    few_images, all_images = read_chest_images(tmp_path / "c", few), read_chest_images(root / "cxr", few)
     np.testing.assert_array_equal(few_images.vectors, all_images.vectors)
     fabricate(root / "raw", tmp_path / "n2", tmp_path / "c2", subjects=few)
     for name in ("n/note/discharge.csv.gz", "c/mimic-cxr-2.0.0-metadata.csv.gz"):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from datasets.cohort import CohortError
-from datasets.mimic_iv.images import WIDTH, chest_images, study_moment
+from datasets.mimic_iv.images import WIDTH, parse_study_moment, read_chest_images
 from datasets.mimic_iv.tfrecord import make_example, write_records
 
 HEAD = [
@@ -53,7 +53,7 @@ def test_frontal_views_come_dated_one_row_an_image(release):
     release.add("absent", 10000001, 50, embedded=False)
     release.add("other", 10000002, 52)
     said = []
-    found = chest_images(release.write(), np.array([10000001]), said.append)
+    found = read_chest_images(release.write(), np.array([10000001]), said.append)
     assert found.vectors[:, 0].tolist() == [3, 1, 2]
     assert found.vectors.shape == (3, WIDTH)
     assert found.subject.tolist() == [10000001] * 3
@@ -67,7 +67,7 @@ def test_frontal_views_come_dated_one_row_an_image(release):
 
 def test_patients_without_images_are_no_fault(release):
     release.add("a", 10000001, 50)
-    assert len(chest_images(release.write(), [10000009])) == 0
+    assert len(read_chest_images(release.write(), [10000009])) == 0
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_patients_without_images_are_no_fault(release):
     ],
 )  # fmt: skip
 def test_a_study_has_a_moment(tmp_path, date, time, moment):
-    assert str(study_moment(tmp_path, 1, date, time)) == moment
+    assert str(parse_study_moment(tmp_path, 1, date, time)) == moment
 
 
 @pytest.mark.parametrize(
@@ -87,54 +87,54 @@ def test_a_study_has_a_moment(tmp_path, date, time, moment):
 )
 def test_a_moment_that_is_none_names_its_row(tmp_path, date, time):
     with pytest.raises(CohortError, match=r"metadata.csv.gz: row 7: StudyDate"):
-        study_moment(tmp_path / METADATA, 7, date, time)
+        parse_study_moment(tmp_path / METADATA, 7, date, time)
 
 
 def test_missing_metadata_is_asked_for_by_name(release):
     release.add("a", 10000001, 50)
     with pytest.raises(CohortError, match=r"mimic-cxr-2.0.0-metadata.csv.gz is needed for the dates and views"):
-        chest_images(release.root, [10000001])
+        read_chest_images(release.root, [10000001])
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     with pytest.raises(CohortError, match="has no folder files/"):
-        chest_images(tmp_path, [1])
+        read_chest_images(tmp_path, [1])
 
 
 def test_an_image_that_the_metadata_does_not_know_is_named(release):
     release.add("a", 10000001, 50)
     release.add("stray", 10000001, 50, listed=False)
     with pytest.raises(CohortError, match=r"stray.tfrecord is not in .*metadata.csv.gz"):
-        chest_images(release.write(), [10000001])
+        read_chest_images(release.write(), [10000001])
 
 
 def test_an_image_in_the_folder_of_another_study_is_named(release):
     path = release.add("a", 10000001, 50)
     path.parent.rename(path.parent.with_name("s51"))
     with pytest.raises(CohortError, match=r"s51/a.tfrecord stands in .*row 1, as subject 10000001, study 50"):
-        chest_images(release.write(), [10000001])
+        read_chest_images(release.write(), [10000001])
 
 
 def test_an_image_listed_twice_is_named_with_both_rows(release):
     release.add("a", 10000001, 50)
     release.add("a", 10000001, 50)
     with pytest.raises(CohortError, match="row 2: dicom_id a stands twice, first in row 1"):
-        chest_images(release.write(), [10000001])
+        read_chest_images(release.write(), [10000001])
 
 
 def test_a_damaged_image_is_named(release):
     path = release.add("a", 10000001, 50)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CohortError, match=r"a.tfrecord: record 1 is cut short"):
-        chest_images(release.write(), [10000001])
+        read_chest_images(release.write(), [10000001])
 
 
 def test_missing_columns_and_truncated_metadata_are_named(release):
     release.add("a", 10000001, 50)
     path = release.write(head=[name.replace("StudyTime", "Time") for name in HEAD]) / METADATA
     with pytest.raises(CohortError, match=r"metadata.csv.gz lacks column StudyTime"):
-        chest_images(release.root, [10000001])
+        read_chest_images(release.root, [10000001])
     release.write()
     path.write_bytes(path.read_bytes()[:-6])
     with pytest.raises(CohortError, match=r"metadata.csv.gz is truncated or corrupt after row \d"):
-        chest_images(release.root, [10000001])
+        read_chest_images(release.root, [10000001])

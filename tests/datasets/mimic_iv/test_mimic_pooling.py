@@ -10,11 +10,12 @@ import pytest
 from datasets.cohort import CohortError
 from datasets.mimic_iv import landmarks, pooling
 from datasets.mimic_iv.dated import Dated
-from datasets.mimic_iv.dated import empty as no_items
-from datasets.mimic_iv.pooling import REASONS, pool
-from datasets.mimic_iv.stays import index_stays, read_history
-from datasets.mimic_iv.tables import Release, connect
+from datasets.mimic_iv.dated import make_empty as no_items
+from datasets.mimic_iv.pooling import REASONS, pool_items
+from datasets.mimic_iv.stays import read_history, select_index_stays
+from datasets.mimic_iv.tables import Release
 from datasets.raw import mapped
+from datasets.raw.tables import connect
 from tests.datasets.mimic_iv.conftest import made_items
 
 ROW = 0
@@ -26,12 +27,12 @@ def selected(raw, tmp_path):
     con = connect(tmp_path)
     history = read_history(con, Release(raw.write(tmp_path / "release")))
     con.close()
-    index = index_stays(history)
-    return {k: (history, landmarks.select(history, index, k)) for k in landmarks.PROTOCOL}
+    index = select_index_stays(history)
+    return {k: (history, landmarks.select_stays(history, index, k)) for k in landmarks.PROTOCOL}
 
 
 def pooled(name, items, selected, landmark):
-    values, observed, reasons = pool(name, items, *selected[landmark], Path("."))
+    values, observed, reasons = pool_items(name, items, *selected[landmark], Path("."))
     assert (observed == np.isfinite(values).all(axis=1)).all()
     assert (observed == (reasons == 0)).all()
     return values[ROW], bool(observed[ROW]), REASONS[reasons[ROW]]
@@ -77,7 +78,9 @@ def test_items_of_later_admissions_change_nothing(selected, tmp_path, name, land
         [101, 101, 103, 101, 103], [3, 120, 120, 500, 700], [4, 121, 121, 501, 701], [1010, 1010, 1030, 77, 78]
     )
     for one, two in zip(
-        pool(name, before, *selected[landmark], tmp_path), pool(name, more, *selected[landmark], tmp_path), strict=True
+        pool_items(name, before, *selected[landmark], tmp_path),
+        pool_items(name, more, *selected[landmark], tmp_path),
+        strict=True,
     ):
         assert one.tobytes() == two.tobytes()
 
@@ -88,7 +91,7 @@ def test_vectors_of_items_not_known_are_never_read(selected, tmp_path):
     assert pooled("R", items, selected, "icu_24h")[1]
     items.vectors[0] = np.nan
     with pytest.raises(CohortError, match="modality R: an item of subject_id 101 has a vector that is not finite"):
-        pool("R", items, *selected["icu_24h"], tmp_path)
+        pool_items("R", items, *selected["icu_24h"], tmp_path)
 
 
 def test_no_files_and_no_items_are_two_reasons(selected):
@@ -102,8 +105,8 @@ def test_x_rays_could_not_be_released_for_whom_the_emergency_department_did_not_
     con = connect(tmp_path)
     history = read_history(con, Release(raw.write(tmp_path / "release")))
     con.close()
-    selection = landmarks.select(history, index_stays(history), "icu_24h")
-    reasons = pool("I", no_items(3), history, selection, tmp_path)[2]
+    selection = landmarks.select_stays(history, select_index_stays(history), "icu_24h")
+    reasons = pool_items("I", no_items(3), history, selection, tmp_path)[2]
     assert [REASONS[code] for code in reasons[:2]] == ["not_released", "not_recorded"]
 
 
@@ -120,10 +123,10 @@ def test_many_items_and_arrays_beyond_memory_give_the_same(selected, tmp_path, m
     rng = np.random.default_rng(1)
     hours = rng.uniform(0, 24, 500).tolist()
     items = made_items(rng.choice([101, 103, 104], 500).tolist(), hours, hours, [-1] * 500)
-    whole = [pool(name, items, *selected["icu_24h"], tmp_path) for name in "IR"]
+    whole = [pool_items(name, items, *selected["icu_24h"], tmp_path) for name in "IR"]
     monkeypatch.setattr(pooling, "CHUNK", 7)
     monkeypatch.setattr(mapped, "IN_MEMORY", 0)
-    parts = [pool(name, items, *selected["icu_24h"], tmp_path) for name in "IR"]
+    parts = [pool_items(name, items, *selected["icu_24h"], tmp_path) for name in "IR"]
     assert isinstance(parts[0][0], np.memmap)
     for one, two in zip(whole, parts, strict=True):
         assert [a.tobytes() for a in one] == [a.tobytes() for a in two]

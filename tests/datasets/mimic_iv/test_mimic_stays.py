@@ -11,8 +11,9 @@ import pytest
 
 from datasets.cohort import CohortError
 from datasets.mimic_iv import labels, landmarks
-from datasets.mimic_iv.stays import index_stays, read_history
-from datasets.mimic_iv.tables import Release, connect
+from datasets.mimic_iv.stays import read_history, select_index_stays
+from datasets.mimic_iv.tables import Release
+from datasets.raw.tables import connect
 from tests.datasets.mimic_iv.conftest import at
 
 DAY = 24
@@ -22,11 +23,11 @@ def read(raw, tmp_path):
     con = connect(tmp_path)
     history = read_history(con, Release(raw.write(tmp_path / "release")))
     con.close()
-    return history, index_stays(history)
+    return history, select_index_stays(history)
 
 
 def chosen(raw, tmp_path, landmark, **options):
-    return landmarks.select(*read(raw, tmp_path), landmark, **options)
+    return landmarks.select_stays(*read(raw, tmp_path), landmark, **options)
 
 
 def outcome(selection, subject, task):
@@ -342,7 +343,7 @@ def test_the_demos_raw_counts_are_those_of_the_release(demo, by_hand, tmp_path):
         any(v["end"] < u[0] <= v["end"] + timedelta(days=90) for u in units[s] if u[2] != v["hadm"]) for s, v in alive
     )
     con = connect(tmp_path)
-    rows = labels.rule_counts(read_history(con, Release(demo)), 72)
+    rows = labels.count_by_rule(read_history(con, Release(demo)), 72)
     con.close()
     first = {
         task: next(row for row in rows if row["task"] == task)

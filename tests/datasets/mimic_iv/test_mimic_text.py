@@ -42,7 +42,7 @@ def write(root, rows, table="discharge", head=HEAD):
 
 
 def read(root, subjects=(1, 2), encoder=None, **options):
-    return text.discharge_notes(root, np.array(subjects), encoder or Counting(), **options)
+    return text.read_discharge_notes(root, np.array(subjects), encoder or Counting(), **options)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def read(root, subjects=(1, 2), encoder=None, **options):
     ],
 )
 def test_marks_rules_and_blanks_are_cleaned(raw, cleaned):
-    assert text.clean(raw) == cleaned
+    assert text.clean_text(raw) == cleaned
 
 
 def test_a_note_has_its_admission_its_moments_and_its_vector(tmp_path):
@@ -78,7 +78,7 @@ def test_a_note_has_its_admission_its_moments_and_its_vector(tmp_path):
 
 def test_radiology_reports_are_read_from_their_own_file(tmp_path):
     write(tmp_path, [note(1)], "radiology")
-    assert len(text.radiology_notes(tmp_path, [1], Counting())) == 1
+    assert len(text.read_radiology_notes(tmp_path, [1], Counting())) == 1
     with pytest.raises(CohortError, match=r"note/discharge.csv.gz of MIMIC-IV-Note is needed"):
         read(tmp_path)
 
@@ -157,7 +157,7 @@ def test_progress_says_how_many_how_fast_and_how_long(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("seconds", "words"), [(4, "4 s"), (125, "2 min"), (12_000, "3 h 20 min")])
 def test_durations_are_said_in_words(seconds, words):
-    assert text.duration(seconds) == words
+    assert text.format_duration(seconds) == words
 
 
 def test_deleting_or_adding_a_note_changes_no_other(tmp_path):

@@ -5,10 +5,10 @@ import pytest
 
 from datasets.cohort import CohortError
 from datasets.mimic_iv.tfrecord import (
-    crc32c,
-    float_features,
+    compute_crc32c,
     make_example,
-    masked,
+    mask_checksum,
+    parse_float_features,
     read_floats,
     read_records,
     write_records,
@@ -60,12 +60,12 @@ def image(tmp_path, vector):
     ],
 )  # fmt: skip
 def test_checksums_are_those_of_rfc_3720(data, checksum):
-    assert crc32c(data) == checksum
+    assert compute_crc32c(data) == checksum
 
 
 def test_checksums_are_right_at_every_length():
     data = np.random.default_rng(1).bytes(400)
-    assert [crc32c(data[:n]) for n in range(len(data))] == [crc_bit_by_bit(data[:n]) for n in range(len(data))]
+    assert [compute_crc32c(data[:n]) for n in range(len(data))] == [crc_bit_by_bit(data[:n]) for n in range(len(data))]
 
 
 def test_a_file_written_elsewhere_is_read(tmp_path):
@@ -87,7 +87,7 @@ def test_floats_are_read_packed_and_one_by_one():
     one_by_one = b"".join(b"\x0d" + struct.pack("<f", x) for x in (1.0, 2.5))
     packed = field(1, struct.pack("<2f", 3.0, -4.0))
     example = field(1, field(1, field(1, b"x") + field(2, field(2, one_by_one + packed))))
-    np.testing.assert_array_equal(float_features(example)["x"], [1.0, 2.5, 3.0, -4.0])
+    np.testing.assert_array_equal(parse_float_features(example)["x"], [1.0, 2.5, 3.0, -4.0])
 
 
 @pytest.mark.parametrize("keep", [3, 11, 12, 40, 5000, -1])
@@ -130,6 +130,6 @@ def test_what_is_no_embedding_is_named_with_its_record(tmp_path, records, said):
 
 def test_a_length_beyond_reason_is_refused_before_it_is_believed(tmp_path):
     head = struct.pack("<Q", 1 << 40)
-    (tmp_path / "x").write_bytes(head + struct.pack("<I", masked(crc32c(head))))
+    (tmp_path / "x").write_bytes(head + struct.pack("<I", mask_checksum(compute_crc32c(head))))
     with pytest.raises(CohortError, match="record 1 says it has"):
         list(read_records(tmp_path / "x"))
