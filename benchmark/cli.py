@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import NoReturn, TextIO
 
 from benchmark.errors import UsageError, unknown
 
@@ -89,7 +90,7 @@ def _usage() -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; {self.format_usage().strip()}")
 
 
@@ -120,13 +121,20 @@ def _plug_in_warnings_in_one_line() -> Iterator[None]:
     with warnings.catch_warnings():
         usual = warnings.showwarning
 
-        def show(message: Warning | str, category: type[Warning], *where: object) -> None:
-            line = " ".join(str(message).split())
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            said_now = " ".join(str(message).split())
             if category.__name__ != "PlugInWarning":
-                usual(message, category, *where)
-            elif line not in said:
-                said.add(line)
-                print(f"warning: {line}", file=sys.stderr)
+                usual(message, category, filename, lineno, file, line)
+            elif said_now not in said:
+                said.add(said_now)
+                print(f"warning: {said_now}", file=sys.stderr)
 
         warnings.showwarning = show
         yield

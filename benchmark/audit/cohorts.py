@@ -7,6 +7,7 @@ contents of the whole stay), and the dials. It returns the cohort that the relea
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -151,7 +152,7 @@ def with_flag(cohort: Cohort, flag: np.ndarray) -> Cohort:
     return _changed(cohort, modalities=(Modality(first.name, values, (*first.feature_names, FLAG)), *others))
 
 
-def _changed(cohort: Cohort, **fields: object) -> Cohort:
+def _changed(cohort: Cohort, **fields: Any) -> Cohort:
     """The cohort with other fields, its fingerprint that of what it now holds."""
     return replace(cohort, **fields, fingerprint="")
 

@@ -64,5 +64,5 @@ def accepted(test: Part, after: np.ndarray) -> np.ndarray:
 
 def _factors(tasks: tuple[str, ...], patterns: np.ndarray) -> np.ndarray:
     """float64 [T, P]."""
-    by_task = [FACTORS.get(role(task), {}) for task in tasks]
+    by_task = [FACTORS.get(role(task) or "", {}) for task in tasks]
     return np.array([[factors.get(str(name), 1.0) for name in patterns] for factors in by_task])

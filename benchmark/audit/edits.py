@@ -46,7 +46,7 @@ def edited(
     """Probabilities [n, T] after ITERATIONS rounds; ``selective``: a round stays where it raises the AUC of its pattern's rows."""
     out = np.array(probability, dtype=np.float64)
     for t, task in enumerate(tasks):
-        moves = MOVES.get(role(task))
+        moves = MOVES.get(role(task) or "")
         if moves is None:
             continue
         for rows in groups(pattern).values():

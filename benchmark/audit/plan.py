@@ -94,7 +94,8 @@ def audit_plan(config: RunConfig, outcomes: str, folds: int, quick: bool, dials:
                 fits.setdefault(fit.key, fit)
                 cells.append(own)
         if outcomes == "true" and ceiling in dataset.known(landmark).predictions:
-            how, ceilings = {"kind": "known", "steps": []}, True
+            how: dict[str, Any] = {"kind": "known", "steps": []}
+            ceilings = True
             cells += [site.cell(ceiling, "default", how, KNOWN_TITLES[ceiling], fold, 0) for fold in range(folds)]
     listings = [listed(method.method, variant_of(row), row.title, "method") for row in printed]
     listings += [listed(ceiling, "default", KNOWN_TITLES[ceiling], "known")] if ceilings else []
@@ -131,7 +132,7 @@ def cells_of(
 ) -> tuple[PlannedCell, PlannedCell]:
     """The cell of the fit that a row rests on, which several rows may share, and the row's own."""
     steps = row.at(tasks)
-    how = {"kind": "fit", "steps": sorted(steps & FITTED)}
+    how: dict[str, Any] = {"kind": "fit", "steps": sorted(steps & FITTED)}
     fit = site.cell(method.method, unit_name(steps), how, method.title, fold, seed)
     how = {"kind": "row", "steps": sorted(steps), "fit": {"cell": asdict(fit.cell), "key_parts": fit.key_parts}}
     return fit, site.cell(method.method, variant_of(row), how, row.title, fold, seed)

@@ -20,6 +20,7 @@ from benchmark.cell.splits import draw_split
 from benchmark.executors.work import Work
 from datasets.cohort import Cohort
 from datasets.storage import load_cohort
+from methods.common.training import TorchMethod
 from results.storage.store import Store
 
 PREVALENCE = {"readmission_30d": 0.20}
@@ -60,9 +61,10 @@ def measure(work: Work, store: Store) -> tuple[dict[str, Any], Frames]:
         given = sampler.reached_rows(train)
         sampler.draw_like_released(method, cohort.take(train))
         seen = np.isin(test, given)
-        method.on_epoch = Watched(
-            method, cohort.take(test).without_outcomes(), cohort.outcomes[test], seen, record["metrics"]
-        )
+        if isinstance(method, TorchMethod):
+            method.on_epoch = Watched(
+                method, cohort.take(test).without_outcomes(), cohort.outcomes[test], seen, record["metrics"]
+            )
         method.fit(cohort.take(given), cohort.take(valid))
         record["audit"] = {
             "epochs": len(getattr(method, "history", ())),

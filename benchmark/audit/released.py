@@ -52,16 +52,18 @@ def rectified(
     kept = reference_pattern(probability, label, pattern, tasks) if how.reference else None
     corrections = {name: rows for name, rows in groups(pattern).items() if name != kept}
     for t, task in enumerate(tasks):
-        if role(task) is None:
+        part = role(task)
+        if part is None:
             continue
         y, start = label[:, t], out[:, t].copy()
-        fits = {name: Fit.of(start[rows], y[rows], role(task), name, how) for name, rows in corrections.items()}
+        fits = {name: Fit.of(start[rows], y[rows], part, name, how) for name, rows in corrections.items()}
         now, best = start, auc(y, start)
         for _ in range(ITERATIONS):
             now = now.copy()
             for name, rows in corrections.items():
-                if fits[name] is not None:
-                    now[rows] = one_round(now[rows], y[rows], role(task), fits[name], how)
+                fit = fits[name]
+                if fit is not None:
+                    now[rows] = one_round(now[rows], y[rows], part, fit, how)
             if auc(y, now) > best:
                 out[:, t], best = now, auc(y, now)
     return out
@@ -151,4 +153,4 @@ def reference_pattern(
         own = auc(label[rows, t], probability[rows, t])
         if len(rows) >= SMALLEST_REFERENCE and not np.isnan(own):
             found[name] = 0.6 * own + 0.3 * min(1.0, len(rows) / 200) + 0.1 * parts[name] / max(parts.values())
-    return max(found, key=found.get) if found else None
+    return max(found, key=found.__getitem__) if found else None

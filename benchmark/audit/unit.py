@@ -151,10 +151,10 @@ def _parts(frame: pd.DataFrame, tasks: tuple[str, ...]) -> dict[str, Part]:
     parts = {}
     for split, own in frame.groupby("split", observed=True):
         by_task = [own[own["task"] == task] for task in tasks]
-        columns = [
+        probability, label = (
             np.stack([f[name].to_numpy(np.float64) for f in by_task], axis=1) for name in ("probability_base", "label")
-        ]
-        parts[str(split)] = Part(*columns, by_task[0]["pattern"].astype(str).to_numpy())
+        )
+        parts[str(split)] = Part(probability, label, by_task[0]["pattern"].astype(str).to_numpy())
     return parts
 
 

@@ -69,7 +69,8 @@ def recorded(planned: PlannedCell, fill: Fill) -> tuple[dict[str, Any], Frames]:
     """The record that ``fill`` completes and the frames that it gives; ``failed`` or ``skipped``, without frames, where it raises."""
     provenance.reset_peak_memory()
     started = time.perf_counter()
-    record, seconds, frames = begun(planned), {}, {}
+    record, frames = begun(planned), Frames()
+    seconds: dict[str, float] = {}
     try:
         frames = fill(record, seconds)
     except Unsuited as reason:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -38,10 +38,11 @@ class Parts:
     fitted: Fitted | None = None
 
 
-class Trained(Protocol):
-    """A method that was fitted beforehand: by itself, or what kept it from it; with which cells, and its share of the seconds."""
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A method that a stack has fitted, or the fault that kept it from being fitted; the stack's cells, and this one's share of its seconds."""
 
-    method: Method
+    method: Method | None
     fault: Exception | None
     members: list[str]
     seconds: float
@@ -164,7 +165,7 @@ def _predict(
     elif trained.fault is not None:
         raise trained.fault
     else:
-        method, seconds["fit"] = trained.method, trained.seconds
+        method, seconds["fit"] = cast(Method, trained.method), trained.seconds
     clock = time.perf_counter()
     base = {
         part: checked(method.predict_proba(cohort.take(rows[part]).without_outcomes()), len(rows[part]), cohort.tasks)
@@ -233,8 +234,10 @@ def _rectify(planned: PlannedCell, cohort: Cohort, rows: dict[str, np.ndarray], 
     names = np.array(pattern_names(cohort.observed, cohort.modality_names))
     outcome, seed = cohort.outcomes, planned.cell.draw_seed()
     if planned.cell.protocol == "paper":
-        final, did = rectify_paper(base["test"], outcome[rows["test"]], names[rows["test"]], seed, tasks=cohort.tasks)
-        return Parts(base, {"valid": base["valid"], "test": final}, did)
+        corrected, did = rectify_paper(
+            base["test"], outcome[rows["test"]], names[rows["test"]], seed, tasks=cohort.tasks
+        )
+        return Parts(base, {"valid": base["valid"], "test": corrected}, did)
     calibration, probability = rows["valid"], base["valid"]
     if how["calibration"] == "oof":
         calibration, probability = rows["train"], out_of_fold(planned, cohort, rows["train"], rows["valid"])
@@ -259,7 +262,7 @@ def out_of_fold(planned: PlannedCell, cohort: Cohort, train: np.ndarray, valid: 
 
 def score_parts(cohort: Cohort, rows: dict[str, np.ndarray], parts: Parts) -> list[dict[str, Any]]:
     """The metrics of a record: every task of the ``valid`` and ``test`` rows, before and after the rectifier."""
-    scored = []
+    scored: list[dict[str, Any]] = []
     for stage, probability in (("base", parts.base), ("final", parts.final)):
         if stage == "final" and parts.rectifier is None:
             scored += [{**metric, "stage": stage} for metric in scored]

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from benchmark.check import contract, learning, odd
 from benchmark.check.bench import Bench, Fault, Make, Skip
 from benchmark.check.cohorts import ordinary_parts, random_cohort
@@ -107,7 +109,7 @@ def run_checks(
     """
     chosen = [c for c in CHECKS if not c.slow] if checks is None else checks
     cohort = random_cohort(260, widths=(6, 5, 4, 3), seed=0) if cohort is None else cohort
-    parts = ordinary_parts(cohort.take(range(min(STAYS, len(cohort)))))
+    parts = ordinary_parts(cohort.take(np.arange(min(STAYS, len(cohort)))))
     bench = Bench(make, learner or make, parts, uses_seed, uses_series)
     for check in chosen:
         started = time.perf_counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -101,7 +102,7 @@ def seen_patterns(train: np.ndarray, later: np.ndarray) -> np.ndarray:
     return np.array([row.tobytes() in known for row in later], dtype=bool)
 
 
-def changed(cohort: Cohort, **fields: object) -> Cohort:
+def changed(cohort: Cohort, **fields: Any) -> Cohort:
     """The cohort with other contents in the given fields, and a fingerprint of its own."""
     return replace(cohort, **{"fingerprint": "", **fields})
 

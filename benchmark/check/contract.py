@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+from typing import Any
 
 import numpy as np
 
@@ -103,10 +104,15 @@ def representation(bench: Bench) -> None:
         found = f"{type(h).__name__} {getattr(h, 'dtype', '')} {list(np.shape(h))}"
         raise Fault(f"for {n} stays represent gave {found}, expected finite float32 [{n}, d]")
     reversed_ = changed(bench.test, outcomes=1 - bench.test.outcomes)
-    expect_same(of(reversed_), h, "representation, with outcomes, reversed")
-    expect_same(of(spoiled(blind, 3)), h, "representation, other contents of unobserved slots")
+    for cohort, what in (
+        (reversed_, "representation, with outcomes, reversed"),
+        (spoiled(blind, 3), "representation, other contents of unobserved slots"),
+    ):
+        expect_same(np.asarray(of(cohort)), h, what)
     rows, largest = np.random.default_rng(0).permutation(n)[:7], np.abs(h).max(initial=1e-9)
-    expect_same(of(blind.take(rows)) / largest, h[rows] / largest, "representation, 7 stays at a time", atol=1e-5)
+    expect_same(
+        np.asarray(of(blind.take(rows))) / largest, h[rows] / largest, "representation, 7 stays at a time", atol=1e-5
+    )
 
 
 def validation_inputs(bench: Bench) -> None:
@@ -114,9 +120,9 @@ def validation_inputs(bench: Bench) -> None:
     change nothing, bit for bit (what is fitted on its outcomes is for validation_outcomes to see).
     """
     valid = bench.valid.without_outcomes()
-    fits = [bench.fit(valid=v) for v in (valid, wild(valid))]
-    expect_same(*(bench.predict(method) for method in reversed(fits)), "other inputs in the validation part")
-    _expect_same_state(*(_state(method) for method in reversed(fits)))
+    ordinary, other = (bench.fit(valid=v) for v in (valid, wild(valid)))
+    expect_same(bench.predict(other), bench.predict(ordinary), "other inputs in the validation part")
+    _expect_same_state(_state(other), _state(ordinary))
 
 
 def prediction_inputs(bench: Bench) -> None:
@@ -148,7 +154,8 @@ def save_and_load(bench: Bench) -> None:
         if not isinstance(value, np.ndarray) or value.dtype.hasobject:
             raise Fault(f"state()[{key!r}] is no plain array but {getattr(value, 'dtype', type(value).__name__)}")
     file = io.BytesIO()
-    np.savez(file, **{f"state {key}": value for key, value in state.items()})
+    arrays: dict[str, Any] = {f"state {key}": value for key, value in state.items()}
+    np.savez(file, **arrays)
     file.seek(0)
     with np.load(file, allow_pickle=False) as stored:
         loaded = {key.removeprefix("state "): stored[key] for key in stored.files}

@@ -58,8 +58,8 @@ def undefined_outcomes(bench: Bench) -> None:
     risk[seen] = np.nanmean(first.values[seen] * np.resize(LATENT, first.width), axis=1)
     shown = np.arange(len(train)) % 20 == 0
     y = train.outcomes.copy()
-    for task, hide in enumerate((risk > -0.2, risk < 0.2)):
-        y[hide & ~shown, task] = np.nan
+    for t, hide in enumerate((risk > -0.2, risk < 0.2)):
+        y[hide & ~shown, t] = np.nan
     p = bench.predict(bench.fit(changed(train, outcomes=y), parts.valid, make=bench.learner), parts.test)
     for treated, (task, auc) in zip((0, 1), _aucs(parts.test, p).items(), strict=True):
         if auc < 0.5:

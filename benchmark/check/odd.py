@@ -44,12 +44,14 @@ def absent_modality(bench: Bench) -> None:
 
 def constant_feature(bench: Bench) -> None:
     """A feature may be constant in training, and vary later."""
-    _expect_finite(bench, *(_with_first_feature(c, 1.0) for c in (bench.train, bench.valid)), bench.test)
+    train, valid = (_with_first_feature(c, 1.0) for c in (bench.train, bench.valid))
+    _expect_finite(bench, train, valid, bench.test)
 
 
 def unrecorded_feature(bench: Bench) -> None:
     """A feature may be recorded for no training stay, and for later ones."""
-    _expect_finite(bench, *(_with_first_feature(c, np.nan) for c in (bench.train, bench.valid)), bench.test)
+    train, valid = (_with_first_feature(c, np.nan) for c in (bench.train, bench.valid))
+    _expect_finite(bench, train, valid, bench.test)
 
 
 def single_class(bench: Bench) -> None:
@@ -119,7 +121,8 @@ def _expect_finite(bench: Bench, train: Cohort, valid: Cohort, test: Cohort) -> 
 
 def _seen(train: Cohort, valid: Cohort, test: Cohort) -> tuple[Cohort, Cohort, Cohort]:
     """Without the later stays whose pattern no training stay has."""
-    return train, *(c.take(seen_patterns(train.observed, c.observed)) for c in (valid, test))
+    valid, test = (c.take(seen_patterns(train.observed, c.observed)) for c in (valid, test))
+    return train, valid, test
 
 
 def _one_left(cohort: Cohort) -> Cohort:

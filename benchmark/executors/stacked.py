@@ -9,16 +9,23 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
 
+import torch
 from filelock import Timeout
 
 from benchmark.cell.record import Frames
+from benchmark.cell.run_cell import Trained, before_training, can_stack, run_cell
 from benchmark.errors import UsageError
 from benchmark.executors import local
 from benchmark.executors.attempt import compute, one_thread
 from benchmark.executors.work import BUSY, Job, Outcome, Work
+from datasets.cohort import Cohort
+from methods.base import Method, Unsuited
+from methods.common.stacked import fit_stacked
+from methods.common.training import TorchMethod
 from results.cell import digest, finished
 from results.storage.locks import cell_lock
 from results.storage.store import Store
@@ -52,8 +59,6 @@ def _alike(works: Iterable[Work]) -> list[list[Work]]:
 
 
 def _can_stack(work: Work) -> bool:
-    from benchmark.cell.run_cell import can_stack
-
     return work.how is None and can_stack(work.planned, work.chosen)
 
 
@@ -70,35 +75,23 @@ def _stack(works: Sequence[Work], job: Job, wait: bool) -> Iterator[Outcome]:
         lacking = [work for work in held if not finished(store.whole(work.planned))]
         trained = _trained(lacking) if lacking else {}
         for work in held:
-            yield compute(replace(work, how=trained.get(work.planned.key)), job.store_root)
+            own = trained.get(work.planned.key)
+            yield compute(
+                work if own is None else replace(work, how=partial(_run_trained, trained=own)), job.store_root
+            )
 
 
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """What a stack made of one cell's method, to be stored as that cell (``Work.how``)."""
-
-    method: Any
-    fault: Exception | None
-    members: list[str]
-    seconds: float
-
-    def __call__(self, work: Work, store: Store) -> tuple[dict[str, Any], Frames]:
-        """The record and the frames of the cell."""
-        from benchmark.cell.run_cell import run_cell
-
-        return run_cell(work.planned, work.place, work.chosen, self)
+def _run_trained(work: Work, store: Store, trained: Trained) -> tuple[dict[str, Any], Frames]:
+    """Return the record and the frames of a cell whose method a stack has fitted (``Work.how``)."""
+    return run_cell(work.planned, work.place, work.chosen, trained)
 
 
 def _trained(works: Sequence[Work]) -> dict[Any, Trained]:
     """The methods of these cells, fitted together; in halves where the memory of a GPU does not hold them all."""
-    import torch
-
-    from benchmark.cell.run_cell import before_training
-    from methods.base import Unsuited
-    from methods.common.stacked import fit_stacked
-
     started = time.perf_counter()
-    methods, faults, pairs = [None] * len(works), [None] * len(works), {}
+    methods: list[Method | None] = [None] * len(works)
+    faults: list[Exception | None] = [None] * len(works)
+    pairs: dict[int, tuple[Cohort, Cohort]] = {}
     try:
         with one_thread():
             for i, work in enumerate(works):
@@ -106,9 +99,11 @@ def _trained(works: Sequence[Work]) -> dict[Any, Trained]:
                     methods[i], pairs[i] = before_training(work.planned, work.place, work.chosen)
                 except Unsuited as reason:  # of this fold alone
                     faults[i] = reason
-            found = fit_stacked([methods[i] for i in pairs], list(pairs.values())) if pairs else []
-            for i, fault in zip(pairs, found, strict=True):
-                faults[i] = fault
+            if pairs:
+                # what can be stacked is a TorchMethod; no name holds the list, so that ``del methods`` frees a GPU's memory
+                found = fit_stacked([cast(TorchMethod, methods[i]) for i in pairs], list(pairs.values()))
+                for i, fault in zip(pairs, found, strict=True):
+                    faults[i] = fault
     except torch.cuda.OutOfMemoryError as error:
         if len(works) > 1:
             del methods, pairs

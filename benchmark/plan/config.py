@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -195,7 +195,7 @@ def load_config(experiment: str, overrides: list[str]) -> RunConfig:
         lines.extend(_translate(text))
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = OmegaConf.to_object(compose("config", overrides=lines))
+            config = cast(RunConfig, OmegaConf.to_object(compose("config", overrides=lines)))
             config.dataset = dataclasses.asdict(config.dataset)
     except (HydraException, OmegaConfBaseException) as error:
         raise _refused(error, overrides) from None
@@ -301,7 +301,7 @@ def _check_tuning(config: RunConfig) -> None:
     random, name = config.tuning is Tuning.random, config.dataset["name"]
     if random != (config.budget is not None):
         raise UsageError("tuning=random needs budget=N, the candidates of each method; no other tuning takes one")
-    if random and config.budget < 1:
+    if config.budget is not None and config.budget < 1:
         raise UsageError(f"budget={config.budget} is too small: 1 or more")
     if config.tuning is Tuning.none:
         return

@@ -155,7 +155,7 @@ def _cells(
         return []
     cls = "gbdt" if row.method == ORACLE else row.method
     hyper = {k: v for k, v in row.config.items() if k != "rectifier"}
-    settings = {
+    settings: dict[str, Any] = {
         "method": {"class": cls, "fitted": fitted, "config": hyper},
         "rectifier": {"kind": row.config["rectifier"], "calibration": config.calibration.value},
         "device": config.device,

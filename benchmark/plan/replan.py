@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -24,7 +25,8 @@ def stored_config(plan: Plan, overrides: list[str]) -> RunConfig:
     """
     settings = {**plan.settings.given, "arms": [{"name": name} for name in plan.settings.arms]}
     try:
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), settings))
+        merged = OmegaConf.merge(OmegaConf.structured(RunConfig), settings)
+        config = cast(RunConfig, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
         line = str(error).splitlines()[0]
         raise UsageError(

@@ -17,6 +17,7 @@ from benchmark.plan.tuning import Budget, candidates, rules
 from datasets.cohort import Cohort
 from datasets.storage import Known
 from methods import registry as method_registry
+from methods.base import Method
 
 TRUE_SERIES = "true_series"
 """The input mode of a method of series that reads them; its other modes do not."""
@@ -111,7 +112,7 @@ def method_rows(config: RunConfig) -> list[MethodSpec]:
     return rows
 
 
-def _changes(cls: type, sweep: dict[str, list[Any]]) -> list[dict[str, Any]]:
+def _changes(cls: type[Method], sweep: dict[str, list[Any]]) -> list[dict[str, Any]]:
     """One hyper-parameter at a time, each value of its sweep but the method's default, for those that the method has."""
     defaults = dataclasses.asdict(cls.Config())
     return [{k: v} for k, values in sweep.items() if k in defaults for v in values if v != defaults[k]]
@@ -141,7 +142,7 @@ def in_print_order(infos: dict[str, Any], reference: str) -> list[str]:
 
 
 def resolved(
-    cls: type, config: RunConfig, title: str, variant: str, change: dict[str, Any] | None = None
+    cls: type[Method], config: RunConfig, title: str, variant: str, change: dict[str, Any] | None = None
 ) -> tuple[dict[str, Any], str, set[str]]:
     """A method's hyper-parameters after schedule, variant, a sweep's change and overrides, the name to print, and the overrides taken.
 
@@ -158,7 +159,7 @@ def resolved(
         chosen["lr"] = change["lr"] * schedule.lr_factor
     taken = {k: v for k, v in config.hyper.items() if k in fields}
     try:
-        merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls.Config), chosen, taken))
+        merged: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls.Config), chosen, taken))
         settings = dataclasses.asdict(merged)
     except (OmegaConfBaseException, ValueError, TypeError) as error:
         raise UsageError(f"hyper-parameters {taken} of {title}: {str(error).splitlines()[0]}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,23 +87,23 @@ def explain(store: Store, plan: Plan, cell: Cell, fresh: Plan) -> Answer:
     now = next((p for p in fresh.cells if p.cell == cell), None)
     if now is None:
         raise UsageError(f"{cell.name} is no cell of {fresh.name} as it would be planned now")
-    base = {"cell": cell.name, "key": now.key, "plan": plan.name}
+    answer = partial(Answer, cell.name, key=now.key, plan=plan.name)
     if faults := store.faults(now):
-        return Answer(**base, verdict="broken", stored={"key": now.key}, faults=faults)
+        return answer(verdict="broken", stored={"key": now.key}, faults=faults)
     if record := store.record(now):
-        return Answer(**base, verdict="failed" if record["status"] == "failed" else "stands", stored=_said(record))
+        return answer(verdict="failed" if record["status"] == "failed" else "stands", stored=_said(record))
     before = next(p for p in plan.cells if p.cell == cell)
     faults = store.faults(before)
     if faults and before.key != now.key:
         changed = {part: _changes(part, None, before, plan, now, fresh) for part in _unlike(before.key_parts, now)}
-        return Answer(**base, verdict="broken", stored={"key": before.key}, faults=faults, changed=changed)
+        return answer(verdict="broken", stored={"key": before.key}, faults=faults, changed=changed)
     record = store.record(before) or next(iter(store.records(cell.name)), None)
     if record is None:
-        return Answer(**base, verdict="not stored")
+        return answer(verdict="not stored")
     held = next((p for p in store.every_plan() if any(c.key_parts == record["key_parts"] for c in p.cells)), None)
     old = PlannedCell(cell, record["config"], record["key_parts"], record["title"])
     changed = {part: _changes(part, record, old, held, now, fresh) for part in _unlike(record["key_parts"], now)}
-    return Answer(**base, verdict="changed", stored=_said(record), changed=changed)
+    return answer(verdict="changed", stored=_said(record), changed=changed)
 
 
 def _name(store: Store, text: str) -> str:
@@ -137,9 +138,10 @@ def _changes(
     if part == "config":
         return _differences(_flat(old.config), _flat(now.config))
     if part == "source":
-        if not (record or {}).get("sources"):
+        sources = (record or {}).get("sources")
+        if not sources:
             return [Change("files (the stored record does not name them)", None, None)]
-        return _differences(record["sources"], source_files(*cell_sources(now.config)))
+        return _differences(sources, source_files(*cell_sources(now.config)))
     hashes = [Change("fingerprint" if part == "cohort" else "hash", old.key_parts.get(part), now.key_parts[part])]
     if plan is None:
         return hashes

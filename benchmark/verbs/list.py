@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from typing import Any
 
 from benchmark.show import show
 from benchmark.verbs.common import JSON, experiments
@@ -16,6 +18,8 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Methods, datasets or experiments, without importing torch."""
+    rows: Sequence[dict[str, Any]]
+    columns: tuple[str, ...]
     if options.what == "methods":
         from methods.registry import infos
 

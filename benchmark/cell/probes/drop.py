@@ -70,7 +70,9 @@ def measured(frame: pd.DataFrame) -> list[dict]:
                 at = {"group": name, "task": task, "n": metric.n, "positives": metric.positives}
                 found.append({"metric": metric.metric, "value": metric.value, "reason": metric.reason, **at})
                 if name != NOTHING:
+                    difference = (
+                        None if metric.value is None or complete.value is None else metric.value - complete.value
+                    )
                     why = metric.reason or complete.reason
-                    value = None if why else metric.value - complete.value
-                    found.append({"metric": f"{metric.metric}_difference", "value": value, "reason": why, **at})
+                    found.append({"metric": f"{metric.metric}_difference", "value": difference, "reason": why, **at})
     return found

@@ -38,7 +38,7 @@ MIB = 2**20
 def probe(fitted: Fitted) -> Found:
     """The numbers, and the frame ``what, repeat, stays, seconds`` of all repetitions."""
     test = fitted.cohort.take(fitted.rows["test"]).without_outcomes()
-    one = cycle([test.take([i]) for i in range(min(REPEATS["one"], len(test)))])
+    one = cycle([test.take(np.array([i])) for i in range(min(REPEATS["one"], len(test)))])
     batch = cycle([test.take(np.arange(min(BATCH, len(test))))])
     parts = [timed(fitted.method, what, given) for what, given in (("one", one), ("batch", batch))]
     frame = pd.concat(parts, ignore_index=True)
@@ -77,7 +77,7 @@ def timed(method: Method, what: str, cohorts: Iterator[Cohort]) -> pd.DataFrame:
 
 def latencies(frame: pd.DataFrame) -> dict[str, float]:
     """Median and quartiles of the milliseconds a patient, for one and for a batch."""
-    found = {}
+    found: dict[str, float] = {}
     for what, own in frame.groupby("what", sort=False):
         q1, median, q3 = np.quantile(1000 * own["seconds"] / own["stays"], [0.25, 0.5, 0.75])
         found |= {f"latency_{what}_ms": median, f"latency_{what}_ms_q1": q1, f"latency_{what}_ms_q3": q3}
