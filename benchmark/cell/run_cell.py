@@ -40,7 +40,7 @@ class Parts:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A method that a stack has fitted, or the fault that kept it from being fitted; the stack's cells, and this one's share of its seconds."""
+    """A method that a stack has fitted, or the fault that kept it from being fitted; the stack's cells, and its share of the seconds."""
 
     method: Method | None
     fault: Exception | None
@@ -54,8 +54,8 @@ def run_cell(
     """The record of a cell and its frames by name: ``predictions`` and those of its probes, none where it failed or was skipped; never
     raises for a method's fault.
 
-    ``chosen``: what a tuning chose, as ``benchmark.plan.tuning.choose`` gives it; its hyper-parameters take the place of the planned
-    ones. A trial of a tuning (``scored: valid`` in its configuration) predicts the validation part alone: nobody looks at the test part.
+    ``chosen``: what a tuning chose, as ``benchmark.plan.tuning.choose_candidate`` gives it; its hyper-parameters take the place of the
+    planned ones. A trial of a tuning (``scored: valid`` in its configuration) predicts the validation part alone, never the test part.
     ``trained``: the cell's method, if a stack has fitted it.
     """
 

@@ -11,12 +11,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from benchmark.executors.work import BUSY, Job, Limits, Outcome, Work
+from benchmark.executors.work import BUSY, Job, Limits, Outcome, Work, read_stored_cell
 
-__all__ = ["BUSY", "Job", "Limits", "Outcome", "Work", "job_of", "run_job"]
+__all__ = ["BUSY", "Job", "Limits", "Outcome", "Work", "make_job", "read_stored_cell", "run_job"]
 
 
-def job_of(work: list[Work], config: Any, jobs: int) -> tuple[Job, str, dict[str, Any]]:
+def make_job(work: list[Work], config: Any, jobs: int) -> tuple[Job, str, dict[str, Any]]:
     """The arguments of ``run_job`` for the cells of a run of this configuration."""
     limits = Limits(config.limits.minutes, config.limits.gib)
     settings = {"scheduler": config.scheduler, "slurm": config.slurm}

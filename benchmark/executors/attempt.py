@@ -15,8 +15,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from benchmark.executors.child import Child, Died, Exceeded
-from benchmark.executors.work import BUSY, Limits, Outcome, Work
-from results.cell import finished
+from benchmark.executors.work import BUSY, Limits, Outcome, Work, read_stored_cell
 from results.storage.locks import cell_lock
 
 TRIES = 2
@@ -60,14 +59,15 @@ def compute(work: Work, store_root: Path) -> Outcome:
     from results.storage.store import Store
 
     store = Store(store_root)
-    record = store.whole(work.planned)
-    if not finished(record):
-        with one_thread():
-            if work.how is None:
-                record, frames = run_cell(work.planned, work.place, work.chosen)
-            else:
-                record, frames = work.how(work, store)
-        store.write(work.planned, record, frames)
+    stored = read_stored_cell(store, work.planned)
+    if stored.record is not None and stored.finished:
+        return Outcome.of(work.planned, stored.record)
+    with one_thread():
+        if work.how is None:
+            record, frames = run_cell(work.planned, work.place, work.chosen)
+        else:
+            record, frames = work.how(work, store)
+    store.write(work.planned, record, frames)
     return Outcome.of(work.planned, record)
 
 

@@ -21,12 +21,12 @@ from benchmark.cell.run_cell import Trained, before_training, can_stack, run_cel
 from benchmark.errors import UsageError
 from benchmark.executors import local
 from benchmark.executors.attempt import compute, one_thread
-from benchmark.executors.work import BUSY, Job, Outcome, Work
+from benchmark.executors.work import BUSY, Job, Outcome, Work, read_stored_cell
 from datasets.cohort import Cohort
 from methods.base import Method, Unsuited
 from methods.common.stacked import fit_stacked
 from methods.common.training import TorchMethod
-from results.cell import digest, finished
+from results.cell import digest
 from results.storage.locks import cell_lock
 from results.storage.store import Store
 
@@ -72,7 +72,7 @@ def _stack(works: Sequence[Work], job: Job, wait: bool) -> Iterator[Outcome]:
                 held.append(work)
             except Timeout:
                 yield Outcome(work.planned, BUSY, "another run computes it", 0.0)
-        lacking = [work for work in held if not finished(store.whole(work.planned))]
+        lacking = [work for work in held if not read_stored_cell(store, work.planned).finished]
         trained = _trained(lacking) if lacking else {}
         for work in held:
             own = trained.get(work.planned.key)

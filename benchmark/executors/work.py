@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results.cell import Cell, PlannedCell
+from results.cell import Cell, PlannedCell, finished
 
 if TYPE_CHECKING:
     from benchmark.cell.record import Frames
@@ -62,6 +62,28 @@ class Outcome:
     def of(cls, planned: PlannedCell, record: dict[str, Any]) -> Outcome:
         """What the record of a cell says became of it."""
         return cls(planned, record["status"], record["reason"], record["provenance"]["seconds"]["total"])
+
+
+@dataclass(frozen=True)
+class StoredCell:
+    """What a store has of a cell: its ``record`` where every file matches its checksum, and the names of the files that do not.
+
+    Nothing is stored where there is neither.
+    """
+
+    record: dict[str, Any] | None
+    faults: list[str]
+
+    @property
+    def finished(self) -> bool:
+        """Whether no run computes the cell again."""
+        return finished(self.record)
+
+
+def read_stored_cell(store: Store, planned: PlannedCell) -> StoredCell:
+    """Return what the store has of a cell; every file of it is hashed."""
+    faults = store.faults(planned)
+    return StoredCell(None if faults else store.record(planned), faults)
 
 
 @dataclass(frozen=True)

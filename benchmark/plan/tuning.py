@@ -69,12 +69,12 @@ def candidates(cls: type[Method], base: dict[str, Any], fixed: Iterable[str], bu
     return found
 
 
-def first_trials(planned: PlannedCell) -> list[PlannedCell]:
+def list_first_trials(planned: PlannedCell) -> list[PlannedCell]:
     """One trial of each candidate of a tuned cell; none where it is not tuned."""
     return [_trial(planned, change, 0) for change in _candidates(planned)]
 
 
-def further_trials(planned: PlannedCell, store: Store) -> list[PlannedCell]:
+def list_further_trials(planned: PlannedCell, store: Store) -> list[PlannedCell]:
     """Two more trials of the best three, the first trials being stored; none for a method that draws nothing, or with one candidate."""
     if _rules(planned).get("seeds") == 1 or len(_candidates(planned)) < 2:
         return []
@@ -83,7 +83,7 @@ def further_trials(planned: PlannedCell, store: Store) -> list[PlannedCell]:
     ]
 
 
-def choose(planned: PlannedCell, store: Store) -> dict[str, Any] | None:
+def choose_candidate(planned: PlannedCell, store: Store) -> dict[str, Any] | None:
     """What the stored trials of a tuned cell come to; None where it is not tuned.
 
     ``change``: the fields of the winner (None where every trial failed, with the ``reason``), ``score``: its mean over ``seeds`` trials,
@@ -92,7 +92,7 @@ def choose(planned: PlannedCell, store: Store) -> dict[str, Any] | None:
     changes = _candidates(planned)
     if not changes:
         return None
-    trials = first_trials(planned) + further_trials(planned, store)
+    trials = list_first_trials(planned) + list_further_trials(planned, store)
     records = [store.record(trial) for trial in trials]
     lost = [r for r in records if r is None or r["status"] != "done"]
     about = {"trials": len(trials), "failed": len(lost), "candidates": len(changes)}
@@ -113,6 +113,11 @@ def choose(planned: PlannedCell, store: Store) -> dict[str, Any] | None:
     score, change = max(scored, key=lambda pair: pair[0])
     best = [{"change": change, "score": _finite(first)} for change, first in ranked[:FINALISTS]]
     return about | {"change": change, "score": _finite(score), "seeds": len(seeds), "reason": None, "best": best}
+
+
+def is_tuned(planned: PlannedCell) -> bool:
+    """Return whether the cell's hyper-parameters are chosen among candidates."""
+    return bool(_candidates(planned))
 
 
 def _ranked(planned: PlannedCell, store: Store) -> list[tuple[dict[str, Any], float]]:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import UsageError
-from benchmark.show import NOTES, progress
+from benchmark.show import NOTES
 from benchmark.verbs.audit_predictions import add_arguments
 from benchmark.verbs.audit_predictions import run as audit_predictions
-from benchmark.verbs.common import JSON, renew_statistics
+from benchmark.verbs.common import JSON, compute_rounds, renew_statistics
 from results.plan import Plan
 
 DEFAULTS = ("n=3000", "seeds=5", "method.max_epochs=20", "method.patience=5")
@@ -131,8 +131,7 @@ def _compute(options: Namespace, config: Any, store: Any) -> tuple[list[Plan], l
     from benchmark.audit.plan import audit_plan
     from benchmark.audit.simulations import noise_plan, sampler_plan
     from benchmark.audit.unit import measure
-    from benchmark.executors import Work
-    from results.cell import finished
+    from benchmark.executors import Work, read_stored_cell
 
     dials = {k: v for k, v in (("later_share", options.later_share), ("mention", options.mention)) if v is not None}
     folds = options.test_folds or (1 if options.quick else config.folds)
@@ -151,26 +150,17 @@ def _compute(options: Namespace, config: Any, store: Any) -> tuple[list[Plan], l
     for plan in plans:
         store.write_plan(plan)
     whole = {work.planned.key: work for wave in waves for work in wave}
-    left = {key for key, work in whole.items() if not finished(store.whole(work.planned))}
+    left = {key for key, work in whole.items() if not read_stored_cell(store, work.planned).finished}
     todo = [list({work.planned.key: work for work in wave if work.planned.key in left}.values()) for wave in waves]
     NOTES.print(
         f"audit of {audits[0].plan.audit['title']} on {config.dataset['name']}: {len(whole)} units, {len(left)} to do"
     )
-    failures = _execute(todo, store, config, options.jobs)
+    outcomes = compute_rounds(
+        todo,
+        sum(map(len, todo)),
+        config,
+        options.jobs,
+        describe=lambda cell: f"{cell.landmark} {cell.variant} seed {cell.seed}",
+    )
     _renew(store, plans)
-    return plans, failures
-
-
-def _execute(waves: list[list[Any]], store: Any, config: Any, jobs: int) -> list[tuple[str, str]]:
-    from benchmark.executors import job_of, run_job
-
-    failures = []
-    with progress() as bar:
-        task = bar.add_task("", total=sum(map(len, waves)))
-        for wave in waves:
-            for outcome in run_job(*job_of(wave, config, jobs)) if wave else ():
-                cell = outcome.cell
-                bar.update(task, advance=1, description=f"{cell.landmark} {cell.variant} seed {cell.seed}")
-                if outcome.status == "failed":
-                    failures.append((cell.name, outcome.reason or ""))
-    return failures
+    return plans, [(o.cell.name, o.reason or "") for o in outcomes if o.status == "failed"]

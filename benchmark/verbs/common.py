@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Callable, Container, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UsageError
-from benchmark.show import NOTES
+from benchmark.show import NOTES, progress
 from results.plan import Plan
+
+if TYPE_CHECKING:
+    from benchmark.executors import Outcome, Work
+    from results.cell import Cell
 
 JSON = "one JSON document on standard output, nothing else"
 
@@ -36,6 +41,34 @@ def experiments() -> list[dict[str, str]]:
         lines = [line.lstrip("# ") for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
         found.append({"name": path.stem, "description": " ".join(line for line in lines if not line.startswith("@"))})
     return found
+
+
+def compute_rounds(
+    rounds: Iterable[list[Work]],
+    total: int,
+    config: Any,
+    jobs: int,
+    describe: Callable[[Cell], str],
+    uncounted: Container[int] = (),
+) -> list[Outcome]:
+    """Compute cells round by round, with a progress bar, and return their outcomes.
+
+    A round is asked for when all cells of the one before it are stored. ``total``: how many cells there are in all, without the rounds
+    numbered in ``uncounted``, whose cells are known only when their turn comes; ``describe``: what the bar says of the last cell.
+    """
+    from benchmark.executors import make_job, run_job
+
+    outcomes: list[Outcome] = []
+    with progress() as bar:
+        task = bar.add_task("", total=total)
+        for number, works in enumerate(rounds):
+            if number in uncounted:
+                total += len(works)
+                bar.update(task, total=total)
+            for outcome in run_job(*make_job(works, config, jobs)) if works else ():
+                bar.update(task, advance=1, description=describe(outcome.cell))
+                outcomes.append(outcome)
+    return outcomes
 
 
 def renew_statistics(store: Any, plan: Plan, resamples: int | None = None) -> None:

@@ -10,7 +10,7 @@ from benchmark.cell.run_cell import run_cell
 from benchmark.cell.splits import stored_split
 from benchmark.check.cohorts import random_cohort
 from benchmark.plan import tuning
-from benchmark.plan.tuning import Budget, candidates, choose, first_trials, further_trials
+from benchmark.plan.tuning import Budget, candidates, choose_candidate, list_first_trials, list_further_trials
 from datasets.storage import Known, save_cohort, save_known
 from methods import registry
 from methods.base import Method
@@ -90,13 +90,13 @@ def stored(store, trials, scores):
 def test_the_best_three_get_two_more_seeds_and_the_best_mean_wins(tmp_path):
     store, cell = Store(tmp_path), planned()
     scores = {1: (0.7, 0.7, 0.7), 2: (0.9, 0.5, 0.4), 3: (0.8, 0.8, 0.8), 4: (0.1, 1.0, 1.0)}
-    stored(store, first_trials(cell), scores)
-    further = further_trials(cell, store)
+    stored(store, list_first_trials(cell), scores)
+    further = list_further_trials(cell, store)
     assert {(t.config["method"]["config"]["size"], t.cell.seed) for t in further} == {
         (size, seed) for size in (1, 2, 3) for seed in (1, 2)
     }
     stored(store, further, scores)
-    choice = choose(cell, store)
+    choice = choose_candidate(cell, store)
     assert choice["change"] == {"size": 3}
     assert choice["score"] == pytest.approx(0.8)
     assert (choice["trials"], choice["failed"], choice["candidates"], choice["seeds"]) == (10, 0, 4, 3)
@@ -106,35 +106,35 @@ def test_the_best_three_get_two_more_seeds_and_the_best_mean_wins(tmp_path):
 def test_a_failed_trial_loses_and_where_all_fail_nothing_is_chosen(tmp_path):
     store, cell = Store(tmp_path), planned()
     scores = {1: (None,) * 3, 2: (0.6, None, 0.9), 3: (0.5, 0.5, 0.5), 4: (None,) * 3}
-    stored(store, first_trials(cell), scores)
-    stored(store, further_trials(cell, store), scores)
-    choice = choose(cell, store)
+    stored(store, list_first_trials(cell), scores)
+    stored(store, list_further_trials(cell, store), scores)
+    choice = choose_candidate(cell, store)
     assert (choice["change"], choice["failed"]) == ({"size": 3}, 3)
 
     other = planned(changes=({"size": 4}, {"size": 1}), fold=1)
-    stored(store, first_trials(other), scores)
-    assert further_trials(other, store) == []
-    choice = choose(other, store)
+    stored(store, list_first_trials(other), scores)
+    assert list_further_trials(other, store) == []
+    choice = choose_candidate(other, store)
     assert choice["change"] is None
     assert "out of memory" in choice["reason"]
 
 
 def test_a_method_that_draws_nothing_is_tried_once(tmp_path):
     store, cell = Store(tmp_path), planned(draws=False)
-    stored(store, first_trials(cell), {1: (0.7,), 2: (0.9,), 3: (0.9,), 4: (0.1,)})
-    assert further_trials(cell, store) == []
-    assert choose(cell, store)["change"] == {"size": 2}, "equals go by the grid's order"
+    stored(store, list_first_trials(cell), {1: (0.7,), 2: (0.9,), 3: (0.9,), 4: (0.1,)})
+    assert list_further_trials(cell, store) == []
+    assert choose_candidate(cell, store)["change"] == {"size": 2}, "equals go by the grid's order"
 
 
 def test_trials_are_shared_by_seeds_and_rectifiers_and_draw_alike():
     cell = planned()
     other = dataclasses.replace(cell, cell=dataclasses.replace(cell.cell, seed=4, rectifier="off"))
-    assert [t.key for t in first_trials(cell)] == [t.key for t in first_trials(other)]
-    assert len({t.key for t in first_trials(cell)}) == 4
-    assert len({t.cell.draw_seed() for t in first_trials(cell)}) == 1
-    assert first_trials(cell)[0].cell.draw_seed() != cell.cell.draw_seed()
+    assert [t.key for t in list_first_trials(cell)] == [t.key for t in list_first_trials(other)]
+    assert len({t.key for t in list_first_trials(cell)}) == 4
+    assert len({t.cell.draw_seed() for t in list_first_trials(cell)}) == 1
+    assert list_first_trials(cell)[0].cell.draw_seed() != cell.cell.draw_seed()
     probing = dataclasses.replace(cell, config={**cell.config, "probes": ["drop"]})
-    assert [t.key for t in first_trials(probing)] == [t.key for t in first_trials(cell)]
+    assert [t.key for t in list_first_trials(probing)] == [t.key for t in list_first_trials(cell)]
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def real(change=None):
 
 def test_a_trial_predicts_the_validation_part_alone(place):
     cell, _ = real()
-    record, frames = run_cell(first_trials(cell)[0], place)
+    record, frames = run_cell(list_first_trials(cell)[0], place)
     assert record["status"] == "done", record["traceback"]
     assert set(frames["predictions"]["split"]) == {"valid"}
     assert {m["split"] for m in record["metrics"]} == {"valid"}
