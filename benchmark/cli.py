@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
     debug = "--debug" in argv
     argv = [a for a in argv if a != "--debug"]
     try:
-        with _plug_in_warnings_in_one_line():
+        with _print_plug_in_warnings_in_one_line():
             return _dispatch(argv)
     except BrokenPipeError:
         sys.stderr.close()
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        if isinstance(error, _usage_errors()):
+        if isinstance(error, _find_usage_errors()):
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
             return 2
         if isinstance(error, ModuleNotFoundError):
@@ -65,17 +65,17 @@ def main(argv: list[str]) -> int:
 
 def _dispatch(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
-        print(_usage())
+        print(_format_usage())
         return 0
     verb, rest = argv[0], argv[1:]
     if verb not in VERBS:
         raise unknown("verb", verb, VERBS)
-    options = _parser(verb).parse_intermixed_args(rest)
+    options = _build_parser(verb).parse_intermixed_args(rest)
     _check_packages()
-    return _module(verb).run(options)
+    return _import_verb(verb).run(options)
 
 
-def _usage() -> str:
+def _format_usage() -> str:
     lines = ["usage: python -m benchmark VERB ... [key=value ...]", ""]
     lines += [f"  {verb:8} {what}" for verb, what in VERBS.items()]
     return "\n".join(
@@ -94,13 +94,13 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; {self.format_usage().strip()}")
 
 
-def _parser(verb: str) -> argparse.ArgumentParser:
+def _build_parser(verb: str) -> argparse.ArgumentParser:
     parser = _Parser(prog=f"python -m benchmark {verb}", description=VERBS[verb], epilog=OVERRIDES)
-    _module(verb).arguments(parser)
+    _import_verb(verb).arguments(parser)
     return parser
 
 
-def _module(verb: str) -> ModuleType:
+def _import_verb(verb: str) -> ModuleType:
     return importlib.import_module(f"benchmark.verbs.{verb}")
 
 
@@ -115,7 +115,7 @@ def _check_packages() -> None:
 
 
 @contextmanager
-def _plug_in_warnings_in_one_line() -> Iterator[None]:
+def _print_plug_in_warnings_in_one_line() -> Iterator[None]:
     """What is said of plug-ins that are left out, each once, without Python's file and line; other warnings as they are."""
     said: set[str] = set()
     with warnings.catch_warnings():
@@ -140,7 +140,7 @@ def _plug_in_warnings_in_one_line() -> Iterator[None]:
         yield
 
 
-def _usage_errors() -> tuple[type[Exception], ...]:
+def _find_usage_errors() -> tuple[type[Exception], ...]:
     """The errors that are the user's to mend, of the modules imported so far."""
     found: list[type[Exception]] = [UsageError]
     for module, name in (

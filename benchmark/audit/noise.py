@@ -15,8 +15,8 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from benchmark.audit.released import Released, rectified
-from benchmark.cell.record import Frames, recorded
+from benchmark.audit.released import Released, rectify_as_released
+from benchmark.cell.record import Frames, run_and_record
 from benchmark.executors.work import Work
 from methods.common.rectifier import rectify_paper
 from results.storage.store import Store
@@ -54,10 +54,10 @@ def measure(work: Work, store: Store) -> tuple[dict[str, Any], Frames]:
         record["metrics"] = simulate(Simulation(**planned.config["simulation"]), planned.cell.seed)
         return {}
 
-    return recorded(planned, fill)
+    return run_and_record(planned, fill)
 
 
-def draw(simulation: Simulation, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def draw_predictions(simulation: Simulation, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Probability and label float64 [n, 2], and pattern [n]."""
     rng = np.random.default_rng(seed)
     pattern = np.repeat(list(PATTERNS), list(PATTERNS.values()))
@@ -75,12 +75,12 @@ def draw(simulation: Simulation, seed: int) -> tuple[np.ndarray, np.ndarray, np.
 def simulate(simulation: Simulation, seed: int) -> list[dict[str, Any]]:
     """The metrics of one draw, as records with ``stage`` of STAGES: the base, the released rectifier (selective, not selective, and not
     selective with the moves toward own outcomes deleted), and the paper's formula with two halves."""
-    base, label, pattern = draw(simulation, seed)
+    base, label, pattern = draw_predictions(simulation, seed)
     after = {
         "base": base,
-        "selective": rectified(base, label, pattern, TASKS, Released(accept=True)),
-        "not_selective": rectified(base, label, pattern, TASKS, Released()),
-        "no_moves": rectified(base, label, pattern, TASKS, Released(edits=False)),
+        "selective": rectify_as_released(base, label, pattern, TASKS, Released(accept=True)),
+        "not_selective": rectify_as_released(base, label, pattern, TASKS, Released()),
+        "no_moves": rectify_as_released(base, label, pattern, TASKS, Released(edits=False)),
         "cross_fitted": rectify_paper(base, label, pattern, seed)[0],
     }
     return [

@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from benchmark.audit import sampler
-from benchmark.cell.record import Frames, recorded
+from benchmark.cell.record import Frames, run_and_record
 from benchmark.cell.run_cell import build_method
 from benchmark.cell.splits import draw_split
 from benchmark.executors.work import Work
@@ -31,7 +31,7 @@ PARTS = ("test", "test_seen", "test_unseen")
 
 
 @dataclass(frozen=True)
-class Watched:
+class EpochScorer:
     """Called after each epoch: scores the test rows in EPOCHS, as the network is then."""
 
     method: Any
@@ -46,23 +46,23 @@ class Watched:
             probability = self.method.predict_proba(self.test)
             for part, rows in zip(PARTS, (np.ones_like(self.seen), self.seen, ~self.seen), strict=True):
                 self.metrics.extend(
-                    _scored(part, int(epoch["epoch"]), self.test.tasks, self.outcomes[rows], probability[rows])
+                    _score_part(part, int(epoch["epoch"]), self.test.tasks, self.outcomes[rows], probability[rows])
                 )
 
 
 def measure(work: Work, store: Store) -> tuple[dict[str, Any], Frames]:
-    """The record of one fit, without frames; its metrics have stage ``epoch-N`` and split of PARTS. ``work.place`` is its ground."""
-    planned, ground = work.planned, work.place
+    """The record of one fit, without frames; its metrics have stage ``epoch-N`` and split of PARTS. ``work.inputs`` is its ground."""
+    planned, ground = work.planned, work.inputs
 
     def fill(record: dict[str, Any], seconds: dict[str, float]) -> Frames:
-        cohort = replace(random_outcomes(load_cohort(ground.whole / "cohort"), planned.cell.seed), series=None)
+        cohort = replace(draw_random_outcomes(load_cohort(ground.whole / "cohort"), planned.cell.seed), series=None)
         train, valid, test = draw_split(cohort, planned.config["folds"]).rows(0)
         method = build_method(planned)
-        given = sampler.reached_rows(train)
+        given = sampler.find_reached_rows(train)
         sampler.draw_like_released(method, cohort.take(train))
         seen = np.isin(test, given)
         if isinstance(method, TorchMethod):
-            method.on_epoch = Watched(
+            method.on_epoch = EpochScorer(
                 method, cohort.take(test).without_outcomes(), cohort.outcomes[test], seen, record["metrics"]
             )
         method.fit(cohort.take(given), cohort.take(valid))
@@ -74,10 +74,10 @@ def measure(work: Work, store: Store) -> tuple[dict[str, Any], Frames]:
         }
         return {}
 
-    return recorded(planned, fill)
+    return run_and_record(planned, fill)
 
 
-def random_outcomes(cohort: Cohort, seed: int) -> Cohort:
+def draw_random_outcomes(cohort: Cohort, seed: int) -> Cohort:
     """The stays with outcomes drawn independently of everything, all defined."""
     rng = np.random.default_rng([50_000, seed])
     share = np.array([PREVALENCE.get(task, OTHERWISE) for task in cohort.tasks])
@@ -85,7 +85,7 @@ def random_outcomes(cohort: Cohort, seed: int) -> Cohort:
     return replace(cohort, outcomes=outcomes, fingerprint=f"{cohort.fingerprint} random outcomes {seed}")
 
 
-def _scored(
+def _score_part(
     part: str, epoch: int, tasks: tuple[str, ...], label: np.ndarray, probability: np.ndarray
 ) -> list[dict[str, Any]]:
     found = []

@@ -10,20 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmark.audit.edits import role
+from benchmark.audit.edits import find_role
 
 Tasks = tuple[str, ...]
 
 
-def _every(tasks: Tasks) -> bool:
+def _has_any_task(tasks: Tasks) -> bool:
     return True
 
 
-def _returns(tasks: Tasks) -> bool:
-    return any(role(task) for task in tasks)
+def _has_returns(tasks: Tasks) -> bool:
+    return any(find_role(task) for task in tasks)
 
 
-def _mortality(tasks: Tasks) -> bool:
+def _has_mortality(tasks: Tasks) -> bool:
     return any(task.startswith("mortality") for task in tasks)
 
 
@@ -32,7 +32,7 @@ class Step:
     """One step.
 
     ``where``: file and line; ``released``: what is done there; ``here``: how it is reproduced, or why it is not; ``stage``: ``data``,
-    ``training``, ``evaluation``, or nothing where it is not reproduced; ``speaks_of``: whether it can change a landmark with these tasks;
+    ``training``, ``evaluation``, or nothing where it is not reproduced; ``applies_to``: whether it can change a landmark with these tasks;
     ``cheap``: part of ``--quick``.
     """
 
@@ -42,7 +42,7 @@ class Step:
     released: str
     here: str
     stage: str = ""
-    speaks_of: Callable[[Tasks], bool] = _every
+    applies_to: Callable[[Tasks], bool] = _has_any_task
     cheap: bool = True
 
 
@@ -74,7 +74,7 @@ STEPS = {
             "moves by .2 (ar:649-657) "
             "is left out. Cumulative: inside the released rectifier",
             "evaluation",
-            _returns,
+            _has_returns,
         ),
         Step(
             "A2s",
@@ -83,7 +83,7 @@ STEPS = {
             "the same, each round kept where it raises the test AUC of its pattern (the option its README recommends)",
             "the same, with that rule. Cumulative: inside the released rectifier",
             "evaluation",
-            _returns,
+            _has_returns,
         ),
         Step(
             "A3a",
@@ -132,7 +132,7 @@ STEPS = {
             "corrections are multiplied by constants written into the code, by pattern and task (.5 to 1.8)",
             "the offsets of the suite's rectifier times these constants; patterns of other names have factor 1",
             "evaluation",
-            _returns,
+            _has_returns,
         ),
         Step(
             "A7",
@@ -154,7 +154,7 @@ STEPS = {
             "beside that of the others. Labels without time limit are not reproduced: this cohort has no events beyond its "
             "windows",
             "data",
-            _returns,
+            _has_returns,
             False,
         ),
         Step(
@@ -167,7 +167,7 @@ STEPS = {
             "landmark) instead of the "
             "first 24 hours",
             "data",
-            _mortality,
+            _has_mortality,
             False,
         ),
         Step(
@@ -179,7 +179,7 @@ STEPS = {
             "death in a later admission",
             "the flag joins the first modality. Alone only: the label in the code is another one",
             "data",
-            _mortality,
+            _has_mortality,
             False,
         ),
         Step(
@@ -237,7 +237,7 @@ FITTED = frozenset(step.id for step in STEPS.values() if step.stage in ("data", 
 
 
 @dataclass(frozen=True)
-class Row:
+class AuditStepSet:
     """A row of the table: ``name``, ``title``, the steps that are on, and whether it is cumulative."""
 
     name: str
@@ -245,17 +245,21 @@ class Row:
     steps: frozenset[str]
     block: str
 
-    def at(self, tasks: Tasks) -> frozenset[str]:
+    def select_steps(self, tasks: Tasks) -> frozenset[str]:
         """The steps that can change a landmark with these tasks."""
         return frozenset(
             s
             for s in self.steps
-            if (s in ("R", "Rs") and _returns(tasks)) or (s in STEPS and STEPS[s].speaks_of(tasks))
+            if (s in ("R", "Rs") and _has_returns(tasks)) or (s in STEPS and STEPS[s].applies_to(tasks))
         )
 
-    def speaks_of(self, tasks: Tasks) -> bool:
+    def applies_to(self, tasks: Tasks) -> bool:
         """Whether the row is printed at a landmark with these tasks: the newest step of it can change that."""
-        return _every(tasks) if self.block == "base" else bool(Row("", "", self.newest, "").at(tasks))
+        return (
+            _has_any_task(tasks)
+            if self.block == "base"
+            else bool(AuditStepSet("", "", self.newest, "").select_steps(tasks))
+        )
 
     @property
     def newest(self) -> frozenset[str]:
@@ -265,7 +269,7 @@ class Row:
         return frozenset(dict(CUMULATIVE)[self.name.removeprefix("to_")])
 
 
-def rows(quick: bool = False) -> tuple[Row, ...]:
+def list_step_sets(quick: bool = False) -> tuple[AuditStepSet, ...]:
     """The rows in print order: the strict base, each step alone, then the steps one after the other; ``quick``: the cheap "
     "ones."""
     own = [step for step in STEPS.values() if step.stage and (step.cheap or not quick)]
@@ -274,18 +278,18 @@ def rows(quick: bool = False) -> tuple[Row, ...]:
         for i, name in enumerate(("A3a", "A3b", "A8", "A9a", "A9b", "A10", "A1", "A4", "A5", "A6", "A7", "A2", "A2s"))
     }
     own.sort(key=lambda step: order[step.id])
-    found = [Row("default", "strict protocol, with its rectifier", frozenset(), "base")]
-    found += [Row(step.id, f"{step.id} {step.title}", frozenset({step.id}), "alone") for step in own]
+    found = [AuditStepSet("default", "strict protocol, with its rectifier", frozenset(), "base")]
+    found += [AuditStepSet(step.id, f"{step.id} {step.title}", frozenset({step.id}), "alone") for step in own]
     so_far: frozenset[str] = frozenset()
     for name, added in CUMULATIVE:
         if quick and not set(added) <= {"R", "Rs", *(step.id for step in own)}:
             continue
         so_far = so_far | set(added)
-        found.append(Row(f"to_{name}", f"... + {_named(name)}", so_far, "cumulative"))
+        found.append(AuditStepSet(f"to_{name}", f"... + {_name_step(name)}", so_far, "cumulative"))
     return tuple(found)
 
 
-def _named(name: str) -> str:
+def _name_step(name: str) -> str:
     special = {
         "A3": "A3 contents and pattern of later stays",
         "A9": "A9 contents of the whole stay",

@@ -19,16 +19,16 @@ RUN_CELL = ROOT / "benchmark" / "cell" / "run_cell.py"
 
 
 @cache
-def imported_modules(path: Path) -> tuple[Path, ...]:
+def find_imported_modules(path: Path) -> tuple[Path, ...]:
     """Files of this project, or of the plug-in of ``path``, that the file at ``path`` imports by name, anywhere in it, itself left out."""
-    found = set() if _is_ours(path) else set(_packages_above(path))
-    for folder, name in _imports(path):
+    found = set() if _is_ours(path) else set(_list_packages_above(path))
+    for folder, name in _iterate_imports(path):
         base = folder.joinpath(*name.split("."))
         found.update(p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file())
     return tuple(sorted(found - {path}))
 
 
-def closure(*paths: Path) -> tuple[Path, ...]:
+def find_import_closure(*paths: Path) -> tuple[Path, ...]:
     """The given files and all files that they import in the same sense, transitively, sorted by their names."""
     seen: set[Path] = set()
     todo = [p.resolve() for p in paths]
@@ -36,36 +36,36 @@ def closure(*paths: Path) -> tuple[Path, ...]:
         path = todo.pop()
         if path not in seen:
             seen.add(path)
-            todo.extend(imported_modules(path))
-    return tuple(sorted(seen, key=_name))
+            todo.extend(find_imported_modules(path))
+    return tuple(sorted(seen, key=_name_file))
 
 
 @cache
-def source_hash(*paths: Path) -> str:
+def hash_sources(*paths: Path) -> str:
     """SHA-256 over the closure of ``paths``: names and contents, wherever the files lie."""
     digest = hashlib.sha256()
-    for path in closure(*paths):
-        digest.update(_name(path).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in find_import_closure(*paths):
+        digest.update(_name_file(path).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
-def source_files(*paths: Path) -> dict[str, str]:
+def hash_source_files(*paths: Path) -> dict[str, str]:
     """What ``source_hash`` hashes, file by file: name -> the first 12 digits of its SHA-256."""
-    return {_name(path).as_posix(): _digest(path) for path in closure(*paths)}
+    return {_name_file(path).as_posix(): _hash_file(path) for path in find_import_closure(*paths)}
 
 
-def cell_sources(config: dict[str, Any]) -> tuple[Path, ...]:
+def list_cell_sources(config: dict[str, Any]) -> tuple[Path, ...]:
     """The files that a cell of this configuration (``PlannedCell.config``) starts from: what runs it, its method and its probes."""
-    from benchmark.cell.probes import probe_file
+    from benchmark.cell.probes import find_probe_file
     from methods.registry import source_file
 
     method = config.get("method", {"fitted": False})
     method = (source_file(method["class"]),) if method["fitted"] else ()
-    return (RUN_CELL, *method, *(probe_file(name) for name in config.get("probes", [])))
+    return (RUN_CELL, *method, *(find_probe_file(name) for name in config.get("probes", [])))
 
 
 @cache
-def _digest(path: Path) -> str:
+def _hash_file(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
@@ -74,19 +74,19 @@ def _is_ours(path: Path) -> bool:
     return path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in PACKAGES
 
 
-def _name(path: Path) -> Path:
+def _name_file(path: Path) -> Path:
     """The path from the folder that imports start at: the clone, or the one that holds a plug-in's package."""
     if _is_ours(path):
         return path.relative_to(ROOT)
-    return path.relative_to(_start(path))
+    return path.relative_to(_find_import_root(path))
 
 
-def _start(path: Path) -> Path:
+def _find_import_root(path: Path) -> Path:
     """The folder that holds the outermost package of a file, or the file itself."""
-    return path.parents[len(_packages_above(path))]
+    return path.parents[len(_list_packages_above(path))]
 
 
-def _packages_above(path: Path) -> list[Path]:
+def _list_packages_above(path: Path) -> list[Path]:
     """The ``__init__.py`` of the packages that a file lies in, innermost first: importing it runs them."""
     inits = []
     for folder in path.parents:
@@ -96,7 +96,7 @@ def _packages_above(path: Path) -> list[Path]:
     return inits
 
 
-def _imports(path: Path) -> Iterator[tuple[Path, str]]:
+def _iterate_imports(path: Path) -> Iterator[tuple[Path, str]]:
     """Each module that a file imports by name, as a folder and the dotted name below it; what may not be ours is left out."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -108,14 +108,16 @@ def _imports(path: Path) -> Iterator[tuple[Path, str]]:
         else:
             continue
         for name in names:
-            yield from ((folder, name) for folder in ([above] if above else _starts(name.split(".")[0], path)))
+            yield from (
+                (folder, name) for folder in ([above] if above else _find_import_folders(name.split(".")[0], path))
+            )
 
 
-def _starts(top: str, path: Path) -> list[Path]:
+def _find_import_folders(top: str, path: Path) -> list[Path]:
     """The folders in which the package or module ``top`` may be found, where it is this project's or of the plug-in of ``path``."""
     if top in PACKAGES:
         return [ROOT]
     if _is_ours(path):
         return []
-    beside = [_start(path)] if (_start(path) / f"{top}.py").is_file() else []
+    beside = [_find_import_root(path)] if (_find_import_root(path) / f"{top}.py").is_file() else []
     return beside + [folder.parent for folder in path.parents if folder.name == top]

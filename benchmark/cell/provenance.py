@@ -17,7 +17,7 @@ PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "duckdb", "POT"
 
 
 @cache
-def commit() -> tuple[str | None, bool | None]:
+def read_commit() -> tuple[str | None, bool | None]:
     """The commit of the working tree and whether the tree is clean; (None, None) outside a git checkout."""
     try:
         head = subprocess.run(
@@ -32,7 +32,7 @@ def commit() -> tuple[str | None, bool | None]:
 
 
 @cache
-def versions() -> dict[str, str]:
+def collect_versions() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
@@ -44,7 +44,7 @@ def versions() -> dict[str, str]:
 
 
 @cache
-def hardware(device: str = "cpu") -> dict[str, Any]:
+def describe_hardware(device: str = "cpu") -> dict[str, Any]:
     """Processor and its number of cores, and the GPU where ``device`` is one."""
     model = platform.processor() or platform.machine()
     try:
@@ -60,7 +60,7 @@ def hardware(device: str = "cpu") -> dict[str, Any]:
     return found
 
 
-def threads() -> int | None:
+def count_threads() -> int | None:
     """Threads that numerical work uses in this process; None where nothing numerical was loaded."""
     torch = sys.modules.get("torch")
     return None if torch is None else torch.get_num_threads()
@@ -83,7 +83,7 @@ def reset_peak_memory() -> None:
         return
 
 
-def peak_memory_mib() -> float | None:
+def read_peak_memory_mib() -> float | None:
     """Peak resident memory of this process since the last reset, in MiB; None where the system does not tell."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from benchmark.cell import provenance
-from benchmark.cell.keys import cell_sources, source_files
+from benchmark.cell.keys import hash_source_files, list_cell_sources
 from methods.base import Unsuited
 from results.cell import PlannedCell
 
@@ -21,7 +21,7 @@ Fill = Callable[[dict[str, Any], dict[str, float]], Frames]
 """Completes a record, given it and a place for seconds by part: the frames by name."""
 
 
-def begun(planned: PlannedCell) -> dict[str, Any]:
+def new_record(planned: PlannedCell) -> dict[str, Any]:
     """A record before anything is computed."""
     return {
         "cell": asdict(planned.cell),
@@ -29,7 +29,7 @@ def begun(planned: PlannedCell) -> dict[str, Any]:
         "key": planned.key,
         "key_parts": planned.key_parts,
         "config": planned.config,
-        "sources": source_files(*cell_sources(planned.config)),
+        "sources": hash_source_files(*list_cell_sources(planned.config)),
         "status": "done",
         "reason": None,
         "traceback": None,
@@ -42,34 +42,34 @@ def begun(planned: PlannedCell) -> dict[str, Any]:
     }
 
 
-def failed(planned: PlannedCell, reason: str, trace: str | None = None) -> dict[str, Any]:
+def failure_record(planned: PlannedCell, reason: str, trace: str | None = None) -> dict[str, Any]:
     """The record of a cell that failed, without its provenance."""
-    return begun(planned) | {"status": "failed", "reason": reason, "traceback": trace}
+    return new_record(planned) | {"status": "failed", "reason": reason, "traceback": trace}
 
 
-def ended(record: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
+def with_provenance(record: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
     """The record with its provenance: commit, versions, hardware, threads, ``seconds`` by part, peak memory and times."""
-    commit, clean = provenance.commit()
+    commit, clean = provenance.read_commit()
     return record | {
         "provenance": {
             **record["provenance"],
             "commit": commit,
             "clean": clean,
-            "versions": provenance.versions(),
-            "hardware": provenance.hardware(record["config"].get("device", "cpu")),
-            "threads": provenance.threads(),
+            "versions": provenance.collect_versions(),
+            "hardware": provenance.describe_hardware(record["config"].get("device", "cpu")),
+            "threads": provenance.count_threads(),
             "seconds": {k: round(v, 4) for k, v in seconds.items()},
-            "peak_memory_mib": provenance.peak_memory_mib(),
+            "peak_memory_mib": provenance.read_peak_memory_mib(),
             "finished": provenance.now(),
         }
     }
 
 
-def recorded(planned: PlannedCell, fill: Fill) -> tuple[dict[str, Any], Frames]:
+def run_and_record(planned: PlannedCell, fill: Fill) -> tuple[dict[str, Any], Frames]:
     """The record that ``fill`` completes and the frames that it gives; ``failed`` or ``skipped``, without frames, where it raises."""
     provenance.reset_peak_memory()
     started = time.perf_counter()
-    record, frames = begun(planned), Frames()
+    record, frames = new_record(planned), Frames()
     seconds: dict[str, float] = {}
     try:
         frames = fill(record, seconds)
@@ -77,5 +77,5 @@ def recorded(planned: PlannedCell, fill: Fill) -> tuple[dict[str, Any], Frames]:
         record |= {"status": "skipped", "reason": str(reason)}
     except Exception as error:
         line = f"{type(error).__name__}: {error}".splitlines()[0]
-        record = failed(planned, line, traceback.format_exc())
-    return ended(record, {**seconds, "total": time.perf_counter() - started}), frames
+        record = failure_record(planned, line, traceback.format_exc())
+    return with_provenance(record, {**seconds, "total": time.perf_counter() - started}), frames

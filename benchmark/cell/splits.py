@@ -45,14 +45,14 @@ def draw_split(cohort: Cohort, folds: int, seed: int = SPLIT_SEED) -> Split:
         raise CohortError(
             f"{cohort.name}/{cohort.landmark} has {len(cohort)} stays: too few for folds={folds} (2 or more, 4 stays each)"
         )
-    strata = joint_outcome(cohort.outcomes, least=folds)
+    strata = stratify_by_outcome(cohort.outcomes, least=folds)
     fold = np.empty(len(cohort), dtype=np.int16)
     for k, (_, test) in enumerate(StratifiedKFold(folds, shuffle=True, random_state=seed).split(strata, strata)):
         fold[test] = k
     valid = np.zeros((folds, len(cohort)), dtype=bool)
     for k in range(folds):
         rows = np.flatnonzero(fold != k)
-        within = joint_outcome(cohort.outcomes[rows], least=int(np.ceil(2 / VALID_SHARE)))
+        within = stratify_by_outcome(cohort.outcomes[rows], least=int(np.ceil(2 / VALID_SHARE)))
         _, chosen = train_test_split(rows, test_size=VALID_SHARE, random_state=seed + 1 + k, stratify=within)
         valid[k, chosen] = True
     return Split(fold, valid)
@@ -76,7 +76,7 @@ def draw_site_split(cohort: Cohort, folds: int, seed: int = SPLIT_SEED) -> Split
             f"{cohort.name}/{cohort.landmark} has {len(np.unique(cohort.site))} sites: split=sites with folds={folds} needs {2 * folds}"
         )
     fold = np.empty(len(cohort), dtype=np.int16)
-    strata = joint_outcome(cohort.outcomes, least=folds)
+    strata = stratify_by_outcome(cohort.outcomes, least=folds)
     dealt = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     for k, (_, test) in enumerate(dealt.split(strata, strata, cohort.site)):
         fold[test] = k
@@ -84,14 +84,14 @@ def draw_site_split(cohort: Cohort, folds: int, seed: int = SPLIT_SEED) -> Split
     parts = round(1 / VALID_SHARE)
     for k in range(folds):
         rows = np.flatnonzero(fold != k)
-        within = joint_outcome(cohort.outcomes[rows], least=parts)
+        within = stratify_by_outcome(cohort.outcomes[rows], least=parts)
         dealt = StratifiedGroupKFold(parts, shuffle=True, random_state=seed + 1 + k)
         _, chosen = next(dealt.split(within, within, cohort.site[rows]))
         valid[k, rows[chosen]] = True
     return Split(fold, valid)
 
 
-def joint_outcome(outcomes: np.ndarray, least: int) -> np.ndarray:
+def stratify_by_outcome(outcomes: np.ndarray, least: int) -> np.ndarray:
     """The stratum of each stay, int64 [N]: the joint outcome (0, 1 or undefined a task).
 
     Joint classes with fewer than ``least`` stays are merged into the class that is nearest to them (fewest tasks that differ, then
@@ -118,7 +118,7 @@ def joint_outcome(outcomes: np.ndarray, least: int) -> np.ndarray:
 DRAW = {"folds": draw_split, "sites": draw_site_split}
 
 
-def stored_split(cohort: Cohort, folder: Path, folds: int, kind: str = "folds") -> tuple[Split, Path]:
+def load_or_draw_split(cohort: Cohort, folder: Path, folds: int, kind: str = "folds") -> tuple[Split, Path]:
     """The split of this kind stored in ``folder``, drawn and stored on first use, and its file."""
     path = folder / f"{kind}-{folds}-{cohort.fingerprint[:12]}.npz"
     if not path.exists():

@@ -40,4 +40,4 @@ def run_job(job: Job, executor: str, settings: dict[str, Any]) -> Iterator[Outco
         else:
             yield outcome
     if busy:
-        yield from execute(job.of(w for w in job.work if w.planned.key in busy), {**settings, "wait": True})
+        yield from execute(job.with_work(w for w in job.work if w.planned.key in busy), {**settings, "wait": True})

@@ -26,19 +26,19 @@ _own = threading.local()
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def limit_to_one_thread() -> Iterator[None]:
     """Numerical libraries on one thread and repeatable: small batches are slower on several, and results must not depend on how many."""
     import torch
     from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    with threadpool_limits(1), freed_memory_kept():
+    with threadpool_limits(1), keep_freed_memory():
         yield
 
 
 @contextmanager
-def freed_memory_kept() -> Iterator[None]:
+def keep_freed_memory() -> Iterator[None]:
     """With the C library of GNU: what is freed stays with this process until the end, for the next step of training needs as much again.
     Else large blocks go back to the system each time and come again in pages that it clears one by one, a third of some methods' steps.
     """
@@ -61,14 +61,14 @@ def compute(work: Work, store_root: Path) -> Outcome:
     store = Store(store_root)
     stored = read_stored_cell(store, work.planned)
     if stored.record is not None and stored.finished:
-        return Outcome.of(work.planned, stored.record)
-    with one_thread():
+        return Outcome.from_record(work.planned, stored.record)
+    with limit_to_one_thread():
         if work.how is None:
-            record, frames = run_cell(work.planned, work.place, work.chosen)
+            record, frames = run_cell(work.planned, work.inputs, work.chosen)
         else:
             record, frames = work.how(work, store)
     store.write(work.planned, record, frames)
-    return Outcome.of(work.planned, record)
+    return Outcome.from_record(work.planned, record)
 
 
 def compute_apart(work: Work, store_root: Path, limits: Limits) -> Outcome:
@@ -80,7 +80,7 @@ def compute_apart(work: Work, store_root: Path, limits: Limits) -> Outcome:
         return compute(work, store_root)
     started = time.perf_counter()
     for number in range(1, TRIES + 1):
-        child = _child()
+        child = _get_child()
         try:
             return child.call(compute, work, store_root, limits=limits)
         except Exceeded as limit:
@@ -96,12 +96,12 @@ def compute_apart(work: Work, store_root: Path, limits: Limits) -> Outcome:
 
 def give_up(work: Work, store_root: Path, reason: str, seconds: float = 0.0) -> Outcome:
     """Store that a cell failed for a reason that lies outside it."""
-    from benchmark.cell.record import ended, failed
+    from benchmark.cell.record import failure_record, with_provenance
     from results.storage.store import Store
 
-    record = ended(failed(work.planned, reason), {"total": seconds})
+    record = with_provenance(failure_record(work.planned, reason), {"total": seconds})
     Store(store_root).write(work.planned, record, {})
-    return Outcome.of(work.planned, record)
+    return Outcome.from_record(work.planned, record)
 
 
 def attempt(work: Work, store_root: Path, how: Callable[[Work, Path], Outcome], wait: bool = False) -> Outcome:
@@ -117,12 +117,12 @@ def attempt(work: Work, store_root: Path, how: Callable[[Work, Path], Outcome], 
         return how(work, store_root)
 
 
-def apart(limits: Limits) -> Callable[[Work, Path], Outcome]:
+def bind_limits(limits: Limits) -> Callable[[Work, Path], Outcome]:
     """``compute_apart`` with these limits, for ``attempt``."""
     return partial(compute_apart, limits=limits)
 
 
-def _child() -> Child:
+def _get_child() -> Child:
     """This thread's own child, started where there is none alive."""
     child = getattr(_own, "child", None)
     if child is None or not child.alive:

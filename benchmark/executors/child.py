@@ -63,7 +63,7 @@ class Child:
             failed, value = self._connection.recv()
         except (EOFError, ConnectionError):
             self._process.join()
-            raise Died(_how(self._process.exitcode)) from None
+            raise Died(_describe_exit(self._process.exitcode)) from None
         except BaseException:
             self.kill()
             raise
@@ -83,13 +83,13 @@ class Child:
         while not self._connection.poll(PAUSE if limits else None):
             if limits.minutes is not None and time.monotonic() - started > 60 * limits.minutes:
                 raise Exceeded(f"stopped after {limits.minutes:g} minutes, the limit (limits.minutes)")
-            if limits.gib is not None and (used := _gib(self.pid)) > limits.gib:
+            if limits.gib is not None and (used := _measure_gib(self.pid)) > limits.gib:
                 raise Exceeded(f"stopped at {used:.2f} GiB of memory, the limit is {limits.gib:g} (limits.gib)")
 
 
 def _serve(connection: Connection, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asked is interrupted as well, and ends this process
-    end_with(parent)
+    end_with_parent(parent)
     while True:
         try:
             function, args = connection.recv()
@@ -103,7 +103,7 @@ def _serve(connection: Connection, parent: int) -> None:
 
 
 @cache
-def end_with(parent: int) -> None:
+def end_with_parent(parent: int) -> None:
     """This process ends soon after its parent, of this number: one that was killed cannot end its children, they see to it themselves."""
 
     def watch() -> None:
@@ -114,7 +114,7 @@ def end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _how(exit_code: int | None) -> str:
+def _describe_exit(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
         name = signal.Signals(-exit_code).name
         short = ": the system may be short of memory" if name == "SIGKILL" else ""
@@ -122,7 +122,7 @@ def _how(exit_code: int | None) -> str:
     return f"its process ended with status {exit_code}"
 
 
-def _gib(pid: int) -> float:
+def _measure_gib(pid: int) -> float:
     import psutil
 
     try:

@@ -17,10 +17,10 @@ import torch
 from filelock import Timeout
 
 from benchmark.cell.record import Frames
-from benchmark.cell.run_cell import Trained, before_training, can_stack, run_cell
+from benchmark.cell.run_cell import Trained, can_stack, prepare_training, run_cell
 from benchmark.errors import UsageError
 from benchmark.executors import local
-from benchmark.executors.attempt import compute, one_thread
+from benchmark.executors.attempt import compute, limit_to_one_thread
 from benchmark.executors.work import BUSY, Job, Outcome, Work, read_stored_cell
 from datasets.cohort import Cohort
 from methods.base import Method, Unsuited
@@ -39,22 +39,22 @@ def execute(job: Job, settings: dict[str, Any]) -> Iterator[Outcome]:
     """
     if job.limits:
         raise UsageError("limits.minutes and limits.gib end the process of one cell: not with executor=stacked")
-    stacks = [works for works in _alike(job.work) if len(works) > 1]
+    stacks = [works for works in _group_alike(job.work) if len(works) > 1]
     together = {work.planned.key for works in stacks for work in works}
-    yield from local.execute(job.of(w for w in job.work if w.planned.key not in together), settings)
+    yield from local.execute(job.with_work(w for w in job.work if w.planned.key not in together), settings)
     for works in stacks:
-        yield from _stack(works, job, settings.get("wait", False))
+        yield from _compute_stack(works, job, settings.get("wait", False))
 
 
-def _alike(works: Iterable[Work]) -> list[list[Work]]:
+def _group_alike(works: Iterable[Work]) -> list[list[Work]]:
     """The cells that differ by fold and seed alone, where their method can be stacked."""
     found: dict[str, list[Work]] = {}
     for work in sorted(works, key=lambda w: w.planned.cell):
         if _can_stack(work):
             cell = replace(work.planned.cell, fold=0, seed=0)
             change = None if work.chosen is None else work.chosen["change"]
-            place = [str(work.place.landmark_folder), str(work.place.split_file)]
-            found.setdefault(digest([cell.name, work.planned.config, change, place]), []).append(work)
+            inputs = [str(work.inputs.landmark_folder), str(work.inputs.split_file)]
+            found.setdefault(digest([cell.name, work.planned.config, change, inputs]), []).append(work)
     return list(found.values())
 
 
@@ -62,7 +62,7 @@ def _can_stack(work: Work) -> bool:
     return work.how is None and can_stack(work.planned, work.chosen)
 
 
-def _stack(works: Sequence[Work], job: Job, wait: bool) -> Iterator[Outcome]:
+def _compute_stack(works: Sequence[Work], job: Job, wait: bool) -> Iterator[Outcome]:
     """Compute these cells, but for those that another run has in hand."""
     store, held = Store(job.store_root), []
     with ExitStack() as locks:
@@ -73,7 +73,7 @@ def _stack(works: Sequence[Work], job: Job, wait: bool) -> Iterator[Outcome]:
             except Timeout:
                 yield Outcome(work.planned, BUSY, "another run computes it", 0.0)
         lacking = [work for work in held if not read_stored_cell(store, work.planned).finished]
-        trained = _trained(lacking) if lacking else {}
+        trained = _train(lacking) if lacking else {}
         for work in held:
             own = trained.get(work.planned.key)
             yield compute(
@@ -83,20 +83,20 @@ def _stack(works: Sequence[Work], job: Job, wait: bool) -> Iterator[Outcome]:
 
 def _run_trained(work: Work, store: Store, trained: Trained) -> tuple[dict[str, Any], Frames]:
     """Return the record and the frames of a cell whose method a stack has fitted (``Work.how``)."""
-    return run_cell(work.planned, work.place, work.chosen, trained)
+    return run_cell(work.planned, work.inputs, work.chosen, trained)
 
 
-def _trained(works: Sequence[Work]) -> dict[Any, Trained]:
+def _train(works: Sequence[Work]) -> dict[Any, Trained]:
     """The methods of these cells, fitted together; in halves where the memory of a GPU does not hold them all."""
     started = time.perf_counter()
     methods: list[Method | None] = [None] * len(works)
     faults: list[Exception | None] = [None] * len(works)
     pairs: dict[int, tuple[Cohort, Cohort]] = {}
     try:
-        with one_thread():
+        with limit_to_one_thread():
             for i, work in enumerate(works):
                 try:
-                    methods[i], pairs[i] = before_training(work.planned, work.place, work.chosen)
+                    methods[i], pairs[i] = prepare_training(work.planned, work.inputs, work.chosen)
                 except Unsuited as reason:  # of this fold alone
                     faults[i] = reason
             if pairs:
@@ -109,7 +109,7 @@ def _trained(works: Sequence[Work]) -> dict[Any, Trained]:
             del methods, pairs
             torch.cuda.empty_cache()
             half = len(works) // 2
-            return _trained(works[:half]) | _trained(works[half:])
+            return _train(works[:half]) | _train(works[half:])
         faults = [error]
     except Exception as error:
         faults = [error] * len(works)

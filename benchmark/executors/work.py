@@ -25,7 +25,7 @@ class Work:
     """
 
     planned: PlannedCell
-    place: Any
+    inputs: Any
     chosen: dict[str, Any] | None = None
     how: Callable[[Work, Store], tuple[dict[str, Any], Frames]] | None = None
 
@@ -59,7 +59,7 @@ class Outcome:
         return self.planned.cell
 
     @classmethod
-    def of(cls, planned: PlannedCell, record: dict[str, Any]) -> Outcome:
+    def from_record(cls, planned: PlannedCell, record: dict[str, Any]) -> Outcome:
         """What the record of a cell says became of it."""
         return cls(planned, record["status"], record["reason"], record["provenance"]["seconds"]["total"])
 
@@ -95,6 +95,6 @@ class Job:
     jobs: int
     limits: Limits
 
-    def of(self, work: Iterable[Work]) -> Job:
+    def with_work(self, work: Iterable[Work]) -> Job:
         """The same for other cells."""
         return Job(list(work), self.store_root, self.jobs, self.limits)

@@ -23,7 +23,7 @@ from datasets.registry import DATASETS
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 GROUPS = ("dataset", "schedule")
-PLACES = ("root", "note_root", "cxr_root", "encoder", "subset")
+PATH_OPTIONS = ("root", "note_root", "cxr_root", "encoder", "subset")
 """Options of a dataset that need no ``dataset.`` before them."""
 NOT_OVERRIDES = {"methods", "hyper", "experiment", "only", "arms", "sweep", "probes", "derived"}
 """Fields that an experiment's file sets, or that have a shorter name on the command line."""
@@ -173,7 +173,7 @@ WHERE = ("store", "out", "built", "executor", "scheduler", "slurm", "limits")
 """Fields that say where a run computes and writes; no number depends on them, but for ``executor=stacked``, which cells and plans name."""
 
 
-def names(group: str) -> list[str]:
+def list_names(group: str) -> list[str]:
     """The names that a group of the configuration (dataset, schedule, experiment) knows."""
     return sorted(p.stem for p in (CONF / group).glob("*.yaml"))
 
@@ -184,12 +184,12 @@ def load_config(experiment: str, overrides: list[str]) -> RunConfig:
     Raises:
         UsageError: an unknown experiment, name, key or value.
     """
-    if experiment not in names("experiment"):
-        raise unknown("experiment", experiment, names("experiment"))
-    embedded = dataset_of(overrides).startswith("embedded-")
+    if experiment not in list_names("experiment"):
+        raise unknown("experiment", experiment, list_names("experiment"))
+    embedded = find_dataset(overrides).startswith("embedded-")
     if not embedded and any(text.startswith("n=") for text in overrides):
-        raise UsageError(f"n= is a dial of embedded cohorts; {dataset_of(overrides)} has the stays it has")
-    _register(embedded)
+        raise UsageError(f"n= is a dial of embedded cohorts; {find_dataset(overrides)} has the stays it has")
+    _register_schemas(embedded)
     lines = [f"experiment={experiment}"]
     for text in overrides:
         lines.extend(_translate(text))
@@ -198,12 +198,12 @@ def load_config(experiment: str, overrides: list[str]) -> RunConfig:
             config = cast(RunConfig, OmegaConf.to_object(compose("config", overrides=lines)))
             config.dataset = dataclasses.asdict(config.dataset)
     except (HydraException, OmegaConfBaseException) as error:
-        raise _refused(error, overrides) from None
-    _check(config)
+        raise _explain_refusal(error, overrides) from None
+    _validate(config)
     return config
 
 
-def arms_of(experiment: str, overrides: list[str]) -> list[RunConfig]:
+def load_arms(experiment: str, overrides: list[str]) -> list[RunConfig]:
     """The configuration of each arm of an experiment, or its one configuration where it has no arms; ``arm=NAME[,NAME]`` chooses.
 
     Raises:
@@ -232,7 +232,7 @@ def arms_of(experiment: str, overrides: list[str]) -> list[RunConfig]:
     return configs
 
 
-def dataset_of(overrides: list[str]) -> str:
+def find_dataset(overrides: list[str]) -> str:
     """The dataset that the overrides choose, or the default one."""
     chosen = [text.partition("=")[2] for text in overrides if text.partition("=")[0] == "dataset"]
     return chosen[-1] if chosen else "embedded-mimic"
@@ -243,8 +243,8 @@ def _translate(text: str) -> list[str]:
     if not equals or not key:
         raise UsageError(f"{text!r} is not an override: write key=value, e.g. seeds=5")
     if key in GROUPS:
-        if value not in names(key):
-            raise unknown(key, value, names(key))
+        if value not in list_names(key):
+            raise unknown(key, value, list_names(key))
         return [text]
     if key == "method":
         chosen = [v.strip() for v in value.strip("[]").split(",") if v.strip()]
@@ -255,10 +255,10 @@ def _translate(text: str) -> list[str]:
         return [f"known=[{value.strip('[]')}]"]
     root = key.lstrip("+~").split(".")[0]
     fields = {f.name for f in dataclasses.fields(RunConfig)} - NOT_OVERRIDES | {"method"}
-    if key in PLACES:
+    if key in PATH_OPTIONS:
         return [f"dataset.{key}={value!r}"]
     if root not in fields:
-        raise unknown("override", key, fields | set(PLACES))
+        raise unknown("override", key, fields | set(PATH_OPTIONS))
     if key in ("store", "out", "built", "device", "landmark", "arm", "scheduler", "outcomes"):
         return [f"{key}={value!r}"]
     if key.startswith("slurm."):
@@ -266,7 +266,7 @@ def _translate(text: str) -> list[str]:
     return [text]
 
 
-def _check(config: RunConfig) -> None:
+def _validate(config: RunConfig) -> None:
     for key, least in (("folds", 2), ("seeds", 1), ("bootstrap", 0)):
         if getattr(config, key) < least:
             raise UsageError(f"{key}={getattr(config, key)} is too small: {least} or more")
@@ -278,7 +278,7 @@ def _check(config: RunConfig) -> None:
         value = getattr(config.limits, key)
         if value is not None and value <= 0:
             raise UsageError(f"limits.{key}={value:g} is too small: more than 0")
-    _check_tuning(config)
+    _validate_tuning(config)
     if config.n is not None and config.n < 1:
         raise UsageError(f"n={config.n} is too small: 1 or more")
     info = DATASETS[config.dataset["name"]]
@@ -297,7 +297,7 @@ def _check(config: RunConfig) -> None:
         raise UsageError("method= names no method")
 
 
-def _check_tuning(config: RunConfig) -> None:
+def _validate_tuning(config: RunConfig) -> None:
     random, name = config.tuning is Tuning.random, config.dataset["name"]
     if random != (config.budget is not None):
         raise UsageError("tuning=random needs budget=N, the candidates of each method; no other tuning takes one")
@@ -315,29 +315,31 @@ def _check_tuning(config: RunConfig) -> None:
         )
 
 
-def _refused(error: Exception, overrides: list[str]) -> UsageError:
+def _explain_refusal(error: Exception, overrides: list[str]) -> UsageError:
     lines = [line.strip() for line in f"{error}\n{error.__cause__ or ''}".splitlines() if line.strip()]
-    known = [f"dataset.{name}" for name in _dataset_fields(overrides)]
+    known = [f"dataset.{name}" for name in _list_dataset_fields(overrides)]
     for text in overrides:
         key = text.partition("=")[0]
-        if (key in PLACES and f"dataset.{key}" not in known) or (key.startswith("dataset.") and key not in known):
+        if (key in PATH_OPTIONS and f"dataset.{key}" not in known) or (key.startswith("dataset.") and key not in known):
             return unknown("override", key, known)
     if lines[0].startswith("In 'experiment/"):
         experiment = lines[0].split("'")[1].removeprefix("experiment/")
-        return UsageError(f"{experiment} sets dials that {dataset_of(overrides)} does not have: pass another dataset=")
+        return UsageError(
+            f"{experiment} sets dials that {find_dataset(overrides)} does not have: pass another dataset="
+        )
     values = [line for line in lines if "Invalid value" in line or "could not be converted" in line]
     detail = values[0] if values else lines[0]
     return UsageError(f"{' '.join(overrides)}: {detail}")
 
 
-def _dataset_fields(overrides: list[str]) -> list[str]:
-    if dataset_of(overrides).startswith("embedded-"):
-        return [f.name for f in dataclasses.fields(_embedded_schema())]
-    kind = DATASETS[dataset_of(overrides)].kind
+def _list_dataset_fields(overrides: list[str]) -> list[str]:
+    if find_dataset(overrides).startswith("embedded-"):
+        return [f.name for f in dataclasses.fields(_make_synthetic_schema())]
+    kind = DATASETS[find_dataset(overrides)].kind
     return [f.name for f in dataclasses.fields(MimicDataset if kind == "mimic" else RawDataset)]
 
 
-def _embedded_schema() -> type:
+def _make_synthetic_schema() -> type:
     """The dials of an embedded cohort as a schema; None = the preset's own value."""
     from typing import get_type_hints
 
@@ -348,10 +350,10 @@ def _embedded_schema() -> type:
     return dataclasses.make_dataclass("EmbeddedDataset", [("name", str, MISSING), *dials])
 
 
-def _register(embedded: bool) -> None:
+def _register_schemas(embedded: bool) -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=RunConfig)
     store.store(group="dataset", name="raw", node=RawDataset)
     store.store(group="dataset", name="mimic", node=MimicDataset)
     if embedded:
-        store.store(group="dataset", name="embedded", node=_embedded_schema())
+        store.store(group="dataset", name="embedded", node=_make_synthetic_schema())

@@ -9,14 +9,14 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.errors import UsageError
-from benchmark.plan.config import PLACES, RunConfig, load_config
+from benchmark.plan.config import PATH_OPTIONS, RunConfig, load_config
 from results.plan import Plan
 
 FIELDS = {"method": "methods"}
 """Names of the command line for fields of another name."""
 
 
-def stored_config(plan: Plan, overrides: list[str]) -> RunConfig:
+def restore_config(plan: Plan, overrides: list[str]) -> RunConfig:
     """The configuration that wrote ``plan``, with ``overrides`` of the command line put over it; the experiment's file is not read for
     what they do not name.
 
@@ -37,11 +37,11 @@ def stored_config(plan: Plan, overrides: list[str]) -> RunConfig:
     own = [f"dataset={config.dataset['name']}", f"protocol={config.protocol.value}"]
     asked = load_config(config.experiment, [*own, *overrides])
     for key in (text.partition("=")[0] for text in overrides):
-        config = _put(config, asked, "dataset." + key if key in PLACES else key)
+        config = _take_field(config, asked, "dataset." + key if key in PATH_OPTIONS else key)
     return config
 
 
-def _put(config: RunConfig, asked: RunConfig, key: str) -> RunConfig:
+def _take_field(config: RunConfig, asked: RunConfig, key: str) -> RunConfig:
     """``config`` with what ``key`` names taken from ``asked``."""
     group, _, name = key.partition(".")
     if group == "method" and name:

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from benchmark.cell.run_cell import ORACLE
 from benchmark.errors import UsageError, unknown
 from benchmark.plan.config import Calibration, Outcomes, RectifierKind, RunConfig
-from benchmark.plan.tuning import Budget, candidates, rules
+from benchmark.plan.tuning import Budget, list_candidates, make_rules
 from datasets.cohort import Cohort
 from datasets.storage import Known
 from methods import registry as method_registry
@@ -54,7 +54,7 @@ class MethodSpec:
     tuning: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def method_rows(config: RunConfig) -> list[MethodSpec]:
+def select_method_rows(config: RunConfig) -> list[MethodSpec]:
     """The rows of the chosen methods, in print order; ``all`` stands for every method that can be used, the reference last.
 
     Raises:
@@ -67,10 +67,10 @@ def method_rows(config: RunConfig) -> list[MethodSpec]:
     infos = method_registry.infos()
     chosen: list[str] = []
     for name in config.methods:
-        chosen += in_print_order(_usable(infos), config.reference) if name == "all" else [name]
+        chosen += sort_for_print(_select_usable(infos), config.reference) if name == "all" else [name]
     for name in set(config.hyper) & set(config.sweep):
         raise UsageError(f"method.{name}= is what {config.experiment} varies: it cannot be set as well")
-    budget = budget_of(config)
+    budget = make_budget(config)
     used: set[str] = set()
     rows = []
     for spec in dict.fromkeys(chosen):
@@ -82,23 +82,23 @@ def method_rows(config: RunConfig) -> list[MethodSpec]:
         kind = config.rectifier
         if kind is RectifierKind.auto:
             kind = RectifierKind.on if info.rectifier and variant not in cls.unrectified else RectifierKind.off
-        for change in [{}, *_changes(cls, config.sweep)]:
-            settings, title, taken = resolved(cls, config, info.title, variant, change)
+        for change in [{}, *_list_changes(cls, config.sweep)]:
+            settings, title, taken = resolve_hyperparameters(cls, config, info.title, variant, change)
             used |= taken
             changed = [f"{field}={value}" for field, value in change.items()]
-            tried = candidates(cls, settings, {*cls.variants.get(variant, {}), *taken}, budget)
+            tried = list_candidates(cls, settings, {*cls.variants.get(variant, {}), *taken}, budget)
             rows.append(
                 MethodSpec(
                     name,
                     "+".join(([variant] if variant else []) + changed) or "default",
-                    _rectifier_name(kind, config.calibration),
+                    _name_rectifier(kind, config.calibration),
                     title,
                     "method",
                     settings | {"rectifier": kind.value},
                     info.stages if settings.get("max_epochs", 0) < getattr(cls.Config(), "max_epochs", 0) else "",
                     change,
                     info.uses_series and settings.get("inputs", TRUE_SERIES) == TRUE_SERIES,
-                    rules(tried, info.uses_seed) if tried else {},
+                    make_rules(tried, info.uses_seed) if tried else {},
                 )
             )
     unused = set(config.hyper) - used
@@ -112,13 +112,13 @@ def method_rows(config: RunConfig) -> list[MethodSpec]:
     return rows
 
 
-def _changes(cls: type[Method], sweep: dict[str, list[Any]]) -> list[dict[str, Any]]:
+def _list_changes(cls: type[Method], sweep: dict[str, list[Any]]) -> list[dict[str, Any]]:
     """One hyper-parameter at a time, each value of its sweep but the method's default, for those that the method has."""
     defaults = dataclasses.asdict(cls.Config())
     return [{k: v} for k, values in sweep.items() if k in defaults for v in values if v != defaults[k]]
 
 
-def _usable(infos: dict[str, method_registry.Info]) -> dict[str, method_registry.Info]:
+def _select_usable(infos: dict[str, method_registry.Info]) -> dict[str, method_registry.Info]:
     """The methods without the plug-ins that cannot be imported, each of which is warned of by name."""
     usable = {}
     for name, info in infos.items():
@@ -134,14 +134,14 @@ def _usable(infos: dict[str, method_registry.Info]) -> dict[str, method_registry
     return usable
 
 
-def in_print_order(infos: dict[str, Any], reference: str) -> list[str]:
+def sort_for_print(infos: dict[str, Any], reference: str) -> list[str]:
     """Plain baselines first, then by year and name, the reference last."""
     return sorted(
         infos, key=lambda name: (name == reference, infos[name].family != "plain baseline", infos[name].year, name)
     )
 
 
-def resolved(
+def resolve_hyperparameters(
     cls: type[Method], config: RunConfig, title: str, variant: str, change: dict[str, Any] | None = None
 ) -> tuple[dict[str, Any], str, set[str]]:
     """A method's hyper-parameters after schedule, variant, a sweep's change and overrides, the name to print, and the overrides taken.
@@ -168,7 +168,7 @@ def resolved(
     return settings, (own or title) + (f" ({', '.join(notes)})" if notes else ""), set(taken)
 
 
-def known_rows(config: RunConfig, cohort: Cohort, known: Known) -> list[MethodSpec]:
+def select_known_rows(config: RunConfig, cohort: Cohort, known: Known) -> list[MethodSpec]:
     """The comparison rows asked for; ``known=all`` stands for the ceilings, oracle features and APACHE's own predictions.
 
     By name also the 2 x 2 worth of the pattern: ``known=ceiling,evidence1_cause0,evidence0_cause1,evidence0_cause0``. What this
@@ -191,12 +191,12 @@ def known_rows(config: RunConfig, cohort: Cohort, known: Known) -> list[MethodSp
     return rows
 
 
-def budget_of(config: RunConfig) -> Budget:
+def make_budget(config: RunConfig) -> Budget:
     """The budget of the run's tuning."""
     return Budget(config.tuning.value, config.budget)
 
 
-def _rectifier_name(kind: RectifierKind, calibration: Calibration) -> str:
+def _name_rectifier(kind: RectifierKind, calibration: Calibration) -> str:
     return (
         kind.value
         if kind is RectifierKind.off or calibration is Calibration.valid

@@ -25,7 +25,7 @@ CHOOSING = {
 }
 
 
-def chosen_plans(store: Store, experiment: str, config: RunConfig, overrides: list[str]) -> list[Plan]:
+def choose_plans(store: Store, experiment: str, config: RunConfig, overrides: list[str]) -> list[Plan]:
     """The plans, by dataset, protocol and arm (in the order of the experiment's file); ``overrides`` are those of the command line,
     ``config`` is what they compose.
 
@@ -49,7 +49,7 @@ def chosen_plans(store: Store, experiment: str, config: RunConfig, overrides: li
     return [newest[key] for key in sorted(newest)]
 
 
-def newest_plans(store: Store, experiment: str | None = None) -> list[list[Plan]]:
+def find_newest_plans(store: Store, experiment: str | None = None) -> list[list[Plan]]:
     """By experiment (or of one) the newest plan of each dataset, protocol and arm, arms in the order of the experiment's file.
 
     Raises:
@@ -67,7 +67,7 @@ def newest_plans(store: Store, experiment: str | None = None) -> list[list[Plan]
     return [[plans[key] for key in sorted(plans)] for _, plans in sorted(newest.items())]
 
 
-def store_of(overrides: list[str]) -> Store:
+def open_store(overrides: list[str]) -> Store:
     """The store that ``store=DIR`` names, or the default one, for a verb that speaks of no experiment."""
     places = [text.partition("=")[2] for text in overrides if text.partition("=")[0] == "store"]
     return Store(places[-1] if places else RunConfig.store)

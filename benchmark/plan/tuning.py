@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.cell.keys import cell_sources, source_hash
+from benchmark.cell.keys import hash_sources, list_cell_sources
 from methods.base import Method
 from results.cell import TRIAL, PlannedCell, digest
 from results.storage.store import Store
@@ -47,7 +47,9 @@ class Budget:
         return f"{size}, nested in each fold, judged on the validation part; the best {FINALISTS} with {SEEDS} seeds"
 
 
-def candidates(cls: type[Method], base: dict[str, Any], fixed: Iterable[str], budget: Budget) -> list[dict[str, Any]]:
+def list_candidates(
+    cls: type[Method], base: dict[str, Any], fixed: Iterable[str], budget: Budget
+) -> list[dict[str, Any]]:
     """The settings to try, each the fields it gives another value; empty where there is nothing to choose.
 
     ``base``: the method's hyper-parameters under the run's schedule; its ``lr`` scales those of the grid, as the schedule scales the
@@ -61,7 +63,7 @@ def candidates(cls: type[Method], base: dict[str, Any], fixed: Iterable[str], bu
         factor = base["lr"] / cls.Config().lr
         grid["lr"] = [value * factor for value in grid["lr"]]
     found = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())] if grid else []
-    found = [change for change in found if _allowed(cls, base | change)]
+    found = [change for change in found if _is_allowed(cls, base | change)]
     if budget.size is not None and len(found) > budget.size:
         seed = int(digest([cls.__name__, found])[:8], 16)
         chosen = np.random.default_rng(seed).choice(len(found), budget.size, replace=False)
@@ -71,15 +73,17 @@ def candidates(cls: type[Method], base: dict[str, Any], fixed: Iterable[str], bu
 
 def list_first_trials(planned: PlannedCell) -> list[PlannedCell]:
     """One trial of each candidate of a tuned cell; none where it is not tuned."""
-    return [_trial(planned, change, 0) for change in _candidates(planned)]
+    return [_make_trial(planned, change, 0) for change in _get_candidates(planned)]
 
 
 def list_further_trials(planned: PlannedCell, store: Store) -> list[PlannedCell]:
     """Two more trials of the best three, the first trials being stored; none for a method that draws nothing, or with one candidate."""
-    if _rules(planned).get("seeds") == 1 or len(_candidates(planned)) < 2:
+    if _get_rules(planned).get("seeds") == 1 or len(_get_candidates(planned)) < 2:
         return []
     return [
-        _trial(planned, change, seed) for change, _ in _ranked(planned, store)[:FINALISTS] for seed in range(1, SEEDS)
+        _make_trial(planned, change, seed)
+        for change, _ in _rank_candidates(planned, store)[:FINALISTS]
+        for seed in range(1, SEEDS)
     ]
 
 
@@ -89,14 +93,14 @@ def choose_candidate(planned: PlannedCell, store: Store) -> dict[str, Any] | Non
     ``change``: the fields of the winner (None where every trial failed, with the ``reason``), ``score``: its mean over ``seeds`` trials,
     ``trials`` and ``failed``: how many there were, ``candidates``: how many settings, ``best``: the best three and their first scores.
     """
-    changes = _candidates(planned)
+    changes = _get_candidates(planned)
     if not changes:
         return None
     trials = list_first_trials(planned) + list_further_trials(planned, store)
     records = [store.record(trial) for trial in trials]
     lost = [r for r in records if r is None or r["status"] != "done"]
     about = {"trials": len(trials), "failed": len(lost), "candidates": len(changes)}
-    ranked = _ranked(planned, store)
+    ranked = _rank_candidates(planned, store)
     if not ranked:
         reason = next((r["reason"] for r in lost if r), "none is stored")
         return about | {
@@ -107,27 +111,33 @@ def choose_candidate(planned: PlannedCell, store: Store) -> dict[str, Any] | Non
         }
     seeds = range(SEEDS if len(trials) > len(changes) else 1)
     scored = [
-        (_mean_score([store.record(_trial(planned, change, seed)) for seed in seeds]), change)
+        (_average_score([store.record(_make_trial(planned, change, seed)) for seed in seeds]), change)
         for change, _ in ranked[:FINALISTS]
     ]
     score, change = max(scored, key=lambda pair: pair[0])
-    best = [{"change": change, "score": _finite(first)} for change, first in ranked[:FINALISTS]]
-    return about | {"change": change, "score": _finite(score), "seeds": len(seeds), "reason": None, "best": best}
+    best = [{"change": change, "score": _replace_infinite(first)} for change, first in ranked[:FINALISTS]]
+    return about | {
+        "change": change,
+        "score": _replace_infinite(score),
+        "seeds": len(seeds),
+        "reason": None,
+        "best": best,
+    }
 
 
 def is_tuned(planned: PlannedCell) -> bool:
     """Return whether the cell's hyper-parameters are chosen among candidates."""
-    return bool(_candidates(planned))
+    return bool(_get_candidates(planned))
 
 
-def _ranked(planned: PlannedCell, store: Store) -> list[tuple[dict[str, Any], float]]:
+def _rank_candidates(planned: PlannedCell, store: Store) -> list[tuple[dict[str, Any], float]]:
     """The candidates whose first trial is done, each with its score, the best first; equals in the grid's order."""
-    records = ((change, store.record(_trial(planned, change, 0))) for change in _candidates(planned))
-    scored = [(change, _mean_score([record])) for change, record in records if record and record["status"] == "done"]
+    records = ((change, store.record(_make_trial(planned, change, 0))) for change in _get_candidates(planned))
+    scored = [(change, _average_score([record])) for change, record in records if record and record["status"] == "done"]
     return sorted(scored, key=lambda pair: -pair[1])
 
 
-def _mean_score(records: list[dict[str, Any] | None]) -> float:
+def _average_score(records: list[dict[str, Any] | None]) -> float:
     """Mean selection score of trials that are done; one that failed counts as the worst there can be."""
     scores = [
         r["selection"] if r and r["status"] == "done" and r["selection"] is not None else -np.inf for r in records
@@ -135,20 +145,20 @@ def _mean_score(records: list[dict[str, Any] | None]) -> float:
     return float(np.mean(scores))
 
 
-def _candidates(planned: PlannedCell) -> list[dict[str, Any]]:
-    return _rules(planned).get("candidates", [])
+def _get_candidates(planned: PlannedCell) -> list[dict[str, Any]]:
+    return _get_rules(planned).get("candidates", [])
 
 
-def _rules(planned: PlannedCell) -> dict[str, Any]:
+def _get_rules(planned: PlannedCell) -> dict[str, Any]:
     return planned.config.get("tuning", {})
 
 
-def rules(changes: list[dict[str, Any]], draws: bool) -> dict[str, Any]:
+def make_rules(changes: list[dict[str, Any]], draws: bool) -> dict[str, Any]:
     """What a tuned cell's configuration says of its tuning, and its key therefore; ``draws``: whether the method depends on its seed."""
     return {"candidates": changes, "finalists": FINALISTS, "seeds": SEEDS if draws else 1}
 
 
-def _trial(planned: PlannedCell, change: dict[str, Any], seed: int) -> PlannedCell:
+def _make_trial(planned: PlannedCell, change: dict[str, Any], seed: int) -> PlannedCell:
     """The cell that tries ``change`` for a tuned cell: unrectified, scored on the validation part alone."""
     method = planned.config["method"]
     settings = {k: v for k, v in planned.config.items() if k not in ("tuning", "probes")} | {
@@ -159,17 +169,17 @@ def _trial(planned: PlannedCell, change: dict[str, Any], seed: int) -> PlannedCe
     cell = replace(
         planned.cell, rectifier="off", tuning=f"{TRIAL}-{digest(settings['method']['config'])[:12]}", seed=seed
     )
-    source = source_hash(*cell_sources(settings))
+    source = hash_sources(*list_cell_sources(settings))
     parts = {**planned.key_parts, "cell": cell.name, "config": digest(settings), "source": source}
     return PlannedCell(cell, settings, parts, planned.title)
 
 
-def _finite(score: float) -> float | None:
+def _replace_infinite(score: float) -> float | None:
     """A score for a record; None where no validation outcome is defined, or a trial of the three failed."""
     return score if np.isfinite(score) else None
 
 
-def _allowed(cls: type[Method], settings: dict[str, Any]) -> bool:
+def _is_allowed(cls: type[Method], settings: dict[str, Any]) -> bool:
     try:
         cls.Config(**settings)
     except ValueError:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark.cell.keys import cell_sources, source_files
+from benchmark.cell.keys import hash_source_files, list_cell_sources
 from benchmark.errors import UsageError
 from results.cell import Cell, PlannedCell
 from results.plan import Plan
@@ -46,7 +46,7 @@ class Answer:
     changed: dict[str, list[Change]] = field(default_factory=dict)
 
 
-def find(store: Store, text: str) -> tuple[Plan, Cell]:
+def find_cell(store: Store, text: str) -> tuple[Plan, Cell]:
     """The newest stored plan that has a cell, and the cell.
 
     Args:
@@ -61,7 +61,7 @@ def find(store: Store, text: str) -> tuple[Plan, Cell]:
             newest.setdefault(planned.cell.name, (plan, planned.cell))
     if not newest:
         raise UsageError(f"no plan is stored in {store.root}: python -m benchmark run EXPERIMENT")
-    asked = _name(store, text)
+    asked = _parse_name(store, text)
     found = [name for name in newest if name == asked] or [name for name in newest if f"/{asked}/" in f"/{name}/"]
     if len(found) > 1:
         listed = ", ".join(found[:LISTED]) + (", ..." if len(found) > LISTED else "")
@@ -91,22 +91,28 @@ def explain(store: Store, plan: Plan, cell: Cell, fresh: Plan) -> Answer:
     if faults := store.faults(now):
         return answer(verdict="broken", stored={"key": now.key}, faults=faults)
     if record := store.record(now):
-        return answer(verdict="failed" if record["status"] == "failed" else "stands", stored=_said(record))
+        return answer(verdict="failed" if record["status"] == "failed" else "stands", stored=_summarise_record(record))
     before = next(p for p in plan.cells if p.cell == cell)
     faults = store.faults(before)
     if faults and before.key != now.key:
-        changed = {part: _changes(part, None, before, plan, now, fresh) for part in _unlike(before.key_parts, now)}
+        changed = {
+            part: _find_changes(part, None, before, plan, now, fresh)
+            for part in _list_unlike_parts(before.key_parts, now)
+        }
         return answer(verdict="broken", stored={"key": before.key}, faults=faults, changed=changed)
     record = store.record(before) or next(iter(store.records(cell.name)), None)
     if record is None:
         return answer(verdict="not stored")
     held = next((p for p in store.every_plan() if any(c.key_parts == record["key_parts"] for c in p.cells)), None)
     old = PlannedCell(cell, record["config"], record["key_parts"], record["title"])
-    changed = {part: _changes(part, record, old, held, now, fresh) for part in _unlike(record["key_parts"], now)}
-    return answer(verdict="changed", stored=_said(record), changed=changed)
+    changed = {
+        part: _find_changes(part, record, old, held, now, fresh)
+        for part in _list_unlike_parts(record["key_parts"], now)
+    }
+    return answer(verdict="changed", stored=_summarise_record(record), changed=changed)
 
 
-def _name(store: Store, text: str) -> str:
+def _parse_name(store: Store, text: str) -> str:
     """The name of a cell from what was typed: a path into the store without the store's own folders, the key and the file."""
     path = Path(text)
     try:
@@ -118,16 +124,16 @@ def _name(store: Store, text: str) -> str:
     return "/".join(parts[: len(Cell.__dataclass_fields__)] if path.exists() else parts).strip("/")
 
 
-def _said(record: dict[str, Any]) -> dict[str, Any]:
+def _summarise_record(record: dict[str, Any]) -> dict[str, Any]:
     said = {k: record[k] for k in ("key", "status", "reason")}
     return said | {k: record["provenance"][k] for k in ("finished", "commit")}
 
 
-def _unlike(parts: dict[str, str], now: PlannedCell) -> list[str]:
+def _list_unlike_parts(parts: dict[str, str], now: PlannedCell) -> list[str]:
     return [part for part in PARTS if parts.get(part) != now.key_parts[part]]
 
 
-def _changes(
+def _find_changes(
     part: str,
     record: dict[str, Any] | None,
     old: PlannedCell,
@@ -136,31 +142,31 @@ def _changes(
     fresh: Plan,
 ) -> list[Change]:
     if part == "config":
-        return _differences(_flat(old.config), _flat(now.config))
+        return _list_differences(_flatten(old.config), _flatten(now.config))
     if part == "source":
         sources = (record or {}).get("sources")
         if not sources:
             return [Change("files (the stored record does not name them)", None, None)]
-        return _differences(sources, source_files(*cell_sources(now.config)))
+        return _list_differences(sources, hash_source_files(*list_cell_sources(now.config)))
     hashes = [Change("fingerprint" if part == "cohort" else "hash", old.key_parts.get(part), now.key_parts[part])]
     if plan is None:
         return hashes
     landmark, settings = now.cell.landmark, (plan.settings.given, fresh.settings.given)
     if part == "split":
-        return hashes + _differences(*({k: s.get(k) for k in ("split", "folds")} for s in settings))
-    dials = _differences(*({"n": s.get("n"), **_flat(s.get("dataset") or {}, "dataset.")} for s in settings))
+        return hashes + _list_differences(*({k: s.get(k) for k in ("split", "folds")} for s in settings))
+    dials = _list_differences(*({"n": s.get("n"), **_flatten(s.get("dataset") or {}, "dataset.")} for s in settings))
     facts = (asdict(p.landmarks[landmark]) if landmark in p.landmarks else {} for p in (plan, fresh))
-    counts = _differences(*(_flat({k: f.get(k) for k in COUNTS}) for f in facts))
+    counts = _list_differences(*(_flatten({k: f.get(k) for k in COUNTS}) for f in facts))
     known = {change.what for change in dials}
     return hashes + dials + [change for change in counts if change.what not in known]
 
 
-def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
+def _list_differences(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
     return [Change(k, old.get(k), new.get(k)) for k in dict.fromkeys([*old, *new]) if old.get(k) != new.get(k)]
 
 
-def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, inner in value.items():
-        flat |= _flat(inner, f"{prefix}{name}.") if isinstance(inner, dict) else {f"{prefix}{name}": inner}
+        flat |= _flatten(inner, f"{prefix}{name}.") if isinstance(inner, dict) else {f"{prefix}{name}": inner}
     return flat

@@ -54,17 +54,17 @@ def run(options: Namespace) -> int:
         options.method = "crl_mmnar"
     if options.jobs < 1:
         raise UsageError(f"-j {options.jobs} is too small: 1 or more processes")
-    config = _config(options)
+    config = _compose_config(options)
     from results.storage.store import Store
 
     store = Store(config.store)
-    plans, failures = _stored(store) if options.docs else _compute(options, config, store)
+    plans, failures = _load_stored(store) if options.docs else _compute(options, config, store)
     _report(store, plans, config.out, options.json)
     if options.docs:
-        from benchmark.audit.plan import step_facts
+        from benchmark.audit.plan import describe_steps
         from reports.audit.document import rewrite
 
-        NOTES.print(f"wrote {rewrite(store, plans, DOCUMENT, step_facts())}")
+        NOTES.print(f"wrote {rewrite(store, plans, DOCUMENT, describe_steps())}")
     for name, reason in failures:
         NOTES.print(f"failed: {name}: {reason}", style="red")
     return 1 if failures else 0
@@ -84,7 +84,7 @@ def _report(store: Any, plans: list[Plan], out: str, as_json: bool) -> None:
     print(text_of(report.measured))
 
 
-def _stored(store: Any) -> tuple[list[Plan], list[tuple[str, str]]]:
+def _load_stored(store: Any) -> tuple[list[Plan], list[tuple[str, str]]]:
     """The newest stored plans, their intervals brought up to date; nothing fails."""
     from reports.audit.report import audit_plans
 
@@ -102,7 +102,7 @@ def _renew(store: Any, plans: list[Plan]) -> None:
             renew_statistics(store, plan)
 
 
-def _config(options: Namespace) -> Any:
+def _compose_config(options: Namespace) -> Any:
     from benchmark.plan.config import load_config
 
     if any(text.split("=")[0] in ("method", "protocol", "outcomes", "rectifier") for text in options.overrides):
@@ -114,11 +114,13 @@ def _config(options: Namespace) -> Any:
     if not dataset.startswith("embedded-"):
         kept = [text for text in kept if not text.startswith(("n=", "dataset."))]
     kept = list({text.split("=")[0]: text for text in kept}.values())
-    kept = [text for text in kept if not text.startswith("method.") or _has(options.method, text[7:].split("=")[0])]
+    kept = [
+        text for text in kept if not text.startswith("method.") or _has_field(options.method, text[7:].split("=")[0])
+    ]
     return load_config("table1", [f"method={options.method}", *kept, *options.overrides])
 
 
-def _has(method: str, field: str) -> bool:
+def _has_field(method: str, field: str) -> bool:
     """Whether a method has this hyper-parameter; one without ``lr`` is not trained by epochs."""
     from methods import registry
 
@@ -128,19 +130,19 @@ def _has(method: str, field: str) -> bool:
 def _compute(options: Namespace, config: Any, store: Any) -> tuple[list[Plan], list[tuple[str, str]]]:
     """What is missing, computed: the plans, and the failures as (name, reason)."""
     from benchmark.audit.cohorts import Dials
-    from benchmark.audit.plan import audit_plan
-    from benchmark.audit.simulations import noise_plan, sampler_plan
+    from benchmark.audit.plan import plan_audit
+    from benchmark.audit.simulations import plan_noise, plan_sampler
     from benchmark.audit.unit import measure
     from benchmark.executors import Work, read_stored_cell
 
     dials = {k: v for k, v in (("later_share", options.later_share), ("mention", options.mention)) if v is not None}
     folds = options.test_folds or (1 if options.quick else config.folds)
-    audits = [audit_plan(config, outcomes, folds, options.quick, Dials(**dials)) for outcomes in ("true", "shuffled")]
-    noise, simulations = noise_plan(1 if options.quick else DRAWS)
+    audits = [plan_audit(config, outcomes, folds, options.quick, Dials(**dials)) for outcomes in ("true", "shuffled")]
+    noise, simulations = plan_noise(1 if options.quick else DRAWS)
     plans, waves = [*(a.plan for a in audits), noise], [simulations]
     samplers: list[Any] = []
-    if not options.quick and _has(options.method, "lr"):
-        plan, samplers = sampler_plan(config)
+    if not options.quick and _has_field(options.method, "lr"):
+        plan, samplers = plan_sampler(config)
         plans.append(plan)
     for seed in range(config.seeds):
         for kind in ("fits", "rows"):

@@ -56,17 +56,17 @@ def run(options: Namespace) -> int:
     train = read_train(Path(options.train), options.columns) if options.train else None
     audited = []
     for predictions in read_predictions(Path(options.predictions), options.columns, options.one_fold):
-        declared = _declared(options, predictions)
-        predictions = _of_tasks(predictions, options.tasks)
+        declared = _read_declaration(options, predictions)
+        predictions = _select_tasks(predictions, options.tasks)
         audited.append((predictions, declared, examine(predictions.frame, declared, train)))
     if options.json:
-        print(json.dumps(_document(options, audited), indent=1, allow_nan=False))
+        print(json.dumps(_build_document(options, audited), indent=1, allow_nan=False))
     else:
         _print(audited, train is not None)
     return int(any(not f.query for _, _, found in audited for f in found))
 
 
-def _declared(options: Namespace, predictions: Predictions) -> Declared:
+def _read_declaration(options: Namespace, predictions: Predictions) -> Declared:
     from benchmark.errors import UsageError
     from results.audit.finding import Declared
 
@@ -86,7 +86,7 @@ def _declared(options: Namespace, predictions: Predictions) -> Declared:
     return Declared(name, halves, (low, high), options.fitted_on)
 
 
-def _of_tasks(predictions: Predictions, tasks: list[str] | None) -> Predictions:
+def _select_tasks(predictions: Predictions, tasks: list[str] | None) -> Predictions:
     from dataclasses import replace
 
     from benchmark.errors import unknown
@@ -115,7 +115,11 @@ def _print(audited: list[tuple[Predictions, Declared, list[Finding]]], with_trai
         width = float(frame[["base_half", "after_half"]].to_numpy().max())
         print(f"declared: {declared}, fitted on {declared.fitted_on} rows; probabilities known to within {width:.1g}")
         if found:
-            show([_line(f) for f in found], ("", "kind", "where", "groups", "rows", "patients", "lines", "what"), False)
+            show(
+                [_format_finding(f) for f in found],
+                ("", "kind", "where", "groups", "rows", "patients", "lines", "what"),
+                False,
+            )
         for f in found:
             raised[f.query] += 1
         verdict = ", ".join(sorted({KINDS[f.kind] for f in found if not f.query}))
@@ -126,13 +130,13 @@ def _print(audited: list[tuple[Predictions, Declared, list[Finding]]], with_trai
     print(SILENCE)
 
 
-def _line(f: Finding) -> dict[str, Any]:
+def _format_finding(f: Finding) -> dict[str, Any]:
     where = ", ".join([f.task, *([f.pattern] if f.pattern else []), *([f"fold {f.fold}"] if f.fold else [])])
     return {"": "query" if f.query else "FINDING", "kind": f.kind, "where": where, "groups": f.groups or "-", "rows": f.rows,
             "patients": f.patients, "lines": ", ".join(map(str, f.lines)), "what": f.what}  # fmt: skip
 
 
-def _document(options: Namespace, audited: list[tuple[Predictions, Declared, list[Finding]]]) -> dict[str, Any]:
+def _build_document(options: Namespace, audited: list[tuple[Predictions, Declared, list[Finding]]]) -> dict[str, Any]:
     from results.audit.checks import KINDS, SILENCE
 
     return {

@@ -10,7 +10,7 @@ from datasets.registry import DATASETS
 from methods import registry
 
 
-def method_facts() -> list[dict[str, Any]]:
+def collect_method_facts() -> list[dict[str, Any]]:
     """By method: what INFO says, the docstring of its file, its hyper-parameters with their defaults, and its variants."""
     facts = []
     for name, info in sorted(registry.infos().items()):
@@ -35,6 +35,6 @@ def method_facts() -> list[dict[str, Any]]:
     return facts
 
 
-def dataset_facts() -> list[dict[str, Any]]:
+def collect_dataset_facts() -> list[dict[str, Any]]:
     """By dataset: what the registry says of it."""
     return [dataclasses.asdict(info) for info in DATASETS.values()]

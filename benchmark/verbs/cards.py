@@ -16,10 +16,10 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Data cards and model cards, from source and store."""
     from benchmark.plan.config import load_config
-    from benchmark.verbs.card_facts import dataset_facts, method_facts
+    from benchmark.verbs.card_facts import collect_dataset_facts, collect_method_facts
     from reports.cards import write_cards
 
     config = load_config("table1", options.overrides)
-    paths = write_cards(Path(config.store), method_facts(), dataset_facts(), Path(config.out) / "cards")
+    paths = write_cards(Path(config.store), collect_method_facts(), collect_dataset_facts(), Path(config.out) / "cards")
     NOTES.print(f"wrote {len(paths)} cards below {Path(config.out) / 'cards'}")
     return 0

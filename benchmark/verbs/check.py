@@ -21,11 +21,11 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """The conformance suite on one method."""
-    from benchmark.check.method import check_method, chosen_checks
+    from benchmark.check.method import check_method, choose_checks
 
     only = [name for name in options.only if "=" not in name]
     overrides = [*options.overrides, *(text for text in options.only if "=" in text)]
-    checks = chosen_checks(only, options.slow)
+    checks = choose_checks(only, options.slow)
     found = check_method(options.method, overrides, checks)
     own = [check.name for check in checks if not check.given]
     if own and any(text.startswith("dataset=") for text in overrides):

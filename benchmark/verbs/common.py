@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UsageError
-from benchmark.show import NOTES, progress
+from benchmark.show import NOTES, make_progress
 from results.plan import Plan
 
 if TYPE_CHECKING:
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 JSON = "one JSON document on standard output, nothing else"
 
 
-def needs_experiment(options: Namespace, verb: str) -> None:
+def require_experiment(options: Namespace, verb: str) -> None:
     """Raises:
     UsageError: the verb was given no experiment.
     """
     if "=" in options.experiment:
-        raise UsageError(f"{verb} needs an experiment: {', '.join(row['name'] for row in experiments())}")
+        raise UsageError(f"{verb} needs an experiment: {', '.join(row['name'] for row in list_experiments())}")
 
 
-def config_of(options: Namespace, verb: str) -> Any:
+def compose_config(options: Namespace, verb: str) -> Any:
     """The composed configuration that the command line asks for."""
-    needs_experiment(options, verb)
+    require_experiment(options, verb)
     from benchmark.plan.config import load_config
 
     return load_config(options.experiment, options.overrides)
 
 
-def experiments() -> list[dict[str, str]]:
+def list_experiments() -> list[dict[str, str]]:
     """Name and description of each experiment."""
     found = []
     for path in sorted((Path(__file__).resolve().parents[1] / "conf" / "experiment").glob("*.yaml")):
@@ -59,7 +59,7 @@ def compute_rounds(
     from benchmark.executors import make_job, run_job
 
     outcomes: list[Outcome] = []
-    with progress() as bar:
+    with make_progress() as bar:
         task = bar.add_task("", total=total)
         for number, works in enumerate(rounds):
             if number in uncounted:
@@ -73,13 +73,13 @@ def compute_rounds(
 
 def renew_statistics(store: Any, plan: Plan, resamples: int | None = None) -> None:
     """Intervals and comparisons of a plan anew, unless those stored rest on the same cells and were made by the same code."""
-    from benchmark.cell.keys import ROOT, source_hash
+    from benchmark.cell.keys import ROOT, hash_sources
     from results.rows import basis_of, rows_of
     from results.statistics.derive import derive
     from results.statistics.fold_values import done_cells
 
     files = [ROOT / "results" / "statistics" / "derivations" / f"{name}.py" for name in plan.derived]
-    source = source_hash(ROOT / "results" / "statistics" / "derive.py", *files)
+    source = hash_sources(ROOT / "results" / "statistics" / "derive.py", *files)
     basis = basis_of(done_cells(store, rows_of(plan)))
     stored = store.statistics(plan.name)
     if stored is None or (stored["basis"], stored.get("source")) != (basis, source):

@@ -25,18 +25,18 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Compare two sets of metrics; with --gate the exit status is 3 where one got worse or is missing."""
-    from benchmark.verbs.gate_values import compared
-    from benchmark.verbs.show_gate import as_markdown, print_json, print_table
+    from benchmark.verbs.gate_values import compare_metrics
+    from benchmark.verbs.show_gate import format_markdown, print_json, print_table
     from results.gate.judge import RED
 
     overrides = list(options.overrides)
     if "=" in options.experiment:
         overrides, options.experiment = [options.experiment, *overrides], "gate"
-    found = compared(options.base, options.new, options.experiment, overrides, needs_tolerance=options.gate)
+    found = compare_metrics(options.base, options.new, options.experiment, overrides, needs_tolerance=options.gate)
     if options.json:
         print_json(options.base, options.new, found)
     elif options.markdown:
-        print(as_markdown(options.base, options.new, found))
+        print(format_markdown(options.base, options.new, found))
     else:
         print_table(found, options.all)
     return BROKEN if options.gate and found["verdict"].isin(RED).any() else 0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmark.show import show
-from benchmark.verbs.common import JSON, experiments
+from benchmark.verbs.common import JSON, list_experiments
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -50,7 +50,7 @@ def run(options: Namespace) -> int:
         ]
         columns = ("name", "description", "licence")
     else:
-        rows = experiments()
+        rows = list_experiments()
         columns = ("name", "description")
     show(rows, columns, options.json)
     return 0

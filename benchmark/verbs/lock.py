@@ -19,13 +19,13 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Write the locked metrics of a store's newest plan of an experiment."""
-    from benchmark.verbs.gate_values import stored_values
+    from benchmark.verbs.gate_values import read_stored_values
     from results.gate.judge import GateError
     from results.gate.locked_csv import write_locked
 
     if not options.file.endswith(".csv"):
         raise UsageError(f"{options.file} is no CSV to write: lock STORE FILE.csv")
-    values = stored_values(Path(options.store), options.experiment, [])
+    values = read_stored_values(Path(options.store), options.experiment, [])
     try:
         frame = write_locked(Path(options.file), values, options.keep)
     except GateError as error:

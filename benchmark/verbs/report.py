@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.errors import unknown
 from benchmark.show import NOTES
-from benchmark.verbs.common import config_of
+from benchmark.verbs.common import compose_config
 
 if TYPE_CHECKING:
     from reports.build import Report
@@ -35,25 +35,25 @@ def run(options: Namespace) -> int:
     for name in formats:
         if name not in FORMATS:
             raise unknown("format", name, FORMATS)
-    report, out = (_speed if options.experiment == SPEED else _stored)(options)
+    report, out = (_assemble_speed if options.experiment == SPEED else _assemble_stored)(options)
     for path in write_report(report, Path(out), formats):
         NOTES.print(f"wrote {path}")
     print(text_of(report.measured))
     return 0
 
 
-def _stored(options: Namespace) -> tuple[Report, str]:
+def _assemble_stored(options: Namespace) -> tuple[Report, str]:
     """The report of an experiment, and where to write it."""
-    from benchmark.plan.stored import chosen_plans
+    from benchmark.plan.stored import choose_plans
     from reports.build import assemble
     from results.storage.store import Store
 
-    config = config_of(options, "report")
-    plans = chosen_plans(Store(config.store), options.experiment, config, options.overrides)
+    config = compose_config(options, "report")
+    plans = choose_plans(Store(config.store), options.experiment, config, options.overrides)
     return assemble(Path(config.store), plans), config.out
 
 
-def _speed(options: Namespace) -> tuple[Report, str]:
+def _assemble_speed(options: Namespace) -> tuple[Report, str]:
     """The report of the newest measurements in ``store=DIR``, and where to write it."""
     from benchmark.plan.config import RunConfig
     from reports.speed import speed_report

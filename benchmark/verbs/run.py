@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UsageError, unknown
 from benchmark.show import NOTES
-from benchmark.verbs.common import compute_rounds, needs_experiment, renew_statistics
+from benchmark.verbs.common import compute_rounds, renew_statistics, require_experiment
 from results.cell import Cell
 
 if TYPE_CHECKING:
     from benchmark.executors import Outcome, Work
-    from benchmark.plan.tuning_rounds import Placed
+    from benchmark.plan.tuning_rounds import CellAndInputs
     from results.storage.store import Store
 
 
@@ -29,12 +29,12 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Compute the cells that are not done; a second call does nothing."""
-    needs_experiment(options, "run")
+    require_experiment(options, "run")
     if options.jobs < 1:
         raise UsageError(f"-j {options.jobs} is too small: 1 or more processes")
-    from benchmark.plan.config import arms_of
+    from benchmark.plan.config import load_arms
 
-    configs = arms_of(options.experiment, options.overrides)
+    configs = load_arms(options.experiment, options.overrides)
     from benchmark.executors import read_stored_cell
     from benchmark.plan.plan import plan_run
     from benchmark.plan.tuning_rounds import find_first_trials
@@ -46,17 +46,17 @@ def run(options: Namespace) -> int:
     for plan in plans:
         store.write_plan(plan.plan)
         store.write_groups(plan.name, plan.groups)
-    placed = {store.folder(p): (p, plan.inputs_of(p.cell)) for plan in plans for p in plan.cells}
-    stored = {folder: read_stored_cell(store, planned) for folder, (planned, _) in placed.items()}
-    work = [cell for folder, cell in placed.items() if not stored[folder].finished]
-    broken = [planned.cell.name for folder, (planned, _) in placed.items() if stored[folder].faults]
+    cells = {store.folder(p): (p, plan.inputs_of(p.cell)) for plan in plans for p in plan.cells}
+    stored = {folder: read_stored_cell(store, planned) for folder, (planned, _) in cells.items()}
+    work = [cell for folder, cell in cells.items() if not stored[folder].finished]
+    broken = [planned.cell.name for folder, (planned, _) in cells.items() if stored[folder].faults]
     if broken:
         NOTES.print(
             f"{len(broken)} stored cells do not match their checksums and are computed again: {', '.join(broken)}"
         )
-    said = f"{len(placed)} cells, {len(placed) - len(work)} done before, {len(work)} to do"
+    said = f"{len(cells)} cells, {len(cells) - len(work)} done before, {len(work)} to do"
     if options.cell is not None:
-        work = _named(options.cell, work, [planned.cell.name for planned, _ in placed.values()])
+        work = _select_named(options.cell, work, [planned.cell.name for planned, _ in cells.values()])
         said += f", of which {len(work)} asked for"
     trials = find_first_trials(store, work)
     if trials:
@@ -75,7 +75,7 @@ def run(options: Namespace) -> int:
     # a cell that failed in an earlier run and was not asked for in this one is still to do
     status = {folder: cell.record["status"] for folder, cell in stored.items() if cell.record and cell.finished}
     status |= {store.folder(outcome.planned): outcome.status for outcome in outcomes}
-    counts = Counter(status.get(folder, "to do") for folder in placed)
+    counts = Counter(status.get(folder, "to do") for folder in cells)
     said = f"{counts['done']} done, {counts['failed']} failed, {counts['skipped']} skipped"
     if counts["to do"]:
         said += f", {counts['to do']} to do"
@@ -84,13 +84,13 @@ def run(options: Namespace) -> int:
     return 1 if failures else 0
 
 
-def _named(name: str, work: list[Any], known: list[str]) -> list[Any]:
+def _select_named(name: str, work: list[Any], known: list[str]) -> list[Any]:
     if not any(cell.endswith(name) for cell in known):
         raise unknown("cell", name, known)
-    return [(planned, place) for planned, place in work if planned.cell.name.endswith(name)]
+    return [(planned, inputs) for planned, inputs in work if planned.cell.name.endswith(name)]
 
 
-def _execute(store: Store, cells: list[Placed], trials: list[Work], config: Any, jobs: int) -> list[Outcome]:
+def _execute(store: Store, cells: list[CellAndInputs], trials: list[Work], config: Any, jobs: int) -> list[Outcome]:
     """Compute the cells after the trials of their tuning, of which ``trials`` are the first; return the outcomes of all."""
     from benchmark.plan.tuning_rounds import FURTHER, iterate_rounds
 

@@ -21,7 +21,7 @@ SAID = {
 }
 
 
-def headline(found: pd.DataFrame) -> str:
+def format_headline(found: pd.DataFrame) -> str:
     """How many rows have which verdict, what is not ok first."""
     count = found["verdict"].value_counts()
     parts = [f"{count[verdict]} {SAID[verdict]}" for verdict in VERDICTS if verdict in count]
@@ -30,10 +30,10 @@ def headline(found: pd.DataFrame) -> str:
 
 def print_table(found: pd.DataFrame, everything: bool) -> None:
     """Print what is not ok, or all rows, and one line that counts."""
-    rows = _as_text(found if everything else found[found["verdict"] != "ok"])
+    rows = _format_rows(found if everything else found[found["verdict"] != "ok"])
     if rows:
         show(rows, COLUMNS, as_json=False)
-    print(headline(found))
+    print(format_headline(found))
 
 
 def print_json(base: str, new: str, found: pd.DataFrame) -> None:
@@ -43,25 +43,31 @@ def print_json(base: str, new: str, found: pd.DataFrame) -> None:
     print(json.dumps({"base": base, "new": new, "verdicts": counts, "rows": rows}, indent=1))
 
 
-def as_markdown(base: str, new: str, found: pd.DataFrame) -> str:
+def format_markdown(base: str, new: str, found: pd.DataFrame) -> str:
     """A heading with the outcome, the rows that are not ok, and the others folded away."""
     outcome = "red" if found["verdict"].isin(RED).any() else "green"
-    lines = [f"## Gate: {outcome}", "", f"`{new}` against `{base}`. {headline(found)}.", ""]
+    lines = [f"## Gate: {outcome}", "", f"`{new}` against `{base}`. {format_headline(found)}.", ""]
     apart = found["verdict"] != "ok"
     if apart.any():
-        lines += [*_markdown_table(found[apart]), ""]
+        lines += [*_format_markdown_table(found[apart]), ""]
     if not apart.all():
-        lines += ["<details><summary>rows that are ok</summary>", "", *_markdown_table(found[~apart]), "", "</details>"]
+        lines += [
+            "<details><summary>rows that are ok</summary>",
+            "",
+            *_format_markdown_table(found[~apart]),
+            "",
+            "</details>",
+        ]
     return "\n".join(lines)
 
 
-def _markdown_table(found: pd.DataFrame) -> list[str]:
-    rows = [[row[c] for c in COLUMNS] for row in _as_text(found)]
+def _format_markdown_table(found: pd.DataFrame) -> list[str]:
+    rows = [[row[c] for c in COLUMNS] for row in _format_rows(found)]
     ruler = ["---:" if c in NUMBERS else "---" for c in COLUMNS]
     return [f"| {' | '.join(cells)} |" for cells in (COLUMNS, ruler, *rows)]
 
 
-def _as_text(found: pd.DataFrame) -> list[dict[str, str]]:
+def _format_rows(found: pd.DataFrame) -> list[dict[str, str]]:
     rows = []
     for row in found.to_dict("records"):
         name = row["method"] if row["variant"] == "default" else f"{row['method']}:{row['variant']}"

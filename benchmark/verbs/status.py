@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from benchmark.show import NOTES, show
-from benchmark.verbs.common import JSON, config_of
+from benchmark.verbs.common import JSON, compose_config
 from results.plan import Plan
 
 STATES = ("done", "failed", "skipped", "to do", "broken")
@@ -25,20 +25,20 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """How far the newest matching plans are, by method; with ``--verify`` the broken cells alone. Exit 1 where any is failed or broken."""
-    from benchmark.plan.stored import chosen_plans
+    from benchmark.plan.stored import choose_plans
     from results.storage.store import Store
 
-    config = config_of(options, "status")
+    config = compose_config(options, "status")
     store = Store(config.store)
-    plans = chosen_plans(store, options.experiment, config, options.overrides)
+    plans = choose_plans(store, options.experiment, config, options.overrides)
     if options.verify:
         return _verify(store, plans, options)
-    rows = [row for plan in plans for row in _counts(store, plan)]
+    rows = [row for plan in plans for row in _count_cells(store, plan)]
     show(rows, tuple(rows[0]) if rows else (), options.json)
     return 1 if any(row["failed"] or row["broken"] for row in rows) else 0
 
 
-def _counts(store: Any, plan: Plan) -> list[dict[str, Any]]:
+def _count_cells(store: Any, plan: Plan) -> list[dict[str, Any]]:
     """A row a method: its cells by state, from their records alone."""
     from results.storage.store import BrokenCell
 

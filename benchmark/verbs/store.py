@@ -25,7 +25,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Merge stores into this one, or export the public part of it."""
-    from benchmark.plan.stored import store_of
+    from benchmark.plan.stored import open_store
 
     overrides = [text for text in options.places if "=" in text]
     for text in overrides:
@@ -33,7 +33,7 @@ def run(options: Namespace) -> int:
             raise unknown("override", text.partition("=")[0], ["store"])
     places = [text for text in options.places if "=" not in text]
     act = _merge if options.action == "merge" else _export
-    return act(store_of(overrides), places, options)
+    return act(open_store(overrides), places, options)
 
 
 def _merge(store: Any, sources: list[str], options: Namespace) -> int:
@@ -57,7 +57,7 @@ def _merge(store: Any, sources: list[str], options: Namespace) -> int:
 
 
 def _export(store: Any, places: list[str], options: Namespace) -> int:
-    from benchmark.plan.stored import newest_plans
+    from benchmark.plan.stored import find_newest_plans
     from reports.public.public import CONTENTS, export
 
     if not 1 <= len(places) <= 2:
@@ -67,7 +67,7 @@ def _export(store: Any, places: list[str], options: Namespace) -> int:
             "store export writes metrics and tables, no rows of patients, with groups under 10 suppressed: say --public to "
             f"write {', '.join(line.split()[0] for line in CONTENTS.splitlines())} to {places[0]}"
         )
-    experiments = newest_plans(store, places[1] if len(places) > 1 else None)
+    experiments = find_newest_plans(store, places[1] if len(places) > 1 else None)
     with NOTES.status("tables"):
         made = export(store.root, experiments, Path(places[0]))
     for name in made.files:

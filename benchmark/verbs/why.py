@@ -30,24 +30,24 @@ def run(options: Namespace) -> int:
     """Which part of a cell's key changed since its stored result: config, cohort, split, source, or nothing."""
     from benchmark.errors import UsageError
     from benchmark.plan.plan import plan_run
-    from benchmark.plan.replan import stored_config
-    from benchmark.plan.stored import store_of
-    from benchmark.plan.why import explain, find
+    from benchmark.plan.replan import restore_config
+    from benchmark.plan.stored import open_store
+    from benchmark.plan.why import explain, find_cell
 
     if "=" in options.cell:
         raise UsageError("why needs a cell: its name as printed, or its folder in the store")
-    store = store_of(options.overrides)
-    plan, cell = find(store, options.cell)
-    config = stored_config(plan, options.overrides)
+    store = open_store(options.overrides)
+    plan, cell = find_cell(store, options.cell)
+    config = restore_config(plan, options.overrides)
     answer = explain(store, plan, cell, plan_run(config, say=lambda text: NOTES.print(text)).plan)
     if options.json:
         print(json.dumps(asdict(answer), indent=1))
     else:
-        print("\n".join(lines(answer)))
+        print("\n".join(format_answer(answer)))
     return 0
 
 
-def lines(answer: Answer) -> list[str]:
+def format_answer(answer: Answer) -> list[str]:
     """An answer as text."""
     stored = answer.stored or {}
     said = [answer.cell, f"plan: {answer.plan}"]
@@ -66,17 +66,17 @@ def lines(answer: Answer) -> list[str]:
         files = ", ".join(answer.faults)
         said.append(f"broken: {files} of key {stored['key'][:DIGITS]} not as written; the next run computes it again")
     for part, changes in answer.changed.items():
-        said += [f"changed: {part}", *(f"  {_line(change)}" for change in changes)]
+        said += [f"changed: {part}", *(f"  {_format_change(change)}" for change in changes)]
     return said
 
 
-def _line(change: Change) -> str:
+def _format_change(change: Change) -> str:
     if change.old is None and change.new is None:
         return change.what
-    return f"{change.what}: {_value(change.old)} -> {_value(change.new)}"
+    return f"{change.what}: {_format_value(change.old)} -> {_format_value(change.new)}"
 
 
-def _value(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if value is None:
         return "-"
     text = f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from benchmark.cell.run_cell import run_cell
-from benchmark.cell.splits import stored_split
-from benchmark.check.cohorts import random_cohort
+from benchmark.cell.splits import load_or_draw_split
+from benchmark.check.cohorts import draw_random_cohort
 from benchmark.plan import tuning
-from benchmark.plan.tuning import Budget, candidates, choose_candidate, list_first_trials, list_further_trials
+from benchmark.plan.tuning import Budget, choose_candidate, list_candidates, list_first_trials, list_further_trials
 from datasets.storage import Known, save_cohort, save_known
 from methods import registry
 from methods.base import Method
@@ -37,32 +37,32 @@ class Tuned(Method):
 
 def test_candidates_are_the_grid_without_what_is_set_and_what_cannot_be():
     base = {"lr": 0.1, "size": 2}
-    found = candidates(Tuned, base, (), Budget("grid"))
+    found = list_candidates(Tuned, base, (), Budget("grid"))
     assert found == [{"lr": a, "size": b} for a in (0.1, 0.2) for b in (1, 2, 4) if (a, b) != (0.2, 4)]
-    assert candidates(Tuned, base, {"size"}, Budget("grid")) == [{"lr": 0.1}, {"lr": 0.2}]
-    assert candidates(Tuned, base, {"size", "lr"}, Budget("grid")) == []
-    assert candidates(Tuned, base, (), Budget()) == []
+    assert list_candidates(Tuned, base, {"size"}, Budget("grid")) == [{"lr": 0.1}, {"lr": 0.2}]
+    assert list_candidates(Tuned, base, {"size", "lr"}, Budget("grid")) == []
+    assert list_candidates(Tuned, base, (), Budget()) == []
 
 
 def test_the_schedule_scales_the_learning_rates_of_the_grid_like_the_default():
-    found = candidates(Tuned, {"lr": 0.1 * 1.4142, "size": 2}, {"size"}, Budget("grid"))
+    found = list_candidates(Tuned, {"lr": 0.1 * 1.4142, "size": 2}, {"size"}, Budget("grid"))
     assert [c["lr"] for c in found] == pytest.approx([0.14142, 0.28284])
 
 
 def test_a_random_part_is_of_the_grid_and_the_same_each_time():
     base = {"lr": 0.1, "size": 2}
-    whole = candidates(Tuned, base, (), Budget("grid"))
-    some = candidates(Tuned, base, (), Budget("random", 3))
+    whole = list_candidates(Tuned, base, (), Budget("grid"))
+    some = list_candidates(Tuned, base, (), Budget("random", 3))
     assert len(some) == 3
     assert [c for c in whole if c in some] == some
-    assert candidates(Tuned, base, (), Budget("random", 3)) == some
-    assert candidates(Tuned, base, (), Budget("random", 50)) == whole
+    assert list_candidates(Tuned, base, (), Budget("random", 3)) == some
+    assert list_candidates(Tuned, base, (), Budget("random", 50)) == whole
 
 
 @pytest.mark.parametrize("method", sorted(registry.infos()))
 def test_every_grid_names_fields_and_values_that_the_method_takes(method):
     cls = registry.load(method)
-    found = candidates(cls, dataclasses.asdict(cls.Config()), (), Budget("grid"))
+    found = list_candidates(cls, dataclasses.asdict(cls.Config()), (), Budget("grid"))
     assert bool(found) == bool(cls.grid)
     assert set(cls.grid) <= {f.name for f in dataclasses.fields(cls.Config)}
 
@@ -73,7 +73,7 @@ def planned(draws=True, changes=({"size": 1}, {"size": 2}, {"size": 3}, {"size":
         "method": {"class": "logistic", "fitted": True, "config": {"size": 2}},
         "rectifier": {"kind": "on", "calibration": "valid"},
         "device": "cpu",
-        "tuning": tuning.rules(list(changes), draws),
+        "tuning": tuning.make_rules(list(changes), draws),
     }
     parts = {"cell": cell.name, "config": "c", "cohort": "f", "split": "s", "source": "x"}
     return PlannedCell(cell, settings, parts, "M")
@@ -141,10 +141,10 @@ def test_trials_are_shared_by_seeds_and_rectifiers_and_draw_alike():
 def place(tmp_path):
     from benchmark.cell.inputs import CellInputs
 
-    cohort = random_cohort(240, seed=3)
+    cohort = draw_random_cohort(240, seed=3)
     save_cohort(cohort, tmp_path / "l" / "cohort")
     save_known(Known(), tmp_path / "l" / "known")
-    return CellInputs(tmp_path / "l", stored_split(cohort, tmp_path / "splits", 3)[1])
+    return CellInputs(tmp_path / "l", load_or_draw_split(cohort, tmp_path / "splits", 3)[1])
 
 
 def real(change=None):
@@ -155,7 +155,7 @@ def real(change=None):
         "method": {"class": "logistic", "fitted": True, "config": dataclasses.asdict(cls.Config())},
         "rectifier": {"kind": "off", "calibration": "valid"},
         "device": "cpu",
-        "tuning": tuning.rules(changes, False),
+        "tuning": tuning.make_rules(changes, False),
     }
     return PlannedCell(cell, settings, {"cell": cell.name}, "Logistic"), changes
 

@@ -35,7 +35,7 @@ class Fitted:
     seconds: dict[str, float]
 
 
-def probe_file(name: str) -> Path:
+def find_probe_file(name: str) -> Path:
     """The file of a probe."""
     return Path(__file__).resolve().parent / f"{name}.py"
 

@@ -27,7 +27,7 @@ def probe(fitted: Fitted) -> Found:
     test = fitted.cohort.take(fitted.rows["test"])
     parts, had = [], {}
     for name in (NOTHING, *test.modality_names):
-        given = test if name == NOTHING else without(test, name)
+        given = test if name == NOTHING else withhold_modality(test, name)
         had[name] = int((test.observed & ~given.observed).sum())
         probability = fitted.method.predict_proba(given.without_outcomes())
         parts += [
@@ -42,10 +42,10 @@ def probe(fitted: Fitted) -> Found:
         {"metric": "withheld_from", "group": name, "task": None, "value": k, "reason": None, "n": len(test), "positives": None}
         for name, k in had.items() if name != NOTHING
     ]  # fmt: skip
-    return counts + measured(frame), frame
+    return counts + compute_metrics(frame), frame
 
 
-def without(cohort: Cohort, name: str) -> Cohort:
+def withhold_modality(cohort: Cohort, name: str) -> Cohort:
     """The cohort in which no stay has the modality called ``name``."""
     m = cohort.modality_names.index(name)
     observed = cohort.observed.copy()
@@ -57,7 +57,7 @@ def without(cohort: Cohort, name: str) -> Cohort:
     return replace(cohort, observed=observed, modalities=modalities, fingerprint=f"{cohort.fingerprint} without {name}")
 
 
-def measured(frame: pd.DataFrame) -> list[dict]:
+def compute_metrics(frame: pd.DataFrame) -> list[dict]:
     """Metrics and differences of the probe's frame."""
     found = []
     for task, of_task in frame.groupby("task", sort=False, observed=True):

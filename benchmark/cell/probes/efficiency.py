@@ -40,16 +40,16 @@ def probe(fitted: Fitted) -> Found:
     test = fitted.cohort.take(fitted.rows["test"]).without_outcomes()
     one = cycle([test.take(np.array([i])) for i in range(min(REPEATS["one"], len(test)))])
     batch = cycle([test.take(np.arange(min(BATCH, len(test))))])
-    parts = [timed(fitted.method, what, given) for what, given in (("one", one), ("batch", batch))]
+    parts = [time_predictions(fitted.method, what, given) for what, given in (("one", one), ("batch", batch))]
     frame = pd.concat(parts, ignore_index=True)
     values = {
         "fit_seconds": fitted.seconds["fit"],
-        **latencies(frame),
-        "parameters": parameters(fitted.method),
-        **memory(fitted.method.device),
+        **summarise_latencies(frame),
+        "parameters": count_parameters(fitted.method),
+        **read_memory(fitted.method.device),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
-    device = device_name(fitted.method.device)
+    device = name_device(fitted.method.device)
     return [
         {
             "metric": metric, "group": "all", "task": None,
@@ -60,7 +60,7 @@ def probe(fitted: Fitted) -> Found:
     ], frame  # fmt: skip
 
 
-def timed(method: Method, what: str, cohorts: Iterator[Cohort]) -> pd.DataFrame:
+def time_predictions(method: Method, what: str, cohorts: Iterator[Cohort]) -> pd.DataFrame:
     """Seconds of ``predict_proba`` for one cohort after another: ``what, repeat, stays, seconds``."""
     for cohort in islice(cohorts, WARM_UP):
         method.predict_proba(cohort)
@@ -75,7 +75,7 @@ def timed(method: Method, what: str, cohorts: Iterator[Cohort]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["what", "repeat", "stays", "seconds"])
 
 
-def latencies(frame: pd.DataFrame) -> dict[str, float]:
+def summarise_latencies(frame: pd.DataFrame) -> dict[str, float]:
     """Median and quartiles of the milliseconds a patient, for one and for a batch."""
     found: dict[str, float] = {}
     for what, own in frame.groupby("what", sort=False):
@@ -84,7 +84,7 @@ def latencies(frame: pd.DataFrame) -> dict[str, float]:
     return found
 
 
-def parameters(method: Method) -> int:
+def count_parameters(method: Method) -> int:
     """How many parameters of a network training may move, or how many numbers the state of another method holds."""
     module: Any = getattr(method, "module", None)
     if hasattr(module, "parameters"):
@@ -92,9 +92,9 @@ def parameters(method: Method) -> int:
     return sum(a.size for a in method.state().values() if a.dtype.kind in "biuf")
 
 
-def memory(device: str) -> dict[str, float | None]:
+def read_memory(device: str) -> dict[str, float | None]:
     """Peak memory of the process, and of the GPU where the method ran on one."""
-    found = {"peak_memory_mib": provenance.peak_memory_mib()}
+    found = {"peak_memory_mib": provenance.read_peak_memory_mib()}
     if device.startswith("cuda"):
         import torch
 
@@ -102,10 +102,10 @@ def memory(device: str) -> dict[str, float | None]:
     return found
 
 
-def device_name(device: str) -> str:
+def name_device(device: str) -> str:
     """The processor's or the GPU's name."""
     if device.startswith("cuda"):
         import torch
 
         return torch.cuda.get_device_name(device)
-    return provenance.hardware()["cpu"]
+    return provenance.describe_hardware()["cpu"]

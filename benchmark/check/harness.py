@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from benchmark.check.cohorts import Parts
+from benchmark.check.cohorts import SplitCohort
 from datasets.cohort import Cohort
 from methods.base import Method
 
@@ -27,7 +27,7 @@ class Skip(Exception):
 
 
 @dataclass
-class Bench:
+class Harness:
     """A method under test: ``make`` constructs it with a seed, trained briefly; ``learner`` long enough to learn.
 
     A fault shows only in the check that is about it: every fit gets copies of its cohorts, every prediction is made by a copy of the
@@ -36,7 +36,7 @@ class Bench:
 
     make: Make
     learner: Make
-    parts: Parts
+    parts: SplitCohort
     uses_seed: bool = True
     uses_series: bool = True
 
@@ -65,7 +65,7 @@ class Bench:
         """What ``fitted`` predicts for the test part."""
         return self.predict(self.fitted)
 
-    def given(self, cohort: Cohort) -> Cohort:
+    def copy_cohort(self, cohort: Cohort) -> Cohort:
         """A copy of the cohort as the harness gives it: without series where the method does not declare them."""
         return copy.deepcopy(cohort if self.uses_series else replace(cohort, series=None))
 
@@ -77,18 +77,18 @@ class Bench:
         around: int = 0,
         make: Make | None = None,
     ) -> Method:
-        """The method fitted on copies of the given cohorts, or of the bench's own."""
+        """The method fitted on copies of the given cohorts, or of the harness's own."""
         cohorts = self.train if train is None else train, self.valid if valid is None else valid
         method = (make or self.make)(seed)
         _seed_globals(around)
-        return method.fit(*(self.given(c) for c in cohorts))
+        return method.fit(*(self.copy_cohort(c) for c in cohorts))
 
     def predict(self, method: Method, cohort: Cohort | None = None, around: int = 0, blind: bool = True) -> np.ndarray:
         """Probabilities float64 [N, T] for the given stays, or the test part; ``blind``: without outcomes, as in the harness.
 
         Shape and type are made what they should be: they are the business of one check.
         """
-        cohort = self.given(self.test if cohort is None else cohort)
+        cohort = self.copy_cohort(self.test if cohort is None else cohort)
         method = copy.deepcopy(method)
         _seed_globals(around)
         p = method.predict_proba(cohort.without_outcomes() if blind else cohort)
