@@ -19,25 +19,28 @@ OVERRIDES = (
     "schedule=short|paper method.FIELD= dataset.DIAL= device= store=DIR out=DIR built=DIR"
 )
 VERBS = {
-    "list": "what there is: methods, datasets or experiments",
+    "list": "list the methods, datasets or experiments",
     "run": "compute what an experiment still lacks",
-    "status": "cells done, failed, skipped and to do, by method",
-    "why": "which part of a cell's key changed since its stored result",
+    "status": "count the cells done, failed, skipped and to do, by method",
+    "why": "tell which part of a cell's key changed since its stored result",
     "store": "merge results computed elsewhere, export what may leave a credentialed site",
-    "report": "tables and figures from the store, as CSV, LaTeX and HTML",
-    "compare": "metrics of a store or locked file against another's; --gate exits 3 where one got worse",
+    "report": "write tables and figures from the store, as CSV, LaTeX and HTML",
+    "compare": "compare the metrics of a store or locked file with another's; --gate exits 3 where one got worse",
     "lock": "write a store's metrics over 20 seeds as the file that the gate compares with",
-    "cards": "a data card for each cohort and a model card for each method",
-    "check": "hold a method to the contract: the conformance suite",
+    "cards": "write a data card for each cohort and a model card for each method",
+    "check": "run the conformance tests on a method",
     "new": "write the file of a new method, and its test",
-    "audit": "what each step of the released evaluation is worth; hold predictions against a declared step",
+    "audit": "measure what each step of the released evaluation adds; check predictions against a declared step",
     "data": "list, fetch, build, verify or describe cohorts",
 }
 
 
 def main(argv: list[str]) -> int:
-    """Exit status: 0 all well, 1 a cell or a check failed, 2 wrong usage or unusable input, 3 the gate is broken (a metric got worse or
-    is missing), 130 interrupted."""
+    """Run the command line and return the exit status.
+
+    0 all well, 1 a cell or a check failed, 2 wrong usage or unusable input, 3 the gate is broken (a metric got worse or is missing), 130
+    interrupted.
+    """
     debug = "--debug" in argv
     argv = [a for a in argv if a != "--debug"]
     try:
@@ -105,7 +108,7 @@ def _import_verb(verb: str) -> ModuleType:
 
 
 def _check_packages() -> None:
-    """Another distribution is named ``datasets``; stop in one line where it is found instead of ours."""
+    """Stop in one line where another distribution named ``datasets`` is found instead of this suite's package."""
     import datasets
 
     if "what a cohort is" not in (datasets.__doc__ or "").lower():
@@ -116,8 +119,8 @@ def _check_packages() -> None:
 
 @contextmanager
 def _print_plug_in_warnings_in_one_line() -> Iterator[None]:
-    """What is said of plug-ins that are left out, each once, without Python's file and line; other warnings as they are."""
-    said: set[str] = set()
+    """Print each warning of a plug-in that is left out once, without Python's file and line; other warnings as they are."""
+    printed: set[str] = set()
     with warnings.catch_warnings():
         usual = warnings.showwarning
 
@@ -129,19 +132,19 @@ def _print_plug_in_warnings_in_one_line() -> Iterator[None]:
             file: TextIO | None = None,
             line: str | None = None,
         ) -> None:
-            said_now = " ".join(str(message).split())
+            text = " ".join(str(message).split())
             if category.__name__ != "PlugInWarning":
                 usual(message, category, filename, lineno, file, line)
-            elif said_now not in said:
-                said.add(said_now)
-                print(f"warning: {said_now}", file=sys.stderr)
+            elif text not in printed:
+                printed.add(text)
+                print(f"warning: {text}", file=sys.stderr)
 
         warnings.showwarning = show
         yield
 
 
 def _find_usage_errors() -> tuple[type[Exception], ...]:
-    """The errors that are the user's to mend, of the modules imported so far."""
+    """Return the errors that the user can mend, of the modules imported so far."""
     found: list[type[Exception]] = [UsageError]
     for module, name in (
         ("datasets.cohort", "CohortError"),

@@ -1,4 +1,4 @@
-"""What a command prints: tables on standard output, one JSON document where asked, notes on standard error."""
+"""Output of a command: tables on standard output, one JSON document where asked, notes on standard error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATTERNS_SHOWN = 20
 
 
 def make_progress() -> Progress:
-    """A bar on standard error: how many are done of how many, the time so far and left, and what was last."""
+    """Return a progress bar on standard error: how many are done of how many, the time so far and left, and a description."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -33,7 +33,7 @@ def make_progress() -> Progress:
 
 
 def _open_output() -> Console:
-    """Standard output; as wide as it takes where it is no terminal."""
+    """Return standard output; as wide as it takes where it is no terminal."""
     return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 240)
 
 
@@ -73,7 +73,7 @@ def show_description(described: dict[str, Any], patterns: bool) -> None:
 
 
 def _show_counts(out: Console, part: dict[str, Any]) -> None:
-    """The tables that a builder counted besides, and how much is missing."""
+    """Print the further tables that a builder counted, and how much is missing."""
     for title, rows in part.items():
         if isinstance(rows, list) and rows and title not in ("flow", "patterns"):
             out.print(f"\n  {title}")
@@ -101,7 +101,7 @@ def _make_table(*columns: str) -> Table:
 
 
 def _shorten(pattern: str, modalities: list[str]) -> str:
-    """A pattern by what it lacks, where that is shorter to say."""
+    """Return the name of a pattern, by what it lacks where that is shorter."""
     lacks = [name for name in modalities if name not in pattern.split("+")]
     if len(modalities) <= 4 or len(lacks) > len(modalities) // 2:
         return pattern

@@ -1,4 +1,4 @@
-"""A3, A8, A9 and A10: steps that change the cohort before the split is used.
+"""A3, A8, A9 and A10: audit steps that change the cohort before the split is used.
 
 A step is a function of (cohort, whole, dials): the cohort at the landmark, the one of the paper's protocol (``stay``: all stays,
 contents of the whole stay), and the dials. It returns the cohort that the released pipeline would have handed on.
@@ -16,7 +16,7 @@ from datasets.cohort import Cohort, Group, Modality
 
 @dataclass(frozen=True)
 class Dials:
-    """What the released code takes from later stays has to be drawn on a cohort that has none. No rate is known: assumptions.
+    """What is assumed of later stays: the released code reads them, the cohort has none, so they are drawn. No rate is known.
 
     - ``later_share``: survivors without a counted return who come back all the same, later than the outcome's window
     - ``mention``: how far a later note is moved along a fixed direction of its task by the event that it reports, in standard
@@ -33,7 +33,7 @@ FLAG = "in_hospital_death"
 
 
 def find_in_hospital_deaths(cohort: Cohort, whole: Cohort) -> np.ndarray:
-    """bool [N]: by the cohort's own mortality task where it has one, else by that of the whole stays."""
+    """Return who died in the index stay, bool [N]: by the cohort's own mortality task where it has one, else by that of the whole stays."""
     own = _find_mortality_task(cohort)
     if own is not None:
         return cohort.outcomes[:, own] == 1
@@ -44,7 +44,7 @@ def find_in_hospital_deaths(cohort: Cohort, whole: Cohort) -> np.ndarray:
 
 
 def add_later_stays(cohort: Cohort, whole: Cohort, dials: Dials, contents: bool, pattern: bool) -> Cohort:
-    """A3: notes, reports and images pooled over all of a subject's life, and a modality observed if it was ever recorded.
+    """Apply A3: pool notes, reports and images over all of a subject's life; a modality is observed if it was ever recorded.
 
     A stay is followed by a later one never after death, always where a task other than mortality is positive (a counted return), and
     with ``later_share`` otherwise. The later stay records a modality with the share observed in the cohort; its content is that of a
@@ -83,7 +83,7 @@ def add_later_stays(cohort: Cohort, whole: Cohort, dials: Dials, contents: bool,
 
 
 def add_index_deaths(cohort: Cohort, whole: Cohort) -> Cohort:
-    """A8: those who died in the index stay join as negatives of every task, and the flag of that death joins the first modality."""
+    """Apply A8: add those who died in the index stay as negatives of every task, and the flag of that death to the first modality."""
     dead = ~np.isin(whole.patient, cohort.patient) & find_in_hospital_deaths(whole, whole)
     joined = stack_cohorts(cohort, whole.take(dead))
     outcomes = np.vstack([cohort.outcomes, np.zeros((int(dead.sum()), len(cohort.tasks)), dtype=np.float32)])
@@ -92,12 +92,12 @@ def add_index_deaths(cohort: Cohort, whole: Cohort) -> Cohort:
 
 
 def add_death_flag(cohort: Cohort, whole: Cohort) -> Cohort:
-    """A9: the flag of in-hospital death among the inputs of in-hospital mortality."""
+    """Apply A9b: add the flag of in-hospital death to the inputs of in-hospital mortality."""
     return append_flag(cohort, find_in_hospital_deaths(cohort, whole))
 
 
 def use_whole_stay(cohort: Cohort, whole: Cohort) -> Cohort:
-    """A9: contents and pattern of the whole stay (discharge summary, counts up to discharge) in place of those known at the landmark."""
+    """Apply A9a: put contents and pattern of the whole stay (discharge summary, counts up to discharge) for those known at the landmark."""
     at = np.argsort(whole.patient)
     rows = at[np.searchsorted(whole.patient, cohort.patient, sorter=at)]
     taken = tuple(replace(m, values=m.values[rows]) for m in whole.modalities)
@@ -105,7 +105,7 @@ def use_whole_stay(cohort: Cohort, whole: Cohort) -> Cohort:
 
 
 def scale_on_all_rows(cohort: Cohort) -> Cohort:
-    """A10: features of the first modality cut at mean +- 3 sd, gaps filled with the mean, both taken over all rows."""
+    """Apply A10: cut features of the first modality at mean +- 3 sd and fill gaps with the mean, both taken over all rows."""
     first, *others = cohort.modalities
     here = cohort.observed[:, 0]
     values = first.values.copy()
@@ -119,7 +119,7 @@ def scale_on_all_rows(cohort: Cohort) -> Cohort:
 
 
 def stack_cohorts(cohort: Cohort, more: Cohort) -> Cohort:
-    """The stays of both, one below the other, with the tasks of ``cohort`` (undefined for ``more``) and without series.
+    """Return the stays of both, one below the other, with the tasks of ``cohort`` (undefined for ``more``) and without series.
 
     Raises:
         ValueError: the modalities are not the same.
@@ -146,14 +146,14 @@ def stack_cohorts(cohort: Cohort, more: Cohort) -> Cohort:
 
 
 def append_flag(cohort: Cohort, flag: np.ndarray) -> Cohort:
-    """The cohort whose first modality has one feature more, FLAG, of 0 and 1."""
+    """Return the cohort whose first modality has one feature more, FLAG, of 0 and 1."""
     first, *others = cohort.modalities
     values = np.column_stack([first.values, np.asarray(flag, dtype=np.float32)])
     return _replace_fields(cohort, modalities=(Modality(first.name, values, (*first.feature_names, FLAG)), *others))
 
 
 def _replace_fields(cohort: Cohort, **fields: Any) -> Cohort:
-    """The cohort with other fields, its fingerprint that of what it now holds."""
+    """Return the cohort with other fields and the fingerprint of its new content."""
     return replace(cohort, **fields, fingerprint="")
 
 
@@ -164,12 +164,12 @@ def _find_mortality_task(cohort: Cohort) -> int | None:
 def _move_by_mention(
     second: np.ndarray, notes: np.ndarray, positive: np.ndarray, directions: np.ndarray, mention: float
 ) -> np.ndarray:
-    """Contents [n, d] moved along each task's direction [T, d] where it is positive [n, T], in sd of ``notes`` along it."""
+    """Return contents [n, d] moved along each task's direction [T, d] where it is positive [n, T], in sd of ``notes`` along it."""
     unit = (directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(np.float32)
     spread = (np.nan_to_num(notes) @ unit.T).std(axis=0)
     return second + (positive * (mention * spread)).astype(np.float32) @ unit
 
 
 def _average_recorded(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The mean of two arrays, of the one that is recorded where the other is not."""
+    """Return the mean of two arrays; where one is not recorded, the other."""
     return np.where(np.isnan(a), b, np.where(np.isnan(b), a, (a + b) / 2))

@@ -13,7 +13,7 @@ from methods.common.rectifier import Rectifier
 
 @dataclass(frozen=True, eq=False)
 class LabelledPredictions:
-    """Rows with probability and label [n, T] (NaN: undefined) and pattern [n]."""
+    """Predictions of rows: probability and label [n, T] (NaN: undefined) and pattern [n]."""
 
     probability: np.ndarray
     label: np.ndarray
@@ -23,7 +23,7 @@ class LabelledPredictions:
 def correct_predictions(
     valid: LabelledPredictions, test: LabelledPredictions, tasks: tuple[str, ...], seed: int, steps: frozenset[str]
 ) -> np.ndarray:
-    """Probabilities [n, T] of the test rows after the suite's rectifier, with the evaluation steps among ``steps`` on.
+    """Return probabilities [n, T] of the test rows after the suite's rectifier, with the evaluation steps among ``steps`` on.
 
     A4 fits it on the test rows; A6 multiplies its offsets by the released factors; A7 leaves the reference pattern alone; A5 keeps a
     pattern's offset only where the test AUC does not fall; ``A2`` and ``A2s`` then move rows toward their own outcomes. ``R`` and ``Rs``
@@ -50,7 +50,7 @@ def correct_predictions(
 
 
 def keep_accepted_offsets(test: LabelledPredictions, after: np.ndarray) -> np.ndarray:
-    """``after`` [n, T] where, pattern by pattern and task by task, it does not lower the AUC of all test rows; else as before.
+    """Return ``after`` [n, T] where, pattern by pattern and task by task, it does not lower the AUC of all test rows; else as before.
 
     A constant offset moves no AUC inside its pattern, so the AUC is that of all test rows.
     """
@@ -65,6 +65,6 @@ def keep_accepted_offsets(test: LabelledPredictions, after: np.ndarray) -> np.nd
 
 
 def _look_up_factors(tasks: tuple[str, ...], patterns: np.ndarray) -> np.ndarray:
-    """float64 [T, P]."""
+    """Return the released factors by task and pattern, float64 [T, P]."""
     by_task = [FACTORS.get(find_role(task) or "", {}) for task in tasks]
     return np.array([[factors.get(str(name), 1.0) for name in patterns] for factors in by_task])

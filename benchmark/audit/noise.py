@@ -1,4 +1,4 @@
-"""What the released rectifier does to predictions that know nothing, and to calibrated ones: no training, no cohort.
+"""Simulates the released rectifier on predictions without information and on calibrated ones: no training, no cohort.
 
 Rows have the patterns of the paper's Table 3, in its counts. The base is ``noise`` (logit of the prevalence plus N(0, 1)), ``wide``
 (logits N(0, 1) around a half), or ``informed``: the exact posterior under two normals whose AUC is the paper's "+MR" row, so that it is
@@ -30,7 +30,7 @@ STAGES = ("base", "selective", "not_selective", "no_moves", "cross_fitted")
 
 @dataclass(frozen=True)
 class Simulation:
-    """Which base, and the prevalence of ICU; readmission has .20 (an assumption)."""
+    """A simulation: its base, and the prevalence of ICU; readmission has .20 (an assumption)."""
 
     base: str
     icu: float
@@ -47,7 +47,7 @@ SIMULATIONS = (
 
 
 def measure(work: Work, store: Store) -> tuple[dict[str, Any], Frames]:
-    """The record of one draw, without frames."""
+    """Return the record of one draw, without frames."""
     planned = work.planned
 
     def fill(record: dict[str, Any], seconds: dict[str, float]) -> Frames:
@@ -58,7 +58,7 @@ def measure(work: Work, store: Store) -> tuple[dict[str, Any], Frames]:
 
 
 def draw_predictions(simulation: Simulation, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Probability and label float64 [n, 2], and pattern [n]."""
+    """Return probability and label float64 [n, 2], and pattern [n]."""
     rng = np.random.default_rng(seed)
     pattern = np.repeat(list(PATTERNS), list(PATTERNS.values()))
     prevalence = np.array([simulation.readmission, simulation.icu])
@@ -73,8 +73,11 @@ def draw_predictions(simulation: Simulation, seed: int) -> tuple[np.ndarray, np.
 
 
 def simulate(simulation: Simulation, seed: int) -> list[dict[str, Any]]:
-    """The metrics of one draw, as records with ``stage`` of STAGES: the base, the released rectifier (selective, not selective, and not
-    selective with the moves toward own outcomes deleted), and the paper's formula with two halves."""
+    """Return the metrics of one draw as records, with ``stage`` of STAGES.
+
+    Stages: the base; the released rectifier, selective, not selective, and not selective without the moves toward own outcomes; the
+    paper's formula with two halves.
+    """
     base, label, pattern = draw_predictions(simulation, seed)
     after = {
         "base": base,

@@ -37,7 +37,7 @@ class AuditPlan:
 
 @dataclass(frozen=True)
 class Site:
-    """What the cells of one landmark share: dataset, landmark, settings and the parts of their keys."""
+    """The parts that the cells of one landmark share: dataset, landmark, settings and the parts of their keys."""
 
     dataset: str
     landmark: str
@@ -47,14 +47,14 @@ class Site:
     def plan_cell(
         self, method: str, variant: str, how: dict[str, Any], title: str, fold: int, seed: int
     ) -> PlannedCell:
-        """A cell whose configuration is the settings and ``how``."""
+        """Return a cell whose configuration is the settings and ``how``."""
         cell = Cell(self.dataset, self.landmark, "strict", method, variant, "on", "none", fold, seed)
         config = self.settings | how
         return PlannedCell(cell, config, {"cell": cell.name, "config": digest(config), **self.shared}, title)
 
 
 def plan_audit(config: RunConfig, outcomes: str, folds: int, quick: bool, dials: Dials) -> AuditPlan:
-    """The audit of the configuration's one method at the strict landmarks of its dataset.
+    """Plan the audit of the configuration's one method at the strict landmarks of its dataset.
 
     ``outcomes``: ``true`` or ``shuffled``; ``folds``: how many of the split's folds are tested.
 
@@ -132,7 +132,7 @@ def plan_audit(config: RunConfig, outcomes: str, folds: int, quick: bool, dials:
 def plan_cells(
     site: Site, method: MethodSpec, row: AuditStepSet, tasks: tuple[str, ...], fold: int, seed: int
 ) -> tuple[PlannedCell, PlannedCell]:
-    """The cell of the fit that a row rests on, which several rows may share, and the row's own."""
+    """Return the cell of the fit that a row rests on, which several rows may share, and the row's own."""
     steps = row.select_steps(tasks)
     how: dict[str, Any] = {"kind": "fit", "steps": sorted(steps & FITTED)}
     fit = site.plan_cell(method.method, name_fit(steps), how, method.title, fold, seed)
@@ -141,7 +141,7 @@ def plan_cells(
 
 
 def name_variant(row: AuditStepSet) -> str:
-    """The variant of a row's cells, unlike that of any of the suite's own."""
+    """Return the variant of a row's cells, which no cell of a run has."""
     return f"{PREFIX}{row.name}"
 
 
@@ -167,7 +167,7 @@ def build_plan(
 
 
 def describe_steps() -> list[dict[str, str]]:
-    """The registry of steps, as a document shows it."""
+    """Return the registry of steps, as a document shows it."""
     return [
         {"id": s.id, "title": s.title, "where": s.where, "released": s.released, "here": s.here, "stage": s.stage}
         for s in STEPS.values()

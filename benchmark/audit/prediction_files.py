@@ -37,7 +37,7 @@ class Predictions:
 
 
 def read_predictions(path: Path, columns: Sequence[str], one_fold: bool) -> Iterator[Predictions]:
-    """What ``path`` holds: one file's predictions, or those of each row and seed of a stored plan (``STORE/plans/NAME.json``).
+    """Yield the predictions in ``path``: those of one file, or those of each row and seed of a stored plan (``STORE/plans/NAME.json``).
 
     Args:
         columns: ``name=column in the file``.
@@ -63,7 +63,7 @@ def read_predictions(path: Path, columns: Sequence[str], one_fold: bool) -> Iter
 
 
 def read_train(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Training patients: a table with ``patient`` and maybe ``fold`` and ``split`` (rows of ``train``), or one patient a line.
+    """Return training patients from a table with ``patient`` and maybe ``fold`` and ``split`` (rows of ``train``), or one patient a line.
 
     Raises:
         UsageError: a file that cannot be read, or without patients.
@@ -87,7 +87,7 @@ def read_train(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """The file's columns as text, with ``line``: the line in a CSV (the header is 1), the row in a parquet file (the first is 1).
+    """Return the file's columns as text, with ``line``: the line in a CSV (the header is 1), the row in a parquet file (the first is 1).
 
     Raises:
         UsageError: the file is empty, truncated or no table.
@@ -109,7 +109,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def parse_predictions(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
-    """The rows that have a prediction, in the columns and types of the audit, and how many have none.
+    """Return the rows that have a prediction, in the columns and types of the audit, and how many have none.
 
     Raises:
         UsageError: a missing column, no rows, a value that cannot be, or a row that stands there twice.
@@ -144,7 +144,7 @@ def parse_predictions(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, in
         first = out[same].groupby(key, dropna=False, sort=False)["line"].agg(list).iloc[0]
         raise UsageError(
             f"{path}: duplicate rows, {int(out.duplicated(key).sum())} in all, the first on lines {first[0]} and {first[1]}: "
-            "each (patient, task, fold) stands once"
+            "each (patient, task, fold) must be there once"
         )
     for source, name in PROBABILITIES.items():
         out[f"{name}_half"] = half_widths(out[name].to_numpy(), text[source].tolist())
@@ -152,7 +152,7 @@ def parse_predictions(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, in
 
 
 def _read_plan(path: Path) -> Iterator[Predictions]:
-    """The done cells of a plan, folds together, by landmark, method, variant, rectifier and seed."""
+    """Yield the predictions of a plan's done cells, folds together, by landmark, method, variant, rectifier and seed."""
     stored = _read_json(path)
     if "cells" not in stored:
         raise UsageError(f"{path} is no stored plan: STORE/plans/NAME.json")

@@ -1,4 +1,4 @@
-"""The sampler of A1 alone, on outcomes that are independent of every input: what it does to the AUC of test rows, epoch by epoch.
+"""The sampler of A1 alone, on outcomes that are independent of every input: its effect on the AUC of test rows, epoch by epoch.
 
 As in the measurement on the released code: no early stopping, batches of 32, the learning rate that its schedule
 reaches (1.6e-5) and the nominal one (2e-4). Here with the suite's method, at the landmark of whole stays, outcomes drawn by the preset's
@@ -32,7 +32,7 @@ PARTS = ("test", "test_seen", "test_unseen")
 
 @dataclass(frozen=True)
 class EpochScorer:
-    """Called after each epoch: scores the test rows in EPOCHS, as the network is then."""
+    """A callback of each epoch that scores the test rows in EPOCHS, with the network as it is then."""
 
     method: Any
     test: Cohort
@@ -41,7 +41,7 @@ class EpochScorer:
     metrics: list[dict[str, Any]]
 
     def __call__(self, epoch: dict[str, float]) -> None:
-        """The metrics of this epoch, added to ``metrics``."""
+        """Add the metrics of this epoch to ``metrics``."""
         if int(epoch["epoch"]) in EPOCHS:
             probability = self.method.predict_proba(self.test)
             for part, rows in zip(PARTS, (np.ones_like(self.seen), self.seen, ~self.seen), strict=True):
@@ -51,7 +51,10 @@ class EpochScorer:
 
 
 def measure(work: Work, store: Store) -> tuple[dict[str, Any], Frames]:
-    """The record of one fit, without frames; its metrics have stage ``epoch-N`` and split of PARTS. ``work.inputs`` is its ground."""
+    """Return the record of one fit, without frames; its metrics have stage ``epoch-N`` and split of PARTS.
+
+    ``work.inputs``: its ``Ground``.
+    """
     planned, ground = work.planned, work.inputs
 
     def fill(record: dict[str, Any], seconds: dict[str, float]) -> Frames:
@@ -78,7 +81,7 @@ def measure(work: Work, store: Store) -> tuple[dict[str, Any], Frames]:
 
 
 def draw_random_outcomes(cohort: Cohort, seed: int) -> Cohort:
-    """The stays with outcomes drawn independently of everything, all defined."""
+    """Return the stays with outcomes drawn independently of everything, all defined."""
     rng = np.random.default_rng([50_000, seed])
     share = np.array([PREVALENCE.get(task, OTHERWISE) for task in cohort.tasks])
     outcomes = (rng.random(cohort.outcomes.shape) < share).astype(np.float32)

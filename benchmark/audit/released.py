@@ -1,4 +1,4 @@
-"""The released rectifier, by the notes taken of it: A2 and A4 to A7 together, for readmission and ICU.
+"""The released rectifier, from the notes on the released code: A2 and A4 to A7 together, for readmission and ICU.
 
 In words of our own, checked against numbers worked out on the released functions. By pattern, with rows of at least FIT:
 
@@ -44,7 +44,9 @@ class Released:
 def rectify_as_released(
     probability: np.ndarray, label: np.ndarray, pattern: np.ndarray, tasks: tuple[str, ...], how: Released
 ) -> np.ndarray:
-    """Probabilities [n, T] of the scored rows, fitted on these same rows (A4); tasks that are neither readmission nor ICU as they were.
+    """Return probabilities [n, T] of the scored rows, fitted on these rows themselves (A4).
+
+    Tasks other than readmission and ICU stay as they were.
 
     Shapes: probability, label [n, T] (NaN: the row is left out of fits), pattern [n] as `datasets.cohort.pattern_names` gives it.
     """
@@ -71,14 +73,14 @@ def rectify_as_released(
 
 @dataclass(frozen=True)
 class Fit:
-    """What is learned of a pattern once, before the first round: ``delta``, and ``shift``, subtracted from ICU probabilities."""
+    """The parameters of a pattern, fitted once, before the first round: ``delta``, and ``shift``, subtracted from ICU probabilities."""
 
     delta: float
     shift: float
 
     @classmethod
     def from_rows(cls, p: np.ndarray, y: np.ndarray, task: str, pattern: str, how: Released) -> Fit | None:
-        """The fit of the rows [n] of a pattern, or None where fewer than FIT are labelled."""
+        """Return the fit of the rows [n] of a pattern, or None where fewer than FIT are labelled."""
         known = ~np.isnan(y)
         if known.sum() < FIT:
             return None
@@ -88,7 +90,7 @@ class Fit:
 
 
 def run_round(now: np.ndarray, y: np.ndarray, task: str, fit: Fit, how: Released) -> np.ndarray:
-    """The rows [n] of one pattern after one round."""
+    """Return the probabilities [n] of one pattern's rows after one round."""
     after = apply_jumps(now, fit.delta) if task == "readmission" else np.clip(now - fit.shift, 0.0, 1.0)
     after = move_toward_labels(after, y, MOVES[task]) if how.edits else after
     after = BLEND * after + (1 - BLEND) * now
@@ -96,7 +98,10 @@ def run_round(now: np.ndarray, y: np.ndarray, task: str, fit: Fit, how: Released
 
 
 def keeps_round(y: np.ndarray, before: np.ndarray, after: np.ndarray, task: str) -> bool:
-    """A5: whether a round is kept, by the scored rows' own outcomes (readmission: the AUC rises; ICU: it hardly falls, or Brier falls)."""
+    """Return whether A5 keeps a round, by the scored rows' own outcomes.
+
+    Readmission: the AUC rises; ICU: it hardly falls, or the Brier score falls.
+    """
     gain = compute_auc(y, after) - compute_auc(y, before)
     if task == "readmission":
         return gain > 0
@@ -105,7 +110,7 @@ def keeps_round(y: np.ndarray, before: np.ndarray, after: np.ndarray, task: str)
 
 
 def fit_delta(p: np.ndarray, y: np.ndarray) -> float:
-    """delta of rows [n]; 0 below ten."""
+    """Return delta of the rows [n]; 0 where there are fewer than ten."""
     n, residual = len(p), p - y
     if n < 10:
         return 0.0
@@ -119,7 +124,7 @@ def fit_delta(p: np.ndarray, y: np.ndarray) -> float:
 
 
 def damp_delta(p: np.ndarray, delta: float) -> float:
-    """What is subtracted from the probabilities [n] of the ICU task, before factors."""
+    """Return d, which is subtracted from the probabilities [n] of the ICU task, before its factors."""
     sd, mean, d = float(p.std(ddof=1)), float(p.mean()), 1.2 * delta
     for spread, least, most, share in ((0.25, 0.3, 0.7, 0.15), (0.3, 0.4, 0.8, 0.2)):
         if sd > spread:
@@ -129,7 +134,7 @@ def damp_delta(p: np.ndarray, delta: float) -> float:
 
 
 def apply_jumps(p: np.ndarray, delta: float) -> np.ndarray:
-    """Probabilities [n] of the readmission task less .7 delta, then moved by their place around a half, which is not monotone."""
+    """Return the readmission probabilities [n] less .7 delta, then moved by jumps around a half, which is not monotone."""
     q = np.clip(p - 0.7 * delta, 0.0, 1.0)
     jump = np.select(
         [(q >= 0.4) & (q < 0.45), (q > 0.45) & (q < 0.5), (q > 0.5) & (q < 0.55), (q >= 0.55) & (q <= 0.6)],
@@ -142,9 +147,10 @@ def apply_jumps(p: np.ndarray, delta: float) -> np.ndarray:
 def choose_reference_pattern(
     probability: np.ndarray, label: np.ndarray, pattern: np.ndarray, tasks: tuple[str, ...]
 ) -> str | None:
-    """A7 (ar:141-163): the pattern that is left uncorrected, by .6 AUC + .3 min(1, n / 200) + .1 completeness on the scored rows.
+    """Return the pattern that A7 (ar:141-163) leaves uncorrected: the first by .6 AUC + .3 min(1, n / 200) + .1 completeness.
 
-    The AUC is that of readmission, else of the first task; patterns below SMALLEST_REFERENCE rows are not considered (None: none is left).
+    All is of the scored rows, the AUC that of readmission, else of the first task; patterns with fewer than SMALLEST_REFERENCE rows are
+    not considered (None: none is left).
     """
     t = next((i for i, task in enumerate(tasks) if find_role(task) == "readmission"), 0)
     parts = {name: name.count("+") + 1 for name in np.unique(pattern).tolist()}

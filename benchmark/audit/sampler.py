@@ -18,12 +18,13 @@ from methods.common.training import TorchMethod
 
 
 def find_reached_rows(train: np.ndarray) -> np.ndarray:
-    """The rows that the positions 0..n_train-1 reach: the first n_train of the dataset, test and validation rows among them."""
+    """Return the rows that the positions 0..n_train-1 reach: the first n_train of the dataset, test and validation rows among them."""
     return np.arange(len(train))
 
 
 def compute_weights(train: Cohort) -> np.ndarray:
-    """float64 [n_train], mean 1: of the training rows, by the readmission outcome (else the first task) and the pattern."""
+    """Return the weights of the training rows, float64 [n_train], mean 1: by the readmission outcome (else the first task) and the
+    pattern."""
     t = next((i for i, task in enumerate(train.tasks) if find_role(task) == "readmission"), 0)
     outcome = np.nan_to_num(train.outcomes[:, t])
     by_outcome = _weigh_by_inverse_frequency(outcome)
@@ -33,13 +34,13 @@ def compute_weights(train: Cohort) -> np.ndarray:
 
 
 def draw_like_released(method: Method, train: Cohort) -> None:
-    """Let ``method`` draw each epoch as described; one with a loop of its own sees each reached row once an epoch instead."""
+    """Make ``method`` draw each epoch as described above; one with a loop of its own sees each reached row once an epoch instead."""
     if isinstance(method, TorchMethod):
         method.epoch_order = make_weighted_order(compute_weights(train))
 
 
 def make_weighted_order(weight: np.ndarray) -> Callable[[int, torch.Generator], torch.Tensor]:
-    """For `methods.common.training.TorchMethod.epoch_order`: n positions with replacement, by weight [n]."""
+    """Return a function for `methods.common.training.TorchMethod.epoch_order` that draws n positions with replacement, by weight [n]."""
     given = torch.as_tensor(weight)
 
     def order(n: int, generator: torch.Generator) -> torch.Tensor:

@@ -25,7 +25,7 @@ LONG = {"max_epochs": max(random_labels.EPOCHS), "patience": max(random_labels.E
 
 
 def plan_noise(draws: int) -> tuple[Plan, list[Work]]:
-    """The plan and the tasks of the rectifier on noise, ``draws`` times."""
+    """Return the plan and the work of the rectifier on noise, ``draws`` times."""
     cells, rows = [], []
     for simulation in noise.SIMULATIONS:
         variant = f"{PREFIX}{simulation.base}-icu{simulation.icu:g}"
@@ -53,7 +53,7 @@ def plan_noise(draws: int) -> tuple[Plan, list[Work]]:
 
 
 def plan_sampler(config: RunConfig) -> tuple[Plan, list[Work]]:
-    """The plan and the tasks of the sampler on random outcomes, with the configuration's method and cohort, at two learning rates."""
+    """Return the plan and the work of the sampler on random outcomes, with the configuration's method and cohort, at two learning rates."""
     row = select_method_rows(config)[0]
     dataset = prepare_dataset(config)
     ground = Ground(dataset.folder / WHOLE, dataset.folder / WHOLE)

@@ -29,7 +29,7 @@ def _has_mortality(tasks: Tasks) -> bool:
 
 @dataclass(frozen=True)
 class Step:
-    """One step.
+    """One step of the released evaluation.
 
     ``where``: file and line; ``released``: what is done there; ``here``: how it is reproduced, or why it is not; ``stage``: ``data``,
     ``training``, ``evaluation``, or nothing where it is not reproduced; ``applies_to``: whether it can change a landmark with these tasks;
@@ -58,7 +58,7 @@ STEPS = {
             "of 100 rows drawn about 68 are training, 12 validation and 20 test rows, with their outcomes; the weights (.8 "
             "inverse frequency "
             "of readmission, .2 of the pattern) belong to other rows",
-            "the rows handed to the fit are the first n_train of the cohort, drawn anew each epoch with replacement by "
+            "the rows handed to the fit are the first n_train of the cohort, drawn again each epoch with replacement by "
             "weights made of the "
             "training rows; scaling and base rates are of the rows handed over; validation and test parts stay as drawn",
             "training",
@@ -151,7 +151,7 @@ STEPS = {
             "death are counted in any later admission, without the time limit in the label's name",
             "the dead of the whole-stay cohort join the discharge landmark as negatives and the flag joins the first "
             "modality; their split is drawn "
-            "beside that of the others. Labels without time limit are not reproduced: this cohort has no events beyond its "
+            "apart from that of the others. Labels without time limit are not reproduced: this cohort has no events beyond its "
             "windows",
             "data",
             _has_returns,
@@ -238,7 +238,7 @@ FITTED = frozenset(step.id for step in STEPS.values() if step.stage in ("data", 
 
 @dataclass(frozen=True)
 class AuditStepSet:
-    """A row of the table: ``name``, ``title``, the steps that are on, and whether it is cumulative."""
+    """The steps that are on in one row of the audit's table; ``block``: ``base``, ``alone`` or ``cumulative``."""
 
     name: str
     title: str
@@ -246,7 +246,7 @@ class AuditStepSet:
     block: str
 
     def select_steps(self, tasks: Tasks) -> frozenset[str]:
-        """The steps that can change a landmark with these tasks."""
+        """Return the steps that can change a landmark with these tasks."""
         return frozenset(
             s
             for s in self.steps
@@ -254,7 +254,7 @@ class AuditStepSet:
         )
 
     def applies_to(self, tasks: Tasks) -> bool:
-        """Whether the row is printed at a landmark with these tasks: the newest step of it can change that."""
+        """Return whether the row is printed at a landmark with these tasks: the newest step of it can change that."""
         return (
             _has_any_task(tasks)
             if self.block == "base"
@@ -270,8 +270,10 @@ class AuditStepSet:
 
 
 def list_step_sets(quick: bool = False) -> tuple[AuditStepSet, ...]:
-    """The rows in print order: the strict base, each step alone, then the steps one after the other; ``quick``: the cheap "
-    "ones."""
+    """Return the sets in print order: the strict base, each step alone, then the steps one after the other.
+
+    ``quick``: the cheap ones.
+    """
     own = [step for step in STEPS.values() if step.stage and (step.cheap or not quick)]
     order = {
         name: i

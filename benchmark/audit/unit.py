@@ -1,4 +1,5 @@
-"""What is computed and stored once: a fit under some data and training steps, and a row that corrects a fit's predictions.
+"""The units of the audit, each computed and stored once: a fit under some data and training steps, and a row that corrects a fit's
+predictions.
 
 Both are cells of the store. A fit's cell has the predictions before any rectifier; a row's cell has them before and after the
 correction of its evaluation steps. All cells of a fold and seed share the draw seed of the suite's own cell, so that rows differ by
@@ -42,14 +43,14 @@ Drawn = tuple[Cohort, Split]
 
 @dataclass(frozen=True)
 class Ground:
-    """Where a unit finds its inputs: the landmark's folder of a built dataset, and that of its whole stays."""
+    """The inputs of a unit: the landmark's folder of a built dataset, and that of its whole stays."""
 
     landmark: Path
     whole: Path
 
 
 def measure(work: Work, store: Store) -> tuple[dict[str, Any], Frames]:
-    """The record of a unit and its predictions; ``work.inputs`` is its ground."""
+    """Return the record of a unit and its predictions; ``work.inputs`` is its ground."""
     planned, ground = work.planned, work.inputs
 
     def fill(record: dict[str, Any], seconds: dict[str, float]) -> Frames:
@@ -65,7 +66,7 @@ def measure(work: Work, store: Store) -> tuple[dict[str, Any], Frames]:
 
 
 def prepare_cohort(planned: PlannedCell, ground: Ground) -> Drawn:
-    """The cohort after the data steps of a unit, and its split: that of the cohort as it was, to which joined stays are added."""
+    """Return the cohort after the data steps of a unit, and its split: that of the cohort as it was, to which joined stays are added."""
     steps, dials = frozenset(planned.config["steps"]), Dials(**planned.config["dials"])
     cohort = load_audit_cohort(ground.landmark, planned.config["outcomes"])
     split, _ = load_or_draw_split(cohort, ground.landmark / "splits", planned.config["folds"])
@@ -87,13 +88,14 @@ def prepare_cohort(planned: PlannedCell, ground: Ground) -> Drawn:
 
 
 def load_audit_cohort(landmark: Path, outcomes: str) -> Cohort:
-    """The built cohort of a landmark's folder, its outcomes shuffled where ``outcomes`` says so."""
+    """Return the built cohort of a landmark's folder, its outcomes shuffled where ``outcomes`` says so."""
     cohort = load_cohort(landmark / "cohort")
     return shuffle_outcomes(cohort) if outcomes == "shuffled" else cohort
 
 
 def extend_split(split: Split, more: int, seed: int) -> Split:
-    """The split with ``more`` stays behind the others: dealt evenly to the folds, and to the validation parts with their usual share."""
+    """Return the split with ``more`` stays behind the others: dealt evenly to the folds, and to the validation parts with their
+    usual share."""
     rng = np.random.default_rng(seed)
     folds = len(split.valid)
     fold = rng.permutation(more) % folds
@@ -104,7 +106,7 @@ def extend_split(split: Split, more: int, seed: int) -> Split:
 
 
 def name_fit(steps: frozenset[str]) -> str:
-    """The variant of the fit under these steps."""
+    """Return the variant of the fit under these steps."""
     return f"{PREFIX}fit-{'-'.join(sorted(steps & FITTED)) or 'strict'}"
 
 
@@ -174,5 +176,5 @@ def _split_frame(frame: pd.DataFrame, tasks: tuple[str, ...]) -> dict[str, Label
 
 
 def derive_base_seed(cell: Cell) -> int:
-    """The draw seed of the suite's own cell of this method, fold and seed."""
+    """Return the draw seed of a run's cell of this method, fold and seed."""
     return replace(cell, variant="default").draw_seed()

@@ -18,7 +18,7 @@ PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "duckdb", "POT"
 
 @cache
 def read_commit() -> tuple[str | None, bool | None]:
-    """The commit of the working tree and whether the tree is clean; (None, None) outside a git checkout."""
+    """Return the commit of the working tree and whether the tree is clean; (None, None) outside a git checkout."""
     try:
         head = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -33,7 +33,7 @@ def read_commit() -> tuple[str | None, bool | None]:
 
 @cache
 def collect_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that numbers depend on."""
+    """Return the versions of Python and of the packages that numbers depend on."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -45,7 +45,7 @@ def collect_versions() -> dict[str, str]:
 
 @cache
 def describe_hardware(device: str = "cpu") -> dict[str, Any]:
-    """Processor and its number of cores, and the GPU where ``device`` is one."""
+    """Return the processor, its number of cores, and the GPU where ``device`` is one."""
     model = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -61,18 +61,18 @@ def describe_hardware(device: str = "cpu") -> dict[str, Any]:
 
 
 def count_threads() -> int | None:
-    """Threads that numerical work uses in this process; None where nothing numerical was loaded."""
+    """Return the threads that numerical work uses in this process; None where nothing numerical was loaded."""
     torch = sys.modules.get("torch")
     return None if torch is None else torch.get_num_threads()
 
 
 def now() -> str:
-    """The time, UTC, to the second."""
+    """Return the time, UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def reset_peak_memory() -> None:
-    """Start the counts of peak memory anew: of the process, where the system lets it do so, and of its GPUs."""
+    """Reset the counts of peak memory: of the process, where the system lets it do so, and of its GPUs."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         for device in range(torch.cuda.device_count()):
@@ -84,7 +84,7 @@ def reset_peak_memory() -> None:
 
 
 def read_peak_memory_mib() -> float | None:
-    """Peak resident memory of this process since the last reset, in MiB; None where the system does not tell."""
+    """Return the peak resident memory of this process since the last reset, in MiB; None where the system does not tell."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""The record of a cell (``cell.json``): how it begins, what a failure makes of it, and its provenance."""
+"""The record of a cell (``cell.json``): before anything is computed, after a failure, and with its provenance."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 Frames = dict[str, "pd.DataFrame"]
 Fill = Callable[[dict[str, Any], dict[str, float]], Frames]
-"""Completes a record, given it and a place for seconds by part: the frames by name."""
+"""Completes the record given to it, adds seconds by part to the second argument, and returns the frames by name."""
 
 
 def new_record(planned: PlannedCell) -> dict[str, Any]:
-    """A record before anything is computed."""
+    """Return the record of a cell before anything is computed."""
     return {
         "cell": asdict(planned.cell),
         "title": planned.title,
@@ -43,12 +43,12 @@ def new_record(planned: PlannedCell) -> dict[str, Any]:
 
 
 def failure_record(planned: PlannedCell, reason: str, trace: str | None = None) -> dict[str, Any]:
-    """The record of a cell that failed, without its provenance."""
+    """Return the record of a cell that failed, without its provenance."""
     return new_record(planned) | {"status": "failed", "reason": reason, "traceback": trace}
 
 
 def with_provenance(record: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
-    """The record with its provenance: commit, versions, hardware, threads, ``seconds`` by part, peak memory and times."""
+    """Return the record with its provenance: commit, versions, hardware, threads, ``seconds`` by part, peak memory and times."""
     commit, clean = provenance.read_commit()
     return record | {
         "provenance": {
@@ -66,7 +66,7 @@ def with_provenance(record: dict[str, Any], seconds: dict[str, float]) -> dict[s
 
 
 def run_and_record(planned: PlannedCell, fill: Fill) -> tuple[dict[str, Any], Frames]:
-    """The record that ``fill`` completes and the frames that it gives; ``failed`` or ``skipped``, without frames, where it raises."""
+    """Run ``fill`` and return the record that it completes and its frames; ``failed`` or ``skipped``, without frames, where it raises."""
     provenance.reset_peak_memory()
     started = time.perf_counter()
     record, frames = new_record(planned), Frames()

@@ -1,4 +1,9 @@
-"""One cell: fit on the training part, predict, rectify, score. The only place that sees test outcomes and what is known of the truth."""
+"""One cell: fit on the training part, predict, rectify, score.
+
+No method is given the outcomes of test rows, but under step A1 of the audit (``benchmark/audit/unit.py``). They are read after the
+prediction: here, by the probes, by the audit, and by the paper's rectifier, which is fitted on them. What is known of the truth reaches
+one method alone, the gradient boosting of the row ``oracle_features``.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +34,8 @@ OOF_PARTS = 5
 
 @dataclass(frozen=True, eq=False)
 class CellPredictions:
-    """Probabilities float64 [n, T] of the validation and test part, before and after the rectifier, what the rectifier did, and what
-    was fitted (None where nothing was)."""
+    """Probabilities float64 [n, T] of the validation and test part, before (``base``) and after the rectifier (``final``), the record of
+    the rectifier, and the fitted method (None where nothing was fitted)."""
 
     base: dict[str, np.ndarray]
     final: dict[str, np.ndarray]
@@ -51,8 +56,9 @@ class Trained:
 def run_cell(
     planned: PlannedCell, inputs: CellInputs, chosen: dict[str, Any] | None = None, trained: Trained | None = None
 ) -> tuple[dict[str, Any], Frames]:
-    """The record of a cell and its frames by name: ``predictions`` and those of its probes, none where it failed or was skipped; never
-    raises for a method's fault.
+    """Run a cell; return its record and its frames by name: ``predictions`` and those of its probes, none where it failed or was skipped.
+
+    A method's fault is recorded, never raised.
 
     ``chosen``: what a tuning chose, as ``benchmark.plan.tuning.choose_candidate`` gives it; its hyper-parameters take the place of the
     planned ones. A trial of a tuning (``scored: valid`` in its configuration) predicts the validation part alone, never the test part.
@@ -84,7 +90,7 @@ def run_cell(
 
 
 def can_stack(planned: PlannedCell, chosen: dict[str, Any] | None = None) -> bool:
-    """Whether the method of a cell can be trained in a stack, and its run asked for that."""
+    """Return whether the method of a cell can be trained in a stack and the cell's configuration asks for that."""
     if not planned.config.get("stacked") or (chosen is not None and chosen["change"] is None):
         return False
     settings = _apply_choice(planned, chosen).config["method"]
@@ -95,7 +101,7 @@ def can_stack(planned: PlannedCell, chosen: dict[str, Any] | None = None) -> boo
 def prepare_training(
     planned: PlannedCell, inputs: CellInputs, chosen: dict[str, Any] | None = None
 ) -> tuple[Method, tuple[Cohort, Cohort]]:
-    """The method of a cell, not yet fitted, and the training and validation part that it is to be fitted to.
+    """Return the method of a cell, not yet fitted, and the training and validation part that it is to be fitted to.
 
     Raises:
         Unsuited: no task has two classes in the training part.
@@ -106,7 +112,7 @@ def prepare_training(
 
 
 def _load_inputs(planned: PlannedCell, inputs: CellInputs) -> tuple[Cohort, dict[str, np.ndarray]]:
-    """The cohort of a cell, and its rows by part."""
+    """Return the cohort of a cell, and its rows by part."""
     cohort = load_cohort(inputs.landmark_folder / "cohort")
     if planned.config.get("outcomes") == "shuffled":
         cohort = shuffle_outcomes(cohort)
@@ -115,7 +121,7 @@ def _load_inputs(planned: PlannedCell, inputs: CellInputs) -> tuple[Cohort, dict
 
 
 def _restrict_inputs(planned: PlannedCell, cohort: Cohort, inputs: CellInputs) -> Cohort:
-    """What the cell's method sees of the cohort: series only where it reads them."""
+    """Return the cohort as the cell's method sees it: series only where the method reads them."""
     if planned.cell.method == ORACLE:
         return build_oracle_cohort(cohort, load_known(inputs.landmark_folder / "known"))
     return cohort if registry.info(planned.config["method"]["class"]).uses_series else replace(cohort, series=None)
@@ -129,7 +135,7 @@ def _take_training_parts(planned: PlannedCell, cohort: Cohort, rows: dict[str, n
 
 
 def _apply_choice(planned: PlannedCell, chosen: dict[str, Any] | None) -> PlannedCell:
-    """The cell with the hyper-parameters that a tuning chose.
+    """Return the cell with the hyper-parameters that a tuning chose.
 
     Raises:
         ValueError: the tuning chose nothing, and says why.
@@ -180,7 +186,7 @@ def _predict(
 
 
 def round_as_stored(parts: CellPredictions) -> CellPredictions:
-    """The probabilities in the precision of the store, so that what is scored is what anyone can score again."""
+    """Round the probabilities to the precision of the store, so that anyone can compute the same scores from it."""
     base, final = (
         {split: p.astype(np.float32).astype(np.float64) for split, p in of.items()} for of in (parts.base, parts.final)
     )
@@ -188,7 +194,7 @@ def round_as_stored(parts: CellPredictions) -> CellPredictions:
 
 
 def build_method(planned: PlannedCell, seed: int | None = None) -> Method:
-    """The method of a cell, constructed with its configuration and seed, not yet fitted."""
+    """Return the method of a cell, constructed with its configuration and seed, not yet fitted."""
     settings = planned.config["method"]
     cls = registry.load(settings["class"])
     config = cls.Config(**settings["config"])
@@ -196,7 +202,7 @@ def build_method(planned: PlannedCell, seed: int | None = None) -> Method:
 
 
 def validate_probabilities(probability: np.ndarray, n: int, tasks: tuple[str, ...]) -> np.ndarray:
-    """``probability`` as float64 [n, T].
+    """Return ``probability`` as float64 [n, T].
 
     Raises:
         ValueError: where it has another shape, is not finite or lies outside [0, 1].
@@ -214,7 +220,7 @@ def validate_probabilities(probability: np.ndarray, n: int, tasks: tuple[str, ..
 
 
 def build_oracle_cohort(cohort: Cohort, known: Known) -> Cohort:
-    """The cohort whose only modality is the exact posterior of the latent health and the pattern, seen by nobody else."""
+    """Return the cohort whose only modality is the exact posterior of the latent health and the pattern, which no other row sees."""
     features = np.asarray(known.arrays[ORACLE], dtype=np.float32)
     modality = Modality(ORACLE, features, tuple(f"f{i}" for i in range(features.shape[1])))
     return Cohort(
@@ -252,7 +258,7 @@ def _rectify(
 
 
 def predict_out_of_fold(planned: PlannedCell, cohort: Cohort, train: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Predictions float64 [n_train, T] of the training part, each from a fit that did not see its row."""
+    """Return predictions float64 [n_train, T] of the training part, each from a fit that did not see its row."""
     part = np.random.default_rng(planned.cell.draw_seed()).permutation(len(train)) % OOF_PARTS
     probability = np.empty((len(train), len(cohort.tasks)))
     for k in range(OOF_PARTS):
@@ -265,7 +271,7 @@ def predict_out_of_fold(planned: PlannedCell, cohort: Cohort, train: np.ndarray,
 
 
 def score_predictions(cohort: Cohort, rows: dict[str, np.ndarray], parts: CellPredictions) -> list[dict[str, Any]]:
-    """The metrics of a record: every task of the ``valid`` and ``test`` rows, before and after the rectifier."""
+    """Return the metrics of a record: of every task of the ``valid`` and ``test`` rows, before and after the rectifier."""
     scored: list[dict[str, Any]] = []
     for stage, probability in (("base", parts.base), ("final", parts.final)):
         if stage == "final" and parts.rectifier is None:
@@ -282,13 +288,13 @@ def score_predictions(cohort: Cohort, rows: dict[str, np.ndarray], parts: CellPr
 
 
 def _drop_unpredicted(label: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows that have a prediction; only what is known beside a cohort leaves some out."""
+    """Return the rows that have a prediction; only reference predictions, such as APACHE's, leave some out."""
     given = ~np.isnan(probability)
     return label[given], probability[given]
 
 
 def build_predictions_frame(cohort: Cohort, rows: dict[str, np.ndarray], parts: CellPredictions) -> pd.DataFrame:
-    """The predictions of the ``valid`` and ``test`` rows as the store keeps them."""
+    """Return the predictions of the ``valid`` and ``test`` rows as the store keeps them."""
     names = np.array(pattern_names(cohort.observed, cohort.modality_names))
     frames = [
         pd.DataFrame(
@@ -312,7 +318,7 @@ def build_predictions_frame(cohort: Cohort, rows: dict[str, np.ndarray], parts: 
 def _record_rectifier(
     planned: PlannedCell, cohort: Cohort, test: np.ndarray, parts: CellPredictions, inputs: CellInputs
 ) -> dict[str, Any] | None:
-    """What the rectifier did, by task and pattern; on an embedded cohort beside what it should recover, E[y - p | pattern]."""
+    """Return the rectifier's offsets by task and pattern; on a synthetic cohort with what they should recover, E[y - p | pattern]."""
     if parts.rectifier is None:
         return None
     truth = load_known(inputs.landmark_folder / "known").arrays.get("truth_probability")

@@ -18,7 +18,8 @@ SPLIT_SEED = 20_000
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """``fold`` int16 [N]: the fold in which a stay is tested. ``valid`` bool [K, N]: the validation part of each fold's training part."""
+    """A split: ``fold`` int16 [N], the fold in which a stay is tested; ``valid`` bool [K, N], the validation part of each fold's
+    training part."""
 
     fold: np.ndarray
     valid: np.ndarray
@@ -29,14 +30,14 @@ class Split:
         return hashlib.sha256(self.fold.tobytes() + self.valid.tobytes() + repr(self.valid.shape).encode()).hexdigest()
 
     def rows(self, fold: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows of the training, validation and test part of ``fold``; every stay is in exactly one."""
+        """Return the rows of the training, validation and test part of ``fold``; every stay is in exactly one."""
         test = self.fold == fold
         valid = self.valid[fold]
         return np.flatnonzero(~test & ~valid), np.flatnonzero(valid), np.flatnonzero(test)
 
 
 def draw_split(cohort: Cohort, folds: int, seed: int = SPLIT_SEED) -> Split:
-    """The split of a cohort; a stay is a patient, so folds never share one.
+    """Draw the split of a cohort; a stay is a patient, so folds never share one.
 
     Raises:
         CohortError: where there are fewer stays than folds need.
@@ -59,7 +60,7 @@ def draw_split(cohort: Cohort, folds: int, seed: int = SPLIT_SEED) -> Split:
 
 
 def draw_site_split(cohort: Cohort, folds: int, seed: int = SPLIT_SEED) -> Split:
-    """A split in which no site is in two parts of a fold: whole sites are tested, others validate, the rest train.
+    """Draw a split in which no site is in two parts of a fold: whole sites are tested, others validate, the rest train.
 
     Sites are dealt so that outcomes are spread as evenly as they allow (``StratifiedGroupKFold``); the validation part is a seventh
     of the training part's sites by the same rule, the nearest to 15 %.
@@ -92,7 +93,7 @@ def draw_site_split(cohort: Cohort, folds: int, seed: int = SPLIT_SEED) -> Split
 
 
 def stratify_by_outcome(outcomes: np.ndarray, least: int) -> np.ndarray:
-    """The stratum of each stay, int64 [N]: the joint outcome (0, 1 or undefined a task).
+    """Return the stratum of each stay, int64 [N]: the joint outcome (0, 1 or undefined a task).
 
     Joint classes with fewer than ``least`` stays are merged into the class that is nearest to them (fewest tasks that differ, then
     the largest), the rarest first.
@@ -119,7 +120,7 @@ DRAW = {"folds": draw_split, "sites": draw_site_split}
 
 
 def load_or_draw_split(cohort: Cohort, folder: Path, folds: int, kind: str = "folds") -> tuple[Split, Path]:
-    """The split of this kind stored in ``folder``, drawn and stored on first use, and its file."""
+    """Return the split of this kind stored in ``folder``, drawn and stored on first use, and its file."""
     path = folder / f"{kind}-{folds}-{cohort.fingerprint[:12]}.npz"
     if not path.exists():
         split = DRAW[kind](cohort, folds)
@@ -131,7 +132,7 @@ def load_or_draw_split(cohort: Cohort, folder: Path, folds: int, kind: str = "fo
 
 
 def load_split(path: Path) -> Split:
-    """The split stored in ``path``."""
+    """Return the split stored in ``path``."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return Split(arrays["fold"], arrays["valid"])

@@ -1,4 +1,4 @@
-"""The conformance suite: named checks that anyone can run on a method, each alone if need be.
+"""The conformance tests: named checks that anyone can run on a method, each alone if need be.
 
     from benchmark.check import run_checks
     for result in run_checks(lambda seed: MyMethod(seed=seed)):
@@ -40,7 +40,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Result:
-    """``verdict`` is passed, failed or skipped; ``detail`` says why, or what was measured."""
+    """The result of a check: ``verdict`` is passed, failed or skipped; ``detail`` says why, or what was measured."""
 
     name: str
     verdict: str
@@ -101,7 +101,7 @@ def run_checks(
     uses_seed: bool = True,
     uses_series: bool = True,
 ) -> Iterator[Result]:
-    """The result of each check, as it ends; all checks that are not slow where none are named.
+    """Run checks and yield the result of each as it ends; all that are not slow where none are named.
 
     ``make`` constructs the method with a seed; ``learner`` likewise, but trained as long as learning takes (else ``make``).
     ``cohort`` replaces the small random one where a check can use it, its first ``STAYS`` stays; ``uses_seed`` and ``uses_series``

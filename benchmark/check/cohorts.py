@@ -23,7 +23,10 @@ def draw_random_cohort(
     undefined: float = 0.1,
     series: bool = True,
 ) -> Cohort:
-    """Outcomes depend on a latent seen in every modality and on the observation pattern; the first modality is nearly always observed."""
+    """Draw a cohort whose outcomes depend on a latent seen in every modality and on the observation pattern.
+
+    The first modality is nearly always observed.
+    """
     rng = np.random.default_rng(seed)
     h = rng.normal(size=n)
     shares = np.array([0.95, *np.linspace(0.7, 0.4, len(widths) - 1)])
@@ -50,7 +53,7 @@ def draw_random_cohort(
 
 
 def draw_random_series(h: np.ndarray, rng: np.random.Generator, bins: int = 6, channels: int = 3) -> Series:
-    """Series that see the latent h [N]; some stays have bins that end early, some have none."""
+    """Draw series that see the latent h [N]; some stays have bins that end early, some have none."""
     n = len(h)
     length = rng.integers(0, bins + 1, size=n)
     inside = np.arange(bins) < length[:, None]
@@ -84,7 +87,7 @@ class SplitCohort:
 
 
 def split_ordinary_cohort(cohort: Cohort, train: float = 0.5, valid: float = 0.2) -> SplitCohort:
-    """The parts of a cohort, drawn at random, without what the odd cohorts are about.
+    """Draw the parts of a cohort at random, without what the odd cohorts are about.
 
     Left out: stays with fewer than two modalities (where the cohort has two), and later stays whose pattern no training stay has.
     """
@@ -97,24 +100,24 @@ def split_ordinary_cohort(cohort: Cohort, train: float = 0.5, valid: float = 0.2
 
 
 def mark_seen_patterns(train: np.ndarray, later: np.ndarray) -> np.ndarray:
-    """bool [N]: which of the patterns ``later`` [N, M] are among those of ``train`` [N_train, M]."""
+    """Return which of the patterns ``later`` [N, M] are among those of ``train`` [N_train, M], bool [N]."""
     known = {row.tobytes() for row in train}
     return np.array([row.tobytes() in known for row in later], dtype=bool)
 
 
 def replace_fields(cohort: Cohort, **fields: Any) -> Cohort:
-    """The cohort with other contents in the given fields, and a fingerprint of its own."""
+    """Return the cohort with other contents in the given fields, and a fingerprint of its own."""
     return replace(cohort, **{"fingerprint": "", **fields})
 
 
 def replace_values(cohort: Cohort, values: list[np.ndarray]) -> Cohort:
-    """The cohort with other values float32 [N, d_m] in its modalities."""
+    """Return the cohort with other values float32 [N, d_m] in its modalities."""
     pairs = zip(cohort.modalities, values, strict=True)
     return replace_fields(cohort, modalities=tuple(replace(m, values=v.astype(np.float32)) for m, v in pairs))
 
 
 def spoil_unobserved(cohort: Cohort, seed: int) -> Cohort:
-    """The cohort with noise, NaN and infinities in the slots of unobserved modalities."""
+    """Return the cohort with noise, NaN and infinities in the slots of unobserved modalities."""
     rng = np.random.default_rng(seed)
     noise = [rng.choice([np.nan, np.inf, -np.inf, 1e9, 0.0, -3.0], m.values.shape) for m in cohort.modalities]
     seen = cohort.observed.T[:, :, None]
@@ -124,20 +127,20 @@ def spoil_unobserved(cohort: Cohort, seed: int) -> Cohort:
 
 
 def hide_modalities(cohort: Cohort, hide: np.ndarray) -> Cohort:
-    """The cohort without the modalities that ``hide`` bool [N, M] marks, NaN in their slots."""
+    """Return the cohort without the modalities that ``hide`` bool [N, M] marks, NaN in their slots."""
     observed = cohort.observed & ~hide
     values = [np.where(observed[:, m, None], x.values, np.nan) for m, x in enumerate(cohort.modalities)]
     return replace_fields(replace_values(cohort, values), observed=observed)
 
 
 def make_wild_cohort(cohort: Cohort) -> Cohort:
-    """Only the stays with the first stay's pattern, their values far from where they were."""
+    """Return the stays with the first stay's pattern, their values far from where they were."""
     some = cohort.take((cohort.observed == cohort.observed[0]).all(axis=1))
     return replace_values(some, [500.0 + 1000.0 * m.values for m in some.modalities])
 
 
 def replace_keys(cohort: Cohort, seed: int) -> Cohort:
-    """The same stays under other patient numbers, from other hospitals, in other groups."""
+    """Return the same stays under other patient numbers, from other hospitals, in other groups."""
     rng, n = np.random.default_rng(seed), len(cohort)
     codes = rng.integers(0, 3, n).astype(np.int16)
     return replace_fields(

@@ -47,14 +47,14 @@ def other_seed(harness: Harness) -> None:
 
 
 def other_rows(harness: Harness) -> None:
-    """A patient's prediction is the patient's own: to 1e-6 whichever stays, how many and in which order stand beside it."""
+    """A patient's prediction is the patient's own: to 1e-6 whichever stays, how many and in which order are predicted with it."""
     n, rng = len(harness.test), np.random.default_rng(0)
     for rows in (rng.permutation(n), rng.permutation(n)[:7], [0], [n // 2], [n - 1]):
         p = harness.predict(harness.fitted, harness.test.take(np.asarray(rows)))
         expect_same(p, harness.prediction[rows], f"predicted {len(rows)} at a time, in another order", atol=1e-6)
     rows = np.concatenate([harness.parts.rows["test"][:7], harness.parts.rows["train"]])
     p = harness.predict(harness.fitted, harness.parts.whole.take(rows))[:7]
-    expect_same(p, harness.prediction[:7], "predicted beside other stays", atol=1e-6)
+    expect_same(p, harness.prediction[:7], "predicted with other stays", atol=1e-6)
 
 
 def unobserved_in_fit(harness: Harness) -> None:
@@ -117,7 +117,7 @@ def representation(harness: Harness) -> None:
 
 def validation_inputs(harness: Harness) -> None:
     """Scalers and the like are fitted on training rows alone: where the validation part has no outcomes to choose by, its inputs
-    change nothing, bit for bit (what is fitted on its outcomes is for validation_outcomes to see).
+    change nothing, bit for bit (what is fitted on its outcomes, validation_outcomes checks).
     """
     valid = harness.valid.without_outcomes()
     ordinary, other = (harness.fit(valid=v) for v in (valid, make_wild_cohort(valid)))
@@ -165,7 +165,7 @@ def save_and_load(harness: Harness) -> None:
 
 
 def _read_state(method: Method) -> State:
-    """The state, as far as it is plain arrays: whether it is all there is the business of save_and_load."""
+    """Return the state, as far as it is plain arrays; whether all of it is there is checked by save_and_load."""
     try:
         state = method.state()
     except NotImplementedError:
@@ -181,6 +181,6 @@ def _expect_same_state(found: State, expected: State) -> None:
 
 
 def _hash_contents(cohort: Cohort) -> dict[str, object]:
-    """Hashes of what a method could change, by name."""
+    """Return hashes of what a method could change, by name."""
     values = {f"modality {m.name}": m.values.tobytes() for m in cohort.modalities}
     return {"contents": content_fingerprint(cohort), **values}

@@ -1,4 +1,4 @@
-"""What the checks share: three small parts of a cohort, and fits and predictions that no other check can disturb."""
+"""The harness that the checks share: three small parts of a cohort, and fits and predictions that no other check can disturb."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Make = Callable[[int], Method]
 
 
 class Fault(Exception):
-    """What a check found wrong, in one line."""
+    """The fault that a check found, in one line."""
 
 
 class Skip(Exception):
-    """Why a check has nothing to look at."""
+    """The reason why a check has nothing to look at."""
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Harness:
     """A method under test: ``make`` constructs it with a seed, trained briefly; ``learner`` long enough to learn.
 
     A fault shows only in the check that is about it: every fit gets copies of its cohorts, every prediction is made by a copy of the
-    method as ``fit`` left it, and the global random generators stand at ``around`` whenever the method is called.
+    method as ``fit`` left it, and the global random generators are seeded with ``around`` whenever the method is called.
     """
 
     make: Make
@@ -62,11 +62,11 @@ class Harness:
 
     @cached_property
     def prediction(self) -> np.ndarray:
-        """What ``fitted`` predicts for the test part."""
+        """The predictions of ``fitted`` for the test part."""
         return self.predict(self.fitted)
 
     def copy_cohort(self, cohort: Cohort) -> Cohort:
-        """A copy of the cohort as the harness gives it: without series where the method does not declare them."""
+        """Return a copy of the cohort as a run gives it to the method: without series where the method does not declare them."""
         return copy.deepcopy(cohort if self.uses_series else replace(cohort, series=None))
 
     def fit(
@@ -77,16 +77,16 @@ class Harness:
         around: int = 0,
         make: Make | None = None,
     ) -> Method:
-        """The method fitted on copies of the given cohorts, or of the harness's own."""
+        """Return the method fitted on copies of the given cohorts, or of the harness's own."""
         cohorts = self.train if train is None else train, self.valid if valid is None else valid
         method = (make or self.make)(seed)
         _seed_globals(around)
         return method.fit(*(self.copy_cohort(c) for c in cohorts))
 
     def predict(self, method: Method, cohort: Cohort | None = None, around: int = 0, blind: bool = True) -> np.ndarray:
-        """Probabilities float64 [N, T] for the given stays, or the test part; ``blind``: without outcomes, as in the harness.
+        """Return probabilities float64 [N, T] for the given stays, or the test part; ``blind``: without outcomes, as in a run.
 
-        Shape and type are made what they should be: they are the business of one check.
+        Shape and type are made what they should be, since a check of their own looks at them.
         """
         cohort = self.copy_cohort(self.test if cohort is None else cohort)
         method = copy.deepcopy(method)
@@ -96,8 +96,10 @@ class Harness:
 
 
 def expect_same(found: np.ndarray, expected: np.ndarray, what: str, atol: float = 0.0) -> None:
-    """Raises:
-    Fault: a prediction [N, T] is further than ``atol`` from what it was; two NaN agree.
+    """Compare predictions.
+
+    Raises:
+        Fault: a prediction [N, T] is further than ``atol`` from what it was; two NaN agree.
     """
     with np.errstate(invalid="ignore"):
         off = ~((found == expected) | (np.abs(found - expected) <= atol) | (np.isnan(found) & np.isnan(expected)))

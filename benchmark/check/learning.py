@@ -101,8 +101,10 @@ def _draw_easy_cohort() -> SplitCohort:
 
 
 def _expect_chance(harness: Harness, repeats: int) -> None:
-    """Raises:
-    Fault: the mean AUC over cohorts of a task is further from 0.5 than chance explains.
+    """Compare the AUC on cohorts with shuffled outcomes with 0.5.
+
+    Raises:
+        Fault: the mean AUC over cohorts of a task is further from 0.5 than chance explains.
     """
     found: dict[str, list[float]] = {}
     bound = 0.0
@@ -121,7 +123,7 @@ def _expect_chance(harness: Harness, repeats: int) -> None:
 
 
 def _compute_aucs(cohort: Cohort, p: np.ndarray) -> dict[str, float]:
-    """AUC by task over the stays with an outcome; those whose prediction is not finite are the business of another check."""
+    """Return the AUC by task over the stays with an outcome and a finite prediction (another check looks at the others)."""
     out = {}
     for t, task in enumerate(cohort.tasks):
         rows = ~np.isnan(cohort.outcomes[:, t]) & np.isfinite(p[:, t])

@@ -1,4 +1,4 @@
-"""The conformance suite on a registered method: how it is constructed for the checks, and on which cohort they run."""
+"""The conformance tests on a registered method: how it is constructed for the checks, and on which cohort they run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ELSEWHERE = (
 def check_method(
     name: str, overrides: list[str] | None = None, checks: Iterable[Check] | None = None
 ) -> Iterator[Result]:
-    """The results of the checks on the method called ``name`` (``METHOD`` or ``METHOD:VARIANT``), as they end.
+    """Run the checks on the method called ``name`` (``METHOD`` or ``METHOD:VARIANT``); yield each result as it ends.
 
     ``overrides``: hyper-parameters (``method.hidden=64``), ``device=``, and ``dataset=`` with what belongs to it.
 
@@ -57,7 +57,7 @@ def check_method(
 
 
 def choose_checks(names: Iterable[str], slow: bool) -> list[Check]:
-    """The checks of these names, or all, the slow ones too if asked for.
+    """Return the checks of these names, or all, the slow ones too if asked for.
 
     Raises:
         UsageError: no check has that name.
@@ -86,7 +86,7 @@ def _compose_config(name: str, overrides: list[str]) -> RunConfig:
 
 
 def _make_constructor(cls: type[Method], config: RunConfig, schedule: Schedule, variant: str) -> Make:
-    """How to construct the method, its training cut to the schedule where it trains by epochs."""
+    """Return a function that constructs the method from a seed, its training cut to the schedule where it trains by epochs."""
     fields = {f.name for f in dataclasses.fields(cls.Config)}
     if "max_epochs" not in fields:
         schedule = dataclasses.replace(schedule, lr_factor=1.0)

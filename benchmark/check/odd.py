@@ -111,8 +111,10 @@ def _require_modalities(harness: Harness, least: int) -> None:
 
 
 def _expect_finite(harness: Harness, train: Cohort, valid: Cohort, test: Cohort) -> None:
-    """Raises:
-    Fault: a prediction is not finite for a stay that the ordinary cohort gave a finite one.
+    """Fit and predict.
+
+    Raises:
+        Fault: a prediction is not finite for a stay that the ordinary cohort gave a finite one.
     """
     p = harness.predict(harness.fit(train, valid), test)
     ordinary = dict(zip(harness.test.patient.tolist(), np.isfinite(harness.prediction).all(axis=1), strict=True))
@@ -122,20 +124,20 @@ def _expect_finite(harness: Harness, train: Cohort, valid: Cohort, test: Cohort)
 
 
 def _drop_unseen_patterns(train: Cohort, valid: Cohort, test: Cohort) -> tuple[Cohort, Cohort, Cohort]:
-    """Without the later stays whose pattern no training stay has."""
+    """Return the parts without the later stays whose pattern no training stay has."""
     valid, test = (c.take(mark_seen_patterns(train.observed, c.observed)) for c in (valid, test))
     return train, valid, test
 
 
 def _leave_one_modality(cohort: Cohort) -> Cohort:
-    """The cohort, every second stay with one of its modalities alone, each in turn."""
+    """Return the cohort, every second stay with one of its modalities alone, each in turn."""
     rank = np.where(cohort.observed, cohort.observed.cumsum(axis=1) - 1, -1)
     chosen = np.arange(len(cohort)) // 2 % np.maximum(cohort.observed.sum(axis=1), 1)
     return hide_modalities(cohort, (rank != chosen[:, None]) & (np.arange(len(cohort))[:, None] % 2 == 0))
 
 
 def _set_first_feature(cohort: Cohort, value: float) -> Cohort:
-    """The cohort with one value in the first modality's first feature wherever that modality is observed."""
+    """Return the cohort with one value in the first modality's first feature wherever that modality is observed."""
     values = [m.values.copy() for m in cohort.modalities]
     values[0][cohort.observed[:, 0], 0] = value
     return replace_values(cohort, values)

@@ -14,7 +14,7 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
 def write_method(name: str, root: Path = ROOT) -> tuple[Path, Path]:
-    """The files written below ``root``: the method and its test.
+    """Write the files of a new method below ``root``: the method and its test; return both paths.
 
     Raises:
         UsageError: the name cannot name a method or is taken, or a file cannot be written; nothing is left behind then.
@@ -41,20 +41,20 @@ def write_method(name: str, root: Path = ROOT) -> tuple[Path, Path]:
 
 
 def fill_template(template: str, name: str) -> str:
-    """A template's text with the words for ``name`` instead of its placeholders."""
+    """Return a template's text with the words for ``name`` instead of its placeholders."""
     for placeholder, word in list_placeholders(name).items():
         template = template.replace(placeholder, word)
     return template
 
 
 def list_placeholders(name: str) -> dict[str, str]:
-    """What a template says instead of a method's name, class and title: the words for ``name`` by placeholder."""
+    """Return what a template says instead of a method's name, class and title: the words for ``name`` by placeholder."""
     class_name = "".join(word.capitalize() for word in name.split("_"))
     return {"new_method": name, "NewMethod": class_name, "New method": name.replace("_", " ").capitalize()}
 
 
 def _find_clash(name: str, template: str) -> str | None:
-    """Why the name is not free, or None where it is."""
+    """Return why the name is not free, or None where it is."""
     known = infos()
     if name in known:
         return f"a method named {name} exists already, in {known[name].file}: choose another name"
@@ -62,5 +62,5 @@ def _find_clash(name: str, template: str) -> str | None:
         return f"a row of the tables is named {name} already: choose another name"
     own_words = re.sub("|".join(list_placeholders(name)), "", template)
     if re.search(rf"\b({'|'.join(list_placeholders(name).values())})\b", own_words):
-        return f"{name!r} stands for something else in the new files: choose a longer name, like late_fusion"
+        return f"{name!r} has another meaning in the new files: choose a longer name, like late_fusion"
     return None

@@ -1,4 +1,4 @@
-"""One cell, computed by whoever holds its lock, in a process that may die without taking more than that cell with it."""
+"""One cell, computed under its lock, in a process that may die without taking more than that cell with it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _own = threading.local()
 
 @contextmanager
 def limit_to_one_thread() -> Iterator[None]:
-    """Numerical libraries on one thread and repeatable: small batches are slower on several, and results must not depend on how many."""
+    """Run numerical libraries repeatably on one thread: small batches are slower on several, and results must not depend on how many."""
     import torch
     from threadpoolctl import threadpool_limits
 
@@ -39,8 +39,10 @@ def limit_to_one_thread() -> Iterator[None]:
 
 @contextmanager
 def keep_freed_memory() -> Iterator[None]:
-    """With the C library of GNU: what is freed stays with this process until the end, for the next step of training needs as much again.
-    Else large blocks go back to the system each time and come again in pages that it clears one by one, a third of some methods' steps.
+    """Keep freed memory in this process until the end of the block, with the C library of GNU.
+
+    The next step of training needs as much again. Else large blocks go back to the system each time and come again in pages that it
+    clears one by one, which takes a third of some methods' steps.
     """
     libc = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
     if libc is not None:
@@ -49,7 +51,7 @@ def keep_freed_memory() -> Iterator[None]:
     try:
         yield
     finally:
-        if libc is not None:  # the next cell's peak of memory shall be its own
+        if libc is not None:  # so that the next cell's peak of memory is its own
             libc.malloc_trim(ctypes.c_size_t(0))
 
 
@@ -72,7 +74,7 @@ def compute(work: Work, store_root: Path) -> Outcome:
 
 
 def compute_apart(work: Work, store_root: Path, limits: Limits) -> Outcome:
-    """``compute`` in a process apart, or the record of a cell that went over its ``limits`` or lost its process twice.
+    """Compute a cell in a process of its own; record a cell that went over its ``limits`` or lost its process twice as failed.
 
     A daemonic process may have no children: there the cell is computed in place, without limits.
     """
@@ -90,7 +92,7 @@ def compute_apart(work: Work, store_root: Path, limits: Limits) -> Outcome:
             reason = f"{death} (tried {number} times)"
         finally:
             if limits.gib is not None:
-                child.kill()  # the next cell shall not answer for what this one left in memory
+                child.kill()  # what this cell left in memory must not count for the next one
     return give_up(work, store_root, reason, time.perf_counter() - started)
 
 
@@ -105,9 +107,9 @@ def give_up(work: Work, store_root: Path, reason: str, seconds: float = 0.0) -> 
 
 
 def attempt(work: Work, store_root: Path, how: Callable[[Work, Path], Outcome], wait: bool = False) -> Outcome:
-    """What becomes of a cell, computed as ``how`` says.
+    """Run a cell under its lock; ``how`` computes it.
 
-    Where another run has it in hand, the outcome is ``busy`` at once, or with ``wait`` what that run makes of it.
+    Where another run holds the lock, the outcome is ``busy`` at once, or with ``wait`` the one that the store has when the lock is free.
     """
     try:
         held = cell_lock(store_root, work.planned).acquire(timeout=-1 if wait else 0)
@@ -118,12 +120,12 @@ def attempt(work: Work, store_root: Path, how: Callable[[Work, Path], Outcome], 
 
 
 def bind_limits(limits: Limits) -> Callable[[Work, Path], Outcome]:
-    """``compute_apart`` with these limits, for ``attempt``."""
+    """Return ``compute_apart`` with these limits, for ``attempt``."""
     return partial(compute_apart, limits=limits)
 
 
 def _get_child() -> Child:
-    """This thread's own child, started where there is none alive."""
+    """Return this thread's own child, started where none is alive."""
     child = getattr(_own, "child", None)
     if child is None or not child.alive:
         child = _own.child = Child()

@@ -1,6 +1,6 @@
-"""A process of its own that computes cells one after another, and can be stopped without harm to the one that asked.
+"""A process that computes cells one after another, and can be stopped without harm to its parent.
 
-It lives until it dies, is killed for going over a limit, or the process that asked for it ends, however that ends.
+It lives until it dies, is killed for going over a limit, or its parent ends, however that ends.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """The number of the process."""
         return self._process.pid
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked."""
+        """Whether the process can be called."""
         return self._process.is_alive()
 
     def call(self, function: Callable[..., Any], *args: Any, limits: Limits = Limits()) -> Any:  # noqa: B008
-        """``function(*args)`` there: its value, or what it raises.
+        """Call ``function(*args)`` in the process; return its value or raise what it raises.
 
         Raises:
             Died: the process ended before it was done.
@@ -72,13 +72,13 @@ class Child:
         return value
 
     def kill(self) -> None:
-        """End it at once."""
+        """End the process at once."""
         if self.alive:
             os.kill(self.pid, signal.SIGKILL)
         self._process.join()
 
     def _wait(self, limits: Limits) -> None:
-        """Until it answers or dies."""
+        """Wait until the process answers or dies."""
         started = time.monotonic()
         while not self._connection.poll(PAUSE if limits else None):
             if limits.minutes is not None and time.monotonic() - started > 60 * limits.minutes:
@@ -88,7 +88,7 @@ class Child:
 
 
 def _serve(connection: Connection, parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asked is interrupted as well, and ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted as well, and ends this process
     end_with_parent(parent)
     while True:
         try:
@@ -104,7 +104,7 @@ def _serve(connection: Connection, parent: int) -> None:
 
 @cache
 def end_with_parent(parent: int) -> None:
-    """This process ends soon after its parent, of this number: one that was killed cannot end its children, they see to it themselves."""
+    """End this process soon after its parent, of this number: a parent that was killed cannot end its children."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -1,6 +1,6 @@
 """The workers of a dask scheduler, or of a cluster of ``jobs`` processes on this machine where no scheduler is named.
 
-Workers need this clone at the commit of the one that asks, the built cohorts and the store under the same paths; a worker that is
+Workers need this clone at the commit of the run, the built cohorts and the store under the same paths; a worker that is
 lost takes its cell with it, which the scheduler gives to another.
 """
 
@@ -47,7 +47,7 @@ def execute(job: Job, settings: dict[str, Any]) -> Iterator[Outcome]:
 
 @contextmanager
 def _open_client(scheduler: str | None, jobs: int) -> Iterator[Client]:
-    """A client of the scheduler at this address, or of a local cluster of its own."""
+    """Return a client of the scheduler at this address, or of a local cluster of its own."""
     import dask
     from distributed import Client, LocalCluster
 
@@ -72,7 +72,7 @@ def _open_client(scheduler: str | None, jobs: int) -> Iterator[Client]:
 
 @contextmanager
 def _ignore_interrupts() -> Iterator[None]:
-    """Processes started inside leave Ctrl-C to the one that starts them, which ends them."""
+    """Let processes started inside ignore Ctrl-C: the one that starts them gets it and ends them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -84,8 +84,10 @@ def _ignore_interrupts() -> Iterator[None]:
 
 
 def _check_workers(client: Client, scheduler: str) -> None:
-    """Raises:
-    UsageError: there are no workers, or some cannot import this project or have another version of it.
+    """Check that there are workers with this version of the project.
+
+    Raises:
+        UsageError: there are no workers, or some cannot import this project or have another version of it.
     """
     start = "start each at the root of a clone at this commit: PYTHONPATH=. dask worker ADDRESS --nthreads 1"
     if not client.scheduler_info()["workers"]:

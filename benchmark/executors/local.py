@@ -55,7 +55,7 @@ def _attempt_in_worker(work: Work, job: Job, wait: bool, parent: int) -> Outcome
 
 
 def add_to_python_path(root: Path) -> None:
-    """Processes started from here on find the packages of this clone."""
+    """Add the root of this clone to PYTHONPATH, so that processes started from here on find its packages."""
     known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if str(root) not in known:
         os.environ["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, known)])

@@ -74,7 +74,7 @@ def _make_executor(job: Job, options: dict[str, Any]) -> submitit.AutoExecutor:
 
 
 def _read_outcome(submitted: submitit.Job, work: Work, job: Job, last: bool) -> Outcome | None:
-    """What the job made of its cell; None where it was lost and has another try."""
+    """Return the outcome of a finished job; None where the job was lost and has another try."""
     import submitit
 
     try:

@@ -47,7 +47,7 @@ def execute(job: Job, settings: dict[str, Any]) -> Iterator[Outcome]:
 
 
 def _group_alike(works: Iterable[Work]) -> list[list[Work]]:
-    """The cells that differ by fold and seed alone, where their method can be stacked."""
+    """Return the cells that differ by fold and seed alone, where their method can be stacked."""
     found: dict[str, list[Work]] = {}
     for work in sorted(works, key=lambda w: w.planned.cell):
         if _can_stack(work):
@@ -63,7 +63,7 @@ def _can_stack(work: Work) -> bool:
 
 
 def _compute_stack(works: Sequence[Work], job: Job, wait: bool) -> Iterator[Outcome]:
-    """Compute these cells, but for those that another run has in hand."""
+    """Compute these cells, but for those locked by another run."""
     store, held = Store(job.store_root), []
     with ExitStack() as locks:
         for work in works:
@@ -87,7 +87,7 @@ def _run_trained(work: Work, store: Store, trained: Trained) -> tuple[dict[str, 
 
 
 def _train(works: Sequence[Work]) -> dict[Any, Trained]:
-    """The methods of these cells, fitted together; in halves where the memory of a GPU does not hold them all."""
+    """Fit the methods of these cells together and return them by key; in halves where the memory of a GPU does not hold them all."""
     started = time.perf_counter()
     methods: list[Method | None] = [None] * len(works)
     faults: list[Exception | None] = [None] * len(works)

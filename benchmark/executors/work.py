@@ -1,4 +1,4 @@
-"""What executors hand around: a cell to compute, the limits it has, and what became of it."""
+"""What executors are given and give back: cells to compute, their limits, their outcomes, and what is stored of them already."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BUSY = "busy"
 
 @dataclass(frozen=True)
 class Work:
-    """A cell to compute: where its inputs lie, the hyper-parameters that a tuning chose for it, and ``how`` where not as a run's cell.
+    """A cell to compute: its inputs, the hyper-parameters that a tuning chose for it, and ``how`` to compute it if not as a run does.
 
     ``how`` takes the work and the store, and gives the record and the frames to be stored.
     """
@@ -32,7 +32,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one cell may take: ``minutes`` of wall time and ``gib`` of resident memory; None = no limit."""
+    """The limits of one cell: ``minutes`` of wall time and ``gib`` of resident memory; None = no limit."""
 
     minutes: float | None = None
     gib: float | None = None
@@ -43,7 +43,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a cell: its status (``busy`` where another run has it), the reason where it is not done, and its seconds.
+    """The outcome of a cell: its status (``busy`` where another run has it), the reason where it is not done, and its seconds.
 
     Cells of one name may differ by their key: an experiment's arms, true and shuffled outcomes.
     """
@@ -55,18 +55,18 @@ class Outcome:
 
     @property
     def cell(self) -> Cell:
-        """Which cell."""
+        """The cell."""
         return self.planned.cell
 
     @classmethod
     def from_record(cls, planned: PlannedCell, record: dict[str, Any]) -> Outcome:
-        """What the record of a cell says became of it."""
+        """Return the outcome that the record of a cell states."""
         return cls(planned, record["status"], record["reason"], record["provenance"]["seconds"]["total"])
 
 
 @dataclass(frozen=True)
 class StoredCell:
-    """What a store has of a cell: its ``record`` where every file matches its checksum, and the names of the files that do not.
+    """The stored state of a cell: its ``record`` where every file matches its checksum, and the names of the files that do not.
 
     Nothing is stored where there is neither.
     """
@@ -88,7 +88,7 @@ def read_stored_cell(store: Store, planned: PlannedCell) -> StoredCell:
 
 @dataclass(frozen=True)
 class Job:
-    """All that a run wants computed, below ``store_root``, ``jobs`` at a time."""
+    """The cells that a run computes, below ``store_root``, ``jobs`` at a time."""
 
     work: list[Work]
     store_root: Path
@@ -96,5 +96,5 @@ class Job:
     limits: Limits
 
     def with_work(self, work: Iterable[Work]) -> Job:
-        """The same for other cells."""
+        """Return the same job for other cells."""
         return Job(list(work), self.store_root, self.jobs, self.limits)

@@ -1,4 +1,4 @@
-"""The configuration of a run: Hydra composes and validates it from ``conf/`` and the overrides of the command line.
+"""The configuration of a run, which Hydra composes and validates from ``conf/`` and the overrides of the command line.
 
 ``method=`` takes one name or a comma list, each with an optional variant after a colon (``crl_mmnar:mmnar``);
 ``method.FIELD=VALUE`` sets a hyper-parameter of the chosen methods that have it.
@@ -30,14 +30,14 @@ NOT_OVERRIDES = {"methods", "hyper", "experiment", "only", "arms", "sweep", "pro
 
 
 class Protocol(Enum):
-    """Whose rules: the suite's strict ones or the paper's."""
+    """The rules of evaluation: the suite's strict ones or the paper's."""
 
     strict = "strict"
     paper = "paper"
 
 
 class RectifierKind(Enum):
-    """``auto`` is on for the methods that have it by default (crl_mmnar) and off for the others."""
+    """Whether predictions are rectified: ``auto`` is on for the methods that have it by default (crl_mmnar) and off for the others."""
 
     auto = "auto"
     on = "on"
@@ -53,7 +53,7 @@ class Calibration(Enum):
 
 
 class Tuning(Enum):
-    """How hyper-parameters are chosen: the defaults, or nested in each fold from each method's grid, or ``budget=`` of it at random."""
+    """The choice of hyper-parameters: the defaults, or nested in each fold from each method's grid, or ``budget=`` of it at random."""
 
     none = "none"
     grid = "grid"
@@ -61,7 +61,7 @@ class Tuning(Enum):
 
 
 class Executor(Enum):
-    """Where cells are computed (``benchmark/executors``)."""
+    """The place where cells are computed (``benchmark/executors``)."""
 
     local = "local"
     dask = "dask"
@@ -70,14 +70,14 @@ class Executor(Enum):
 
 
 class Outcomes(Enum):
-    """``shuffled``: whole rows of outcomes permuted among the stays before the split is drawn, so that every AUC should be 0.5."""
+    """The outcomes; ``shuffled``: whole rows permuted among the stays before the split is drawn, so that every AUC should be 0.5."""
 
     true = "true"
     shuffled = "shuffled"
 
 
 class SplitKind(Enum):
-    """Who is tested together: ``folds`` at random, stratified; ``sites`` whole hospitals, so that no method has seen the tested ones."""
+    """The kind of split: ``folds`` at random, stratified; ``sites`` whole hospitals, so that no method has seen the tested ones."""
 
     folds = "folds"
     sites = "sites"
@@ -85,7 +85,7 @@ class SplitKind(Enum):
 
 @dataclass
 class Schedule:
-    """How long methods that train by epochs do so."""
+    """The length of training, for methods that train by epochs."""
 
     name: str = MISSING
     batch_size: int = MISSING
@@ -96,7 +96,7 @@ class Schedule:
 
 @dataclass
 class CellLimits:
-    """What one cell may take: minutes of wall time, GiB of memory; None = no limit."""
+    """The limits of one cell: minutes of wall time, GiB of memory; None = no limit."""
 
     minutes: Optional[float] = None  # noqa: UP045
     gib: Optional[float] = None  # noqa: UP045
@@ -124,13 +124,13 @@ class MimicDataset(RawDataset):
 
 @dataclass
 class RunConfig:
-    """Everything that a run depends on.
+    """The configuration of a run: everything that it depends on.
 
-    What an experiment's file may say besides the overrides of the command line: ``only`` the datasets that it speaks of; ``arms`` the
+    What an experiment's file may say besides the overrides of the command line: ``only`` the datasets that it applies to; ``arms`` the
     cohorts or settings that it compares (each ``name``, ``axis``, ``value``, ``set``, a list of overrides, and ``also``, axis -> value,
     where it stands on other axes too), one plan an arm;
-    ``sweep`` hyper-parameters to vary one at a time, field -> values; ``probes`` what each cell measures besides its predictions
-    (``benchmark/cell/probes/``); ``derived`` what is derived from the stored predictions besides intervals and comparisons
+    ``sweep`` hyper-parameters to vary one at a time, field -> values; ``probes`` measurements of each cell besides its predictions
+    (``benchmark/cell/probes/``); ``derived`` results derived from the stored predictions besides intervals and comparisons
     (``results/statistics/derivations/``).
     """
 
@@ -174,12 +174,12 @@ WHERE = ("store", "out", "built", "executor", "scheduler", "slurm", "limits")
 
 
 def list_names(group: str) -> list[str]:
-    """The names that a group of the configuration (dataset, schedule, experiment) knows."""
+    """Return the names that a group of the configuration (dataset, schedule, experiment) knows."""
     return sorted(p.stem for p in (CONF / group).glob("*.yaml"))
 
 
 def load_config(experiment: str, overrides: list[str]) -> RunConfig:
-    """The composed configuration of an experiment.
+    """Compose the configuration of an experiment and validate it.
 
     Raises:
         UsageError: an unknown experiment, name, key or value.
@@ -204,7 +204,7 @@ def load_config(experiment: str, overrides: list[str]) -> RunConfig:
 
 
 def load_arms(experiment: str, overrides: list[str]) -> list[RunConfig]:
-    """The configuration of each arm of an experiment, or its one configuration where it has no arms; ``arm=NAME[,NAME]`` chooses.
+    """Compose the configuration of each arm of an experiment, or its one configuration where it has no arms; ``arm=NAME[,NAME]`` chooses.
 
     Raises:
         UsageError: as ``load_config``, an unknown arm, or an override of what the arms vary.
@@ -233,7 +233,7 @@ def load_arms(experiment: str, overrides: list[str]) -> list[RunConfig]:
 
 
 def find_dataset(overrides: list[str]) -> str:
-    """The dataset that the overrides choose, or the default one."""
+    """Return the dataset that the overrides choose, or the default one."""
     chosen = [text.partition("=")[2] for text in overrides if text.partition("=")[0] == "dataset"]
     return chosen[-1] if chosen else "embedded-mimic"
 
@@ -272,7 +272,7 @@ def _validate(config: RunConfig) -> None:
             raise UsageError(f"{key}={getattr(config, key)} is too small: {least} or more")
     if config.only and config.dataset["name"] not in config.only:
         raise UsageError(
-            f"{config.experiment} speaks of {', '.join(config.only)}, not of {config.dataset['name']}: pass dataset="
+            f"{config.experiment} applies to {', '.join(config.only)}, not to {config.dataset['name']}: pass dataset="
         )
     for key in ("minutes", "gib"):
         value = getattr(config.limits, key)
@@ -340,7 +340,7 @@ def _list_dataset_fields(overrides: list[str]) -> list[str]:
 
 
 def _make_synthetic_schema() -> type:
-    """The dials of an embedded cohort as a schema; None = the preset's own value."""
+    """Return the dials of a synthetic cohort as a schema; None = the preset's own value."""
     from typing import get_type_hints
 
     from datasets.synthetic.cohort import SyntheticParams

@@ -1,4 +1,4 @@
-"""A run planned: configuration -> cohorts and splits -> cells with their keys, and the plan that the store keeps."""
+"""Plans a run: configuration -> cohorts and splits -> cells with their keys, and the plan that the store keeps."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from results.plan import Arm, Landmark, Plan, PlannedRow, Settings
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A plan for the store, where each of its cells finds its inputs, and the groups that stays belong to."""
+    """A plan for the store, the inputs of each of its cells, and the groups that stays belong to."""
 
     plan: Plan
     inputs: dict[tuple[str, str], CellInputs]
@@ -52,7 +52,7 @@ class PlannedRun:
         return self.plan.cells
 
     def inputs_of(self, cell: Cell) -> CellInputs:
-        """The inputs of a cell."""
+        """Return the inputs of a cell."""
         return self.inputs[cell.dataset, cell.landmark]
 
 
@@ -126,7 +126,7 @@ def describe_landmark(dataset: Dataset, landmark: str, cohort: Cohort, split: st
 
 
 def build_groups_frame(cohort: Cohort) -> pd.DataFrame:
-    """``landmark, row`` and a column of labels for each group of the cohort (sex, age band, ...); ``site`` where there are sites."""
+    """Return ``landmark, row`` and a column of labels for each group of the cohort (sex, age band, ...); ``site`` where there are sites."""
     columns = {name: pd.Categorical.from_codes(g.codes, g.labels) for name, g in cohort.groups.items()}
     if cohort.site is not None:
         columns["site"] = cohort.site
@@ -134,7 +134,7 @@ def build_groups_frame(cohort: Cohort) -> pd.DataFrame:
 
 
 def prepare_dataset(config: RunConfig, say: Callable[[str], None] | None = None, force: bool = False) -> Dataset:
-    """The dataset that the configuration names, built where it is missing or stale."""
+    """Return the dataset of the configuration, built where it is missing or stale; under ``force`` in any case."""
     options = {k: v for k, v in config.dataset.items() if k != "name"}
     embedded = dataset_registry.DATASETS[config.dataset["name"]].kind == "embedded"
     if embedded and config.n is not None:

@@ -1,4 +1,4 @@
-"""A stored plan's configuration again, so that it can be planned under today's source and cohorts."""
+"""Restores the configuration of a stored plan, so that it can be planned under today's source and cohorts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ FIELDS = {"method": "methods"}
 
 
 def restore_config(plan: Plan, overrides: list[str]) -> RunConfig:
-    """The configuration that wrote ``plan``, with ``overrides`` of the command line put over it; the experiment's file is not read for
+    """Return the configuration that wrote ``plan``, with ``overrides`` of the command line put over it; the experiment's file is not
+    read for
     what they do not name.
 
     Raises:
@@ -42,7 +43,7 @@ def restore_config(plan: Plan, overrides: list[str]) -> RunConfig:
 
 
 def _take_field(config: RunConfig, asked: RunConfig, key: str) -> RunConfig:
-    """``config`` with what ``key`` names taken from ``asked``."""
+    """Return ``config`` with what ``key`` names taken from ``asked``."""
     group, _, name = key.partition(".")
     if group == "method" and name:
         return dataclasses.replace(config, hyper={**config.hyper, name: asked.hyper[name]})

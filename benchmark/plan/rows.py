@@ -1,4 +1,4 @@
-"""The rows that a run's tables have: which methods, with which hyper-parameters, and what is known of the cohort's truth."""
+"""The rows of a run's tables: methods with their hyper-parameters, and reference predictions known with the cohort."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ KNOWN_BY_DEFAULT = ("ceiling", "ceiling_series", ORACLE, "apache_iva")
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """One row of a table: a method (with variant and rectifier), or something known beside the cohort.
+    """One row of a table: a method (with variant and rectifier), or reference predictions known with the cohort.
 
-    ``cut``: what the schedule leaves out of the method's stages, to be said over the table; ``change``: the hyper-parameter that a
-    sweep varies in this row, and its value; ``series``: whether the row knows the series of labs and vitals; ``tuning``: the candidates
+    ``cut``: what the schedule leaves out of the method's stages, which the table's caption states; ``change``: the hyper-parameter that a
+    sweep varies in this row, and its value; ``series``: whether the row reads the series of labs and vitals; ``tuning``: the candidates
     of its tuning, none where its defaults stand.
     """
 
@@ -55,7 +55,7 @@ class MethodSpec:
 
 
 def select_method_rows(config: RunConfig) -> list[MethodSpec]:
-    """The rows of the chosen methods, in print order; ``all`` stands for every method that can be used, the reference last.
+    """Return the rows of the chosen methods, in print order; ``all`` stands for every method that can be used, the reference last.
 
     Raises:
         UsageError: an unknown variant or hyper-parameter.
@@ -113,13 +113,13 @@ def select_method_rows(config: RunConfig) -> list[MethodSpec]:
 
 
 def _list_changes(cls: type[Method], sweep: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    """One hyper-parameter at a time, each value of its sweep but the method's default, for those that the method has."""
+    """Return one change at a time, each value of its sweep but the method's default, for those that the method has."""
     defaults = dataclasses.asdict(cls.Config())
     return [{k: v} for k, values in sweep.items() if k in defaults for v in values if v != defaults[k]]
 
 
 def _select_usable(infos: dict[str, method_registry.Info]) -> dict[str, method_registry.Info]:
-    """The methods without the plug-ins that cannot be imported, each of which is warned of by name."""
+    """Return the methods without the plug-ins that cannot be imported, each of which is warned of by name."""
     usable = {}
     for name, info in infos.items():
         try:
@@ -127,15 +127,15 @@ def _select_usable(infos: dict[str, method_registry.Info]) -> dict[str, method_r
         except method_registry.UnusableMethod as error:
             if not info.is_plug_in:
                 raise
-            said = f"plug-in method {name} is left out of method=all: {error}"
-            warnings.warn(said, method_registry.PlugInWarning, stacklevel=2)
+            message = f"plug-in method {name} is left out of method=all: {error}"
+            warnings.warn(message, method_registry.PlugInWarning, stacklevel=2)
         else:
             usable[name] = info
     return usable
 
 
 def sort_for_print(infos: dict[str, Any], reference: str) -> list[str]:
-    """Plain baselines first, then by year and name, the reference last."""
+    """Return the names of methods in print order: plain baselines first, then by year and name, the reference last."""
     return sorted(
         infos, key=lambda name: (name == reference, infos[name].family != "plain baseline", infos[name].year, name)
     )
@@ -144,7 +144,8 @@ def sort_for_print(infos: dict[str, Any], reference: str) -> list[str]:
 def resolve_hyperparameters(
     cls: type[Method], config: RunConfig, title: str, variant: str, change: dict[str, Any] | None = None
 ) -> tuple[dict[str, Any], str, set[str]]:
-    """A method's hyper-parameters after schedule, variant, a sweep's change and overrides, the name to print, and the overrides taken.
+    """Return a method's hyper-parameters after schedule, variant, a sweep's change and overrides, the name to print, and the
+    overrides taken.
 
     The schedule scales the learning rate that a sweep sets as it does the default one.
     """
@@ -169,7 +170,7 @@ def resolve_hyperparameters(
 
 
 def select_known_rows(config: RunConfig, cohort: Cohort, known: Known) -> list[MethodSpec]:
-    """The comparison rows asked for; ``known=all`` stands for the ceilings, oracle features and APACHE's own predictions.
+    """Return the reference rows asked for; ``known=all`` stands for the ceilings, oracle features and APACHE's own predictions.
 
     By name also the 2 x 2 worth of the pattern: ``known=ceiling,evidence1_cause0,evidence0_cause1,evidence0_cause0``. What this
     cohort does not offer is left out (captions say so); a name that no cohort offers is an error.
@@ -192,7 +193,7 @@ def select_known_rows(config: RunConfig, cohort: Cohort, known: Known) -> list[M
 
 
 def make_budget(config: RunConfig) -> Budget:
-    """The budget of the run's tuning."""
+    """Return the budget of the run's tuning."""
     return Budget(config.tuning.value, config.budget)
 
 

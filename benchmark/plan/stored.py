@@ -1,4 +1,4 @@
-"""Which of the stored plans a command speaks of: the newest of each dataset, protocol and arm that agrees with the overrides given."""
+"""Chooses the stored plans that a command applies to: the newest of each dataset, protocol and arm that agrees with the overrides given."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHOOSING = {
 
 
 def choose_plans(store: Store, experiment: str, config: RunConfig, overrides: list[str]) -> list[Plan]:
-    """The plans, by dataset, protocol and arm (in the order of the experiment's file); ``overrides`` are those of the command line,
+    """Choose the plans, by dataset, protocol and arm (in the order of the experiment's file); ``overrides`` are those of the command line,
     ``config`` is what they compose.
 
     Raises:
@@ -50,7 +50,7 @@ def choose_plans(store: Store, experiment: str, config: RunConfig, overrides: li
 
 
 def find_newest_plans(store: Store, experiment: str | None = None) -> list[list[Plan]]:
-    """By experiment (or of one) the newest plan of each dataset, protocol and arm, arms in the order of the experiment's file.
+    """Return by experiment (or of one) the newest plan of each dataset, protocol and arm, arms in the order of the experiment's file.
 
     Raises:
         UsageError: there is none.
@@ -68,7 +68,7 @@ def find_newest_plans(store: Store, experiment: str | None = None) -> list[list[
 
 
 def open_store(overrides: list[str]) -> Store:
-    """The store that ``store=DIR`` names, or the default one, for a verb that speaks of no experiment."""
+    """Return the store that ``store=DIR`` names, or the default one, for a verb that takes no experiment."""
     places = [text.partition("=")[2] for text in overrides if text.partition("=")[0] == "store"]
     return Store(places[-1] if places else RunConfig.store)
 

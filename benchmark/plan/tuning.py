@@ -25,18 +25,18 @@ FINALISTS = 3
 
 @dataclass(frozen=True)
 class Budget:
-    """How much of a grid is tried: ``grid`` all of it, ``random`` at most ``size`` candidates; ``none``: the defaults stand."""
+    """The share of a grid that is tried: ``grid`` all of it, ``random`` at most ``size`` candidates; ``none``: the defaults stand."""
 
     kind: str = "none"
     size: int | None = None
 
     @property
     def name(self) -> str:
-        """As in a cell's name: ``none``, ``grid``, ``random-20``."""
+        """The name as in a cell's name: ``none``, ``grid``, ``random-20``."""
         return self.kind if self.size is None else f"{self.kind}-{self.size}"
 
     def __str__(self) -> str:
-        """As in a caption, after ``tuning:``."""
+        """Return the text of a caption, after ``tuning:``."""
         if self.kind == "none":
             return "none"
         size = (
@@ -50,7 +50,7 @@ class Budget:
 def list_candidates(
     cls: type[Method], base: dict[str, Any], fixed: Iterable[str], budget: Budget
 ) -> list[dict[str, Any]]:
-    """The settings to try, each the fields it gives another value; empty where there is nothing to choose.
+    """Return the settings to try, each the fields it gives another value; empty where there is nothing to choose.
 
     ``base``: the method's hyper-parameters under the run's schedule; its ``lr`` scales those of the grid, as the schedule scales the
     default. ``fixed``: fields that a variant or the command line has set, which are not tuned. Combinations that the method's Config
@@ -72,12 +72,12 @@ def list_candidates(
 
 
 def list_first_trials(planned: PlannedCell) -> list[PlannedCell]:
-    """One trial of each candidate of a tuned cell; none where it is not tuned."""
+    """Return one trial of each candidate of a tuned cell; none where it is not tuned."""
     return [_make_trial(planned, change, 0) for change in _get_candidates(planned)]
 
 
 def list_further_trials(planned: PlannedCell, store: Store) -> list[PlannedCell]:
-    """Two more trials of the best three, the first trials being stored; none for a method that draws nothing, or with one candidate."""
+    """Return two more trials of the best three, once first trials are stored; none for a method that draws nothing or has one candidate."""
     if _get_rules(planned).get("seeds") == 1 or len(_get_candidates(planned)) < 2:
         return []
     return [
@@ -88,7 +88,7 @@ def list_further_trials(planned: PlannedCell, store: Store) -> list[PlannedCell]
 
 
 def choose_candidate(planned: PlannedCell, store: Store) -> dict[str, Any] | None:
-    """What the stored trials of a tuned cell come to; None where it is not tuned.
+    """Choose a candidate for a tuned cell by its stored trials; None where the cell is not tuned.
 
     ``change``: the fields of the winner (None where every trial failed, with the ``reason``), ``score``: its mean over ``seeds`` trials,
     ``trials`` and ``failed``: how many there were, ``candidates``: how many settings, ``best``: the best three and their first scores.
@@ -131,14 +131,14 @@ def is_tuned(planned: PlannedCell) -> bool:
 
 
 def _rank_candidates(planned: PlannedCell, store: Store) -> list[tuple[dict[str, Any], float]]:
-    """The candidates whose first trial is done, each with its score, the best first; equals in the grid's order."""
+    """Return the candidates whose first trial is done, each with its score, the best first; equals in the grid's order."""
     records = ((change, store.record(_make_trial(planned, change, 0))) for change in _get_candidates(planned))
     scored = [(change, _average_score([record])) for change, record in records if record and record["status"] == "done"]
     return sorted(scored, key=lambda pair: -pair[1])
 
 
 def _average_score(records: list[dict[str, Any] | None]) -> float:
-    """Mean selection score of trials that are done; one that failed counts as the worst there can be."""
+    """Return the mean selection score of trials that are done; one that failed counts as the worst there can be."""
     scores = [
         r["selection"] if r and r["status"] == "done" and r["selection"] is not None else -np.inf for r in records
     ]
@@ -154,12 +154,12 @@ def _get_rules(planned: PlannedCell) -> dict[str, Any]:
 
 
 def make_rules(changes: list[dict[str, Any]], draws: bool) -> dict[str, Any]:
-    """What a tuned cell's configuration says of its tuning, and its key therefore; ``draws``: whether the method depends on its seed."""
+    """Return what a tuned cell's configuration, and so its key, states of its tuning; ``draws``: whether the method depends on its seed."""
     return {"candidates": changes, "finalists": FINALISTS, "seeds": SEEDS if draws else 1}
 
 
 def _make_trial(planned: PlannedCell, change: dict[str, Any], seed: int) -> PlannedCell:
-    """The cell that tries ``change`` for a tuned cell: unrectified, scored on the validation part alone."""
+    """Return the cell that tries ``change`` for a tuned cell: unrectified, scored on the validation part alone."""
     method = planned.config["method"]
     settings = {k: v for k, v in planned.config.items() if k not in ("tuning", "probes")} | {
         "method": {**method, "config": method["config"] | change},
@@ -175,7 +175,7 @@ def _make_trial(planned: PlannedCell, change: dict[str, Any], seed: int) -> Plan
 
 
 def _replace_infinite(score: float) -> float | None:
-    """A score for a record; None where no validation outcome is defined, or a trial of the three failed."""
+    """Return the score for a record; None where no validation outcome is defined, or a trial of the three failed."""
     return score if np.isfinite(score) else None
 
 

@@ -1,4 +1,4 @@
-"""Why a cell is computed again: which part of its key is not what the stored result was computed with."""
+"""Why a cell is computed again: which part of its key differs from that of the stored result."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LISTED = 5
 
 @dataclass(frozen=True)
 class Change:
-    """What is not as it was: a field, file or count, its value before and now (None where it was or is not there)."""
+    """A change of a field, file or count: its value before and now (None where it was or is not there)."""
 
     what: str
     old: Any
@@ -31,7 +31,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Answer:
-    """What ``why`` found.
+    """The answer of ``why``.
 
     ``verdict``: ``stands``, ``changed``, ``failed``, ``broken`` or ``not stored``; ``key`` as it is today; ``stored``: key, status,
     reason and time of the result looked at; ``faults``: its broken files; ``changed``: part of the key -> what changed in it.
@@ -47,7 +47,7 @@ class Answer:
 
 
 def find_cell(store: Store, text: str) -> tuple[Plan, Cell]:
-    """The newest stored plan that has a cell, and the cell.
+    """Find a cell by name; return the newest stored plan that has it, and the cell.
 
     Args:
         text: the cell's name, any part of it between slashes that no other cell has, or a path into the store.
@@ -73,9 +73,9 @@ def find_cell(store: Store, text: str) -> tuple[Plan, Cell]:
 
 
 def explain(store: Store, plan: Plan, cell: Cell, fresh: Plan) -> Answer:
-    """What today's key of a cell has that the stored result does not.
+    """Compare today's key of a cell with that of its stored result.
 
-    The stored result is the one under today's key, else the one that the plan speaks of, else the last of that name.
+    The stored result is the one under today's key, else the one that the plan names, else the last of that name.
 
     Args:
         plan: the newest stored plan that has ``cell``.
@@ -113,7 +113,7 @@ def explain(store: Store, plan: Plan, cell: Cell, fresh: Plan) -> Answer:
 
 
 def _parse_name(store: Store, text: str) -> str:
-    """The name of a cell from what was typed: a path into the store without the store's own folders, the key and the file."""
+    """Return the name of a cell from what was typed: a path into the store without the store's own folders, the key and the file."""
     path = Path(text)
     try:
         parts = path.resolve().relative_to(store.root.resolve()).parts
@@ -125,8 +125,8 @@ def _parse_name(store: Store, text: str) -> str:
 
 
 def _summarise_record(record: dict[str, Any]) -> dict[str, Any]:
-    said = {k: record[k] for k in ("key", "status", "reason")}
-    return said | {k: record["provenance"][k] for k in ("finished", "commit")}
+    summary = {k: record[k] for k in ("key", "status", "reason")}
+    return summary | {k: record["provenance"][k] for k in ("finished", "commit")}
 
 
 def _list_unlike_parts(parts: dict[str, str], now: PlannedCell) -> list[str]:

@@ -1,4 +1,4 @@
-"""``audit``: what each step of the released evaluation is worth where the truth is known, and what predictions show of one."""
+"""``audit``: measures what each step of the released evaluation adds where the truth is known, or checks predictions against one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "audit.md"
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """The verb's own arguments."""
+    """Add the verb's own arguments."""
     parser.add_argument(
         "method", nargs="?", default="crl_mmnar", help="whose training and predictions (default crl_mmnar)"
     )
@@ -46,7 +46,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """The audit of a method's evaluation, or of a predictions file."""
+    """Run the audit of a method's evaluation, or of a predictions file."""
     if options.predictions is not None:
         return audit_predictions(options)
     if "=" in options.method:
@@ -85,7 +85,7 @@ def _report(store: Any, plans: list[Plan], out: str, as_json: bool) -> None:
 
 
 def _load_stored(store: Any) -> tuple[list[Plan], list[tuple[str, str]]]:
-    """The newest stored plans, their intervals brought up to date; nothing fails."""
+    """Bring the intervals of the newest stored plans up to date; return the plans, and no failures."""
     from reports.audit.report import audit_plans
 
     plans = audit_plans(store)
@@ -96,7 +96,7 @@ def _load_stored(store: Any) -> tuple[list[Plan], list[tuple[str, str]]]:
 
 
 def _renew(store: Any, plans: list[Plan]) -> None:
-    """The intervals of the plans that have cells of their own."""
+    """Bring the intervals of the plans ``audit`` up to date; those of simulations have none."""
     for plan in plans:
         if plan.experiment == "audit":
             renew_statistics(store, plan)
@@ -121,14 +121,14 @@ def _compose_config(options: Namespace) -> Any:
 
 
 def _has_field(method: str, field: str) -> bool:
-    """Whether a method has this hyper-parameter; one without ``lr`` is not trained by epochs."""
+    """Return whether a method has this hyper-parameter; one without ``lr`` is not trained by epochs."""
     from methods import registry
 
     return hasattr(registry.load(method.partition(":")[0]).Config(), field)
 
 
 def _compute(options: Namespace, config: Any, store: Any) -> tuple[list[Plan], list[tuple[str, str]]]:
-    """What is missing, computed: the plans, and the failures as (name, reason)."""
+    """Compute what is missing; return the plans, and the failures as (name, reason)."""
     from benchmark.audit.cohorts import Dials
     from benchmark.audit.plan import plan_audit
     from benchmark.audit.simulations import plan_noise, plan_sampler

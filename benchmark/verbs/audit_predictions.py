@@ -1,4 +1,4 @@
-"""``audit --predictions``: holds test predictions against the post-processing step that is declared of them."""
+"""``audit --predictions``: checks test predictions against the post-processing step that is declared for them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = ("offset", "logit_offset", "monotone", "none")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The options of ``audit`` that speak of a predictions file."""
+    """Add the options of ``audit`` for a predictions file."""
     group = parser.add_argument_group(
         "predictions of others", "test predictions before and after a post-processing step"
     )

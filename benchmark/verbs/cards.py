@@ -1,4 +1,4 @@
-"""``cards``: data cards and model cards, from source and store."""
+"""``cards``: writes data cards and model cards, from source and store."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from benchmark.show import NOTES
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """The verb's own arguments."""
+    """Add the verb's own arguments."""
     parser.add_argument("overrides", nargs="*", metavar="key=value")
 
 
 def run(options: Namespace) -> int:
-    """Data cards and model cards, from source and store."""
+    """Write data cards and model cards, from source and store."""
     from benchmark.plan.config import load_config
     from benchmark.verbs.card_facts import collect_dataset_facts, collect_method_facts
     from reports.cards import write_cards

@@ -1,4 +1,4 @@
-"""``check``: the conformance suite on one method."""
+"""``check``: runs the conformance tests on one method."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmark.verbs.common import JSON
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """The verb's own arguments."""
+    """Add the verb's own arguments."""
     parser.add_argument("method", help="METHOD or METHOD:VARIANT, of this repository or a plug-in")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these checks alone")
     parser.add_argument("--slow", action="store_true", help="the checks that take minutes too")
@@ -20,7 +20,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """The conformance suite on one method."""
+    """Run the conformance tests on one method."""
     from benchmark.check.method import check_method, choose_checks
 
     only = [name for name in options.only if "=" not in name]

@@ -1,4 +1,4 @@
-"""What several verbs need. Imports nothing heavy."""
+"""Functions that several verbs need. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ JSON = "one JSON document on standard output, nothing else"
 
 
 def require_experiment(options: Namespace, verb: str) -> None:
-    """Raises:
-    UsageError: the verb was given no experiment.
+    """Check that the verb was given an experiment.
+
+    Raises:
+        UsageError: it was not.
     """
     if "=" in options.experiment:
         raise UsageError(f"{verb} needs an experiment: {', '.join(row['name'] for row in list_experiments())}")
 
 
 def compose_config(options: Namespace, verb: str) -> Any:
-    """The composed configuration that the command line asks for."""
+    """Compose the configuration that the command line asks for."""
     require_experiment(options, verb)
     from benchmark.plan.config import load_config
 
@@ -35,7 +37,7 @@ def compose_config(options: Namespace, verb: str) -> Any:
 
 
 def list_experiments() -> list[dict[str, str]]:
-    """Name and description of each experiment."""
+    """Return name and description of each experiment."""
     found = []
     for path in sorted((Path(__file__).resolve().parents[1] / "conf" / "experiment").glob("*.yaml")):
         lines = [line.lstrip("# ") for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
@@ -72,7 +74,7 @@ def compute_rounds(
 
 
 def renew_statistics(store: Any, plan: Plan, resamples: int | None = None) -> None:
-    """Intervals and comparisons of a plan anew, unless those stored rest on the same cells and were made by the same code."""
+    """Derive intervals and comparisons of a plan, unless those stored rest on the same cells and were derived by the same code."""
     from benchmark.cell.keys import ROOT, hash_sources
     from results.rows import basis_of, rows_of
     from results.statistics.derive import derive

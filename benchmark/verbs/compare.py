@@ -1,4 +1,4 @@
-"""``compare``: the metrics of one store or locked file against another's, and whether any got worse."""
+"""``compare``: compares the metrics of one store or locked file with another's, and tells whether any got worse."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BROKEN = 3
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """The verb's own arguments."""
+    """Add the verb's own arguments."""
     parser.add_argument("base", help="what it was: a locked CSV (results/locked/gate.csv) or a store's folder")
     parser.add_argument("new", help="what it is now: the same")
     parser.add_argument("experiment", nargs="?", default="gate", help="whose newest plan in a store (default gate)")

@@ -1,4 +1,4 @@
-"""What the gate compares: a locked CSV, or the newest plan of an experiment in a store."""
+"""The values that the gate compares: of a locked CSV, or of the newest plan of an experiment in a store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from results.storage.store import Store
 def compare_metrics(
     base: str, new: str, experiment: str, overrides: list[str], needs_tolerance: bool = False
 ) -> pd.DataFrame:
-    """The verdicts (``results.gate.judge.judge``) on ``new`` against ``base``, each a locked CSV or a store's folder.
+    """Compare ``new`` with ``base``, each a locked CSV or a store's folder; return the verdicts (``results.gate.judge.judge``).
 
     Raises:
         UsageError: a file or store that cannot be used, an unknown method or experiment, two cohorts that differ, or no tolerance where
@@ -42,7 +42,7 @@ def compare_metrics(
 
 
 def read_values(place: Path, experiment: str, overrides: list[str]) -> pd.DataFrame:
-    """The values by seed of a locked CSV or of a store (``results.gate.judge.gate_values``)."""
+    """Return the values by seed of a locked CSV or of a store (``results.gate.judge.gate_values``)."""
     if place.is_dir():
         return read_stored_values(place, experiment, overrides)
     if not place.exists():
@@ -51,7 +51,7 @@ def read_values(place: Path, experiment: str, overrides: list[str]) -> pd.DataFr
 
 
 def read_stored_values(root: Path, experiment: str, overrides: list[str]) -> pd.DataFrame:
-    """The values by seed of the newest plan of an experiment in a store; one plan a dataset.
+    """Return the values by seed of the newest plan of an experiment in a store; one plan a dataset.
 
     Raises:
         UsageError: no such store or plan, or several plans of one dataset.

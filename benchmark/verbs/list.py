@@ -1,4 +1,4 @@
-"""``list``: what there is, without importing torch."""
+"""``list``: lists methods, datasets or experiments, without importing torch."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from benchmark.verbs.common import JSON, list_experiments
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """The verb's own arguments."""
+    """Add the verb's own arguments."""
     parser.add_argument("what", choices=("methods", "datasets", "experiments"))
     parser.add_argument("--json", action="store_true", help=JSON)
 
 
 def run(options: Namespace) -> int:
-    """Methods, datasets or experiments, without importing torch."""
+    """List methods, datasets or experiments, without importing torch."""
     rows: Sequence[dict[str, Any]]
     columns: tuple[str, ...]
     if options.what == "methods":

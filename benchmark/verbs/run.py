@@ -1,4 +1,4 @@
-"""``run``: compute what an experiment still lacks."""
+"""``run``: computes the cells that an experiment still lacks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """The verb's own arguments."""
+    """Add the verb's own arguments."""
     parser.add_argument("experiment", nargs="?", default="=")
     parser.add_argument("-j", "--jobs", type=int, default=1, metavar="N", help="processes, one thread each (default 1)")
     parser.add_argument("--cell", metavar="NAME", help="this cell alone: its name, or an end of it")
@@ -54,18 +54,18 @@ def run(options: Namespace) -> int:
         NOTES.print(
             f"{len(broken)} stored cells do not match their checksums and are computed again: {', '.join(broken)}"
         )
-    said = f"{len(cells)} cells, {len(cells) - len(work)} done before, {len(work)} to do"
+    summary = f"{len(cells)} cells, {len(cells) - len(work)} done before, {len(work)} to do"
     if options.cell is not None:
         work = _select_named(options.cell, work, [planned.cell.name for planned, _ in cells.values()])
-        said += f", of which {len(work)} asked for"
+        summary += f", of which {len(work)} asked for"
     trials = find_first_trials(store, work)
     if trials:
-        said += f" after {len(trials)} trials of their tuning and those of the best"
+        summary += f" after {len(trials)} trials of their tuning and those of the best"
     else:
-        said += _estimate((cell.record for cell in stored.values()), [p for p, _ in work], options.jobs)
+        summary += _estimate((cell.record for cell in stored.values()), [p for p, _ in work], options.jobs)
     first = plans[0].plan
     arms = f", {len(plans)} arms" if len(plans) > 1 else ""
-    NOTES.print(f"{options.experiment} on {first.dataset} ({first.protocol}{arms}): {said}")
+    NOTES.print(f"{options.experiment} on {first.dataset} ({first.protocol}{arms}): {summary}")
     outcomes = _execute(store, work, trials, configs[0], options.jobs) if work else []
     failures = [outcome for outcome in outcomes if outcome.status == "failed"]
     for plan, config in zip(plans, configs, strict=True):
@@ -76,11 +76,11 @@ def run(options: Namespace) -> int:
     status = {folder: cell.record["status"] for folder, cell in stored.items() if cell.record and cell.finished}
     status |= {store.folder(outcome.planned): outcome.status for outcome in outcomes}
     counts = Counter(status.get(folder, "to do") for folder in cells)
-    said = f"{counts['done']} done, {counts['failed']} failed, {counts['skipped']} skipped"
+    summary = f"{counts['done']} done, {counts['failed']} failed, {counts['skipped']} skipped"
     if counts["to do"]:
-        said += f", {counts['to do']} to do"
+        summary += f", {counts['to do']} to do"
     seconds = time.perf_counter() - started
-    NOTES.print(f"{said} in {seconds:.0f} s; python -m benchmark report {options.experiment} writes the tables")
+    NOTES.print(f"{summary} in {seconds:.0f} s; python -m benchmark report {options.experiment} writes the tables")
     return 1 if failures else 0
 
 
@@ -105,7 +105,7 @@ def _execute(store: Store, cells: list[CellAndInputs], trials: list[Work], confi
 
 
 def _estimate(stored: Iterable[dict[str, Any] | None], work: list[Any], jobs: int) -> str:
-    """From the cells of the same rows that are stored already; silent where there are none for some row."""
+    """Return the estimated time from stored cells of the same rows; nothing where a row has none."""
     seconds: dict[tuple[str, ...], list[float]] = {}
     for record in stored:
         if record is not None:

@@ -1,4 +1,4 @@
-"""How a comparison is printed: a table, one JSON document, or Markdown for a page of continuous integration."""
+"""Prints a comparison: as a table, one JSON document, or Markdown for a page of continuous integration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SAID = {
 
 
 def format_headline(found: pd.DataFrame) -> str:
-    """How many rows have which verdict, what is not ok first."""
+    """Return how many rows have which verdict, what is not ok first."""
     count = found["verdict"].value_counts()
     parts = [f"{count[verdict]} {SAID[verdict]}" for verdict in VERDICTS if verdict in count]
     return f"{len(found)} rows: {', '.join(parts)}"
@@ -44,7 +44,7 @@ def print_json(base: str, new: str, found: pd.DataFrame) -> None:
 
 
 def format_markdown(base: str, new: str, found: pd.DataFrame) -> str:
-    """A heading with the outcome, the rows that are not ok, and the others folded away."""
+    """Return a heading with the outcome, the rows that are not ok, and the others folded away."""
     outcome = "red" if found["verdict"].isin(RED).any() else "green"
     lines = [f"## Gate: {outcome}", "", f"`{new}` against `{base}`. {format_headline(found)}.", ""]
     apart = found["verdict"] != "ok"

@@ -1,4 +1,4 @@
-"""``status``: how far the newest matching plans are, and whether what is stored is what was written."""
+"""``status``: shows how far the newest matching plans are, and verifies stored files against their checksums."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STATES = ("done", "failed", "skipped", "to do", "broken")
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """The verb's own arguments."""
+    """Add the verb's own arguments."""
     parser.add_argument("experiment", nargs="?", default="=")
     parser.add_argument("--json", action="store_true", help=JSON)
     parser.add_argument(
@@ -24,7 +24,10 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """How far the newest matching plans are, by method; with ``--verify`` the broken cells alone. Exit 1 where any is failed or broken."""
+    """Print how far the newest matching plans are, by method; with ``--verify`` the broken cells alone.
+
+    Exit status 1 where a cell is failed or broken.
+    """
     from benchmark.plan.stored import choose_plans
     from results.storage.store import Store
 
@@ -39,7 +42,7 @@ def run(options: Namespace) -> int:
 
 
 def _count_cells(store: Any, plan: Plan) -> list[dict[str, Any]]:
-    """A row a method: its cells by state, from their records alone."""
+    """Return a row for each method: its cells by state, from their records alone."""
     from results.storage.store import BrokenCell
 
     counts: dict[str, Counter] = {}
@@ -55,7 +58,7 @@ def _count_cells(store: Any, plan: Plan) -> list[dict[str, Any]]:
 
 
 def _verify(store: Any, plans: list[Plan], options: Namespace) -> int:
-    """A row a file that is missing, extra or unlike its checksum."""
+    """Print each file that is missing, extra or unlike its checksum; return the exit status."""
 
     cells = {store.folder(p): p for plan in plans for p in plan.cells}
     stored = [folder for folder in cells if folder.is_dir()]

@@ -1,4 +1,4 @@
-"""``store``: results computed elsewhere into this store, and what of it may leave a credentialed site."""
+"""``store``: merges results computed elsewhere into this store, and exports what may leave a credentialed site."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COLUMNS = ("source", "copied", "replaced", "same", "kept", "different", "broken"
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """The verb's own arguments."""
+    """Add the verb's own arguments."""
     parser.add_argument("action", choices=("merge", "export"))
     parser.add_argument(
         "places", nargs="*", metavar="PLACE", help="merge: SOURCE ...; export: DIR [EXPERIMENT]; store=DIR"
@@ -37,7 +37,7 @@ def run(options: Namespace) -> int:
 
 
 def _merge(store: Any, sources: list[str], options: Namespace) -> int:
-    """Exit 1 where something could not be taken over: a cell broken there, or with other results here."""
+    """Merge stores; exit status 1 where a cell could not be merged: broken there, or with other results here."""
     from results.merge import merge
 
     if not sources:

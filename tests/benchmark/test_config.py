@@ -128,7 +128,7 @@ def test_what_the_arms_vary_cannot_be_set_as_well(experiment, override):
 
 
 def test_an_experiment_speaks_of_some_datasets_only():
-    with pytest.raises(UsageError, match="speaks of embedded-mimic, embedded-eicu, not of eicu-demo"):
+    with pytest.raises(UsageError, match="applies to embedded-mimic, embedded-eicu, not to eicu-demo"):
         load_arms("mechanisms", ["dataset=eicu-demo"])
 
 

@@ -1,4 +1,4 @@
-"""What becomes of a fitted method's test predictions when a modality is withheld from every test stay, one modality at a time.
+"""The test predictions of a fitted method when a modality is withheld from every test stay, one modality at a time.
 
 Withheld: unobserved in ``observed`` and NaN in its values. The series of labs and vitals is not gated by ``observed``: a method that
 reads it still does. A modality that every stay has is withheld too, which makes patterns that no training stay showed. Predictions are
@@ -23,7 +23,8 @@ NOTHING = "nothing"
 
 
 def probe(fitted: Fitted) -> Found:
-    """The numbers, and the frame ``withheld, row, task, label, probability`` (single precision, as predictions are stored and scored)."""
+    """Return the numbers, and the frame ``withheld, row, task, label, probability`` (single precision, as predictions are stored and
+    scored)."""
     test = fitted.cohort.take(fitted.rows["test"])
     parts, had = [], {}
     for name in (NOTHING, *test.modality_names):
@@ -46,7 +47,7 @@ def probe(fitted: Fitted) -> Found:
 
 
 def withhold_modality(cohort: Cohort, name: str) -> Cohort:
-    """The cohort in which no stay has the modality called ``name``."""
+    """Return the cohort in which no stay has the modality called ``name``."""
     m = cohort.modality_names.index(name)
     observed = cohort.observed.copy()
     observed[:, m] = False
@@ -58,7 +59,7 @@ def withhold_modality(cohort: Cohort, name: str) -> Cohort:
 
 
 def compute_metrics(frame: pd.DataFrame) -> list[dict]:
-    """Metrics and differences of the probe's frame."""
+    """Return the metrics and differences of the probe's frame."""
     found = []
     for task, of_task in frame.groupby("task", sort=False, observed=True):
         scored = {

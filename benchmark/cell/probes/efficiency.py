@@ -36,7 +36,7 @@ MIB = 2**20
 
 
 def probe(fitted: Fitted) -> Found:
-    """The numbers, and the frame ``what, repeat, stays, seconds`` of all repetitions."""
+    """Return the numbers, and the frame ``what, repeat, stays, seconds`` of all repetitions."""
     test = fitted.cohort.take(fitted.rows["test"]).without_outcomes()
     one = cycle([test.take(np.array([i])) for i in range(min(REPEATS["one"], len(test)))])
     batch = cycle([test.take(np.arange(min(BATCH, len(test))))])
@@ -61,7 +61,7 @@ def probe(fitted: Fitted) -> Found:
 
 
 def time_predictions(method: Method, what: str, cohorts: Iterator[Cohort]) -> pd.DataFrame:
-    """Seconds of ``predict_proba`` for one cohort after another: ``what, repeat, stays, seconds``."""
+    """Return the seconds of ``predict_proba`` for one cohort after another: ``what, repeat, stays, seconds``."""
     for cohort in islice(cohorts, WARM_UP):
         method.predict_proba(cohort)
     rows: list[tuple[str, int, int, float]] = []
@@ -76,7 +76,7 @@ def time_predictions(method: Method, what: str, cohorts: Iterator[Cohort]) -> pd
 
 
 def summarise_latencies(frame: pd.DataFrame) -> dict[str, float]:
-    """Median and quartiles of the milliseconds a patient, for one and for a batch."""
+    """Return median and quartiles of the milliseconds a patient, for one and for a batch."""
     found: dict[str, float] = {}
     for what, own in frame.groupby("what", sort=False):
         q1, median, q3 = np.quantile(1000 * own["seconds"] / own["stays"], [0.25, 0.5, 0.75])
@@ -85,7 +85,7 @@ def summarise_latencies(frame: pd.DataFrame) -> dict[str, float]:
 
 
 def count_parameters(method: Method) -> int:
-    """How many parameters of a network training may move, or how many numbers the state of another method holds."""
+    """Return how many parameters of a network are trainable, or how many numbers the state of another method holds."""
     module: Any = getattr(method, "module", None)
     if hasattr(module, "parameters"):
         return sum(p.numel() for p in module.parameters() if p.requires_grad)
@@ -93,7 +93,7 @@ def count_parameters(method: Method) -> int:
 
 
 def read_memory(device: str) -> dict[str, float | None]:
-    """Peak memory of the process, and of the GPU where the method ran on one."""
+    """Return the peak memory of the process, and of the GPU where the method ran on one."""
     found = {"peak_memory_mib": provenance.read_peak_memory_mib()}
     if device.startswith("cuda"):
         import torch
@@ -103,7 +103,7 @@ def read_memory(device: str) -> dict[str, float | None]:
 
 
 def name_device(device: str) -> str:
-    """The processor's or the GPU's name."""
+    """Return the processor's or the GPU's name."""
     if device.startswith("cuda"):
         import torch
 

@@ -1,4 +1,4 @@
-"""What the representation of a stay tells of its observation pattern and of its outcomes.
+"""How much the representation of a stay tells of its observation pattern and of its outcomes.
 
 Norms |h_i| (Euclidean) and correlations are of the test rows. The pattern is decoded by a logistic regression (cross-entropy over the
 patterns of the training rows, L2 penalty with C = 1, features standardised) fitted on the training rows' h and asked about the test
@@ -31,7 +31,7 @@ EQUAL = 1e-5
 
 
 def probe(fitted: Fitted) -> Found:
-    """The numbers, and the frame ``row, pattern, norm, decoded, majority, patterns`` with a column of outcomes for each task."""
+    """Return the numbers, and the frame ``row, pattern, norm, decoded, majority, patterns`` with a column of outcomes for each task."""
     train, test = (fitted.cohort.take(fitted.rows[part]) for part in ("train", "test"))
     h_train, h = (fitted.method.represent(part.without_outcomes()) for part in (train, test))
     if h_train is None or h is None:
@@ -52,7 +52,7 @@ def probe(fitted: Fitted) -> Found:
 
 
 def decode_patterns(h_train: np.ndarray, pattern: np.ndarray, h: np.ndarray) -> np.ndarray:
-    """The pattern [N] of each h [N, d], learned from h_train [n, d] and pattern [n]."""
+    """Return the pattern [N] of each h [N, d], learned from h_train [n, d] and pattern [n]."""
     if len(set(pattern)) == 1:
         return np.full(len(h), pattern[0])
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
@@ -62,7 +62,7 @@ def decode_patterns(h_train: np.ndarray, pattern: np.ndarray, h: np.ndarray) -> 
 
 
 def compute_metrics(frame: pd.DataFrame, tasks: tuple[str, ...]) -> list[dict]:
-    """All numbers of the probe's frame."""
+    """Return all numbers of the probe's frame."""
     n, right = len(frame), frame["decoded"] == frame["pattern"]
     patterns = int(frame["patterns"].iloc[0])
     found = [
@@ -90,7 +90,7 @@ def compute_metrics(frame: pd.DataFrame, tasks: tuple[str, ...]) -> list[dict]:
 
 
 def correlate(x: pd.Series, y: pd.Series, what: str) -> tuple[float | None, str | None]:
-    """Pearson's r of x and y [n], or None and the reason: too few of ``what``, or one of the two does not vary."""
+    """Return Pearson's r of x and y [n], or None and the reason: too few of ``what``, or one of the two does not vary."""
     if len(x) < FEWEST:
         return None, f"a correlation over {len(x)} {what} says nothing: {FEWEST} are the fewest"
     if np.ptp(x) <= EQUAL * np.abs(x).max():
@@ -110,6 +110,6 @@ def make_number(
     n: int,
     positives: int | None = None,
 ) -> dict:
-    """One number as it stands in the record."""
+    """Return one number in the form of the record."""
     at = {"metric": metric, "group": group, "task": task}
     return at | {"value": None if value is None else float(value), "reason": reason, "n": n, "positives": positives}
