@@ -145,7 +145,7 @@ def _print_plug_in_warnings_in_one_line() -> Iterator[None]:
 
 def _find_usage_errors() -> tuple[type[Exception], ...]:
     """Return the errors that the user can mend, of the modules imported so far."""
-    found: list[type[Exception]] = [UsageError]
+    errors: list[type[Exception]] = [UsageError]
     for module, name in (
         ("datasets.cohort", "CohortError"),
         ("results.storage.store", "StoreError"),
@@ -155,5 +155,5 @@ def _find_usage_errors() -> tuple[type[Exception], ...]:
         ("methods.registry", "UnusableMethod"),
     ):
         if module in sys.modules:
-            found.append(getattr(sys.modules[module], name))
-    return tuple(found)
+            errors.append(getattr(sys.modules[module], name))
+    return tuple(errors)

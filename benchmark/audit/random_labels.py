@@ -91,10 +91,10 @@ def draw_random_outcomes(cohort: Cohort, seed: int) -> Cohort:
 def _score_part(
     part: str, epoch: int, tasks: tuple[str, ...], label: np.ndarray, probability: np.ndarray
 ) -> list[dict[str, Any]]:
-    found = []
+    records = []
     for t, task in enumerate(tasks):
         counts = {"n": len(label), "positives": int(label[:, t].sum())}
         for metric, of in (("auc", roc_auc_score), ("auprc", average_precision_score)):
-            found.append({"split": part, "stage": f"epoch-{epoch}", "task": task, "metric": metric,
+            records.append({"split": part, "stage": f"epoch-{epoch}", "task": task, "metric": metric,
                           "value": float(of(label[:, t], probability[:, t])), "reason": None, **counts})  # fmt: skip
-    return found
+    return records

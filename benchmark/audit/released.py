@@ -154,9 +154,9 @@ def choose_reference_pattern(
     """
     t = next((i for i, task in enumerate(tasks) if find_role(task) == "readmission"), 0)
     parts = {name: name.count("+") + 1 for name in np.unique(pattern).tolist()}
-    found = {}
+    scores = {}
     for name, rows in group_rows(pattern).items():
         own = compute_auc(label[rows, t], probability[rows, t])
         if len(rows) >= SMALLEST_REFERENCE and not np.isnan(own):
-            found[name] = 0.6 * own + 0.3 * min(1.0, len(rows) / 200) + 0.1 * parts[name] / max(parts.values())
-    return max(found, key=found.__getitem__) if found else None
+            scores[name] = 0.6 * own + 0.3 * min(1.0, len(rows) / 200) + 0.1 * parts[name] / max(parts.values())
+    return max(scores, key=scores.__getitem__) if scores else None

@@ -280,15 +280,15 @@ def list_step_sets(quick: bool = False) -> tuple[AuditStepSet, ...]:
         for i, name in enumerate(("A3a", "A3b", "A8", "A9a", "A9b", "A10", "A1", "A4", "A5", "A6", "A7", "A2", "A2s"))
     }
     own.sort(key=lambda step: order[step.id])
-    found = [AuditStepSet("default", "strict protocol, with its rectifier", frozenset(), "base")]
-    found += [AuditStepSet(step.id, f"{step.id} {step.title}", frozenset({step.id}), "alone") for step in own]
+    sets = [AuditStepSet("default", "strict protocol, with its rectifier", frozenset(), "base")]
+    sets += [AuditStepSet(step.id, f"{step.id} {step.title}", frozenset({step.id}), "alone") for step in own]
     so_far: frozenset[str] = frozenset()
     for name, added in CUMULATIVE:
         if quick and not set(added) <= {"R", "Rs", *(step.id for step in own)}:
             continue
         so_far = so_far | set(added)
-        found.append(AuditStepSet(f"to_{name}", f"... + {_name_step(name)}", so_far, "cumulative"))
-    return tuple(found)
+        sets.append(AuditStepSet(f"to_{name}", f"... + {_name_step(name)}", so_far, "cumulative"))
+    return tuple(sets)
 
 
 def _name_step(name: str) -> str:

@@ -21,11 +21,11 @@ RUN_CELL = ROOT / "benchmark" / "cell" / "run_cell.py"
 @cache
 def find_imported_modules(path: Path) -> tuple[Path, ...]:
     """Return the files of this project, or of the plug-in of ``path``, that the file at ``path`` imports by name, without itself."""
-    found = set() if _is_ours(path) else set(_list_packages_above(path))
+    files = set() if _is_ours(path) else set(_list_packages_above(path))
     for folder, name in _iterate_imports(path):
         base = folder.joinpath(*name.split("."))
-        found.update(p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file())
-    return tuple(sorted(found - {path}))
+        files.update(p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file())
+    return tuple(sorted(files - {path}))
 
 
 def find_import_closure(*paths: Path) -> tuple[Path, ...]:

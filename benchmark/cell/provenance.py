@@ -34,13 +34,13 @@ def read_commit() -> tuple[str | None, bool | None]:
 @cache
 def collect_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that numbers depend on."""
-    found = {"python": platform.python_version()}
+    by_name = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            by_name[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return by_name
 
 
 @cache
@@ -52,12 +52,12 @@ def describe_hardware(device: str = "cpu") -> dict[str, Any]:
         model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
     except OSError:
         pass
-    found = {"cpu": model, "cores": os.cpu_count(), "system": platform.system()}
+    facts = {"cpu": model, "cores": os.cpu_count(), "system": platform.system()}
     if device.startswith("cuda"):
         import torch
 
-        found["gpu"] = torch.cuda.get_device_name(device) if torch.cuda.is_available() else None
-    return found
+        facts["gpu"] = torch.cuda.get_device_name(device) if torch.cuda.is_available() else None
+    return facts
 
 
 def count_threads() -> int | None:

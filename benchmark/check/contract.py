@@ -21,9 +21,9 @@ def probabilities(harness: Harness) -> None:
     for n in (len(harness.test), 1, 0):
         cohort = harness.copy_cohort(harness.test.take(np.arange(n))).without_outcomes()
         p = copy.deepcopy(harness.fitted).predict_proba(cohort)
-        found = f"{type(p).__name__} {getattr(p, 'dtype', '')} {list(np.shape(p))}"
+        received = f"{type(p).__name__} {getattr(p, 'dtype', '')} {list(np.shape(p))}"
         if not isinstance(p, np.ndarray) or p.dtype != np.float64 or p.shape != (n, len(cohort.tasks)):
-            raise Fault(f"for {n} stays and {len(cohort.tasks)} tasks predict_proba gave {found}")
+            raise Fault(f"for {n} stays and {len(cohort.tasks)} tasks predict_proba gave {received}")
         bad = ~((p >= 0) & (p <= 1))
         if bad.any():
             row, task = np.argwhere(bad)[0]
@@ -101,8 +101,8 @@ def representation(harness: Harness) -> None:
     if h is None:
         return
     if not isinstance(h, np.ndarray) or h.dtype != np.float32 or h.ndim != 2 or len(h) != n or not np.isfinite(h).all():
-        found = f"{type(h).__name__} {getattr(h, 'dtype', '')} {list(np.shape(h))}"
-        raise Fault(f"for {n} stays represent gave {found}, expected finite float32 [{n}, d]")
+        received = f"{type(h).__name__} {getattr(h, 'dtype', '')} {list(np.shape(h))}"
+        raise Fault(f"for {n} stays represent gave {received}, expected finite float32 [{n}, d]")
     reversed_ = replace_fields(harness.test, outcomes=1 - harness.test.outcomes)
     for cohort, what in (
         (reversed_, "representation, with outcomes, reversed"),
@@ -173,9 +173,9 @@ def _read_state(method: Method) -> State:
     return {k: v for k, v in state.items() if isinstance(v, np.ndarray) and not v.dtype.hasobject}
 
 
-def _expect_same_state(found: State, expected: State) -> None:
+def _expect_same_state(actual: State, expected: State) -> None:
     for key in expected:
-        a, b = np.asarray(found.get(key)), np.asarray(expected[key])
+        a, b = np.asarray(actual.get(key)), np.asarray(expected[key])
         if a.dtype != b.dtype or a.tobytes() != b.tobytes():
             raise Fault(f"state()[{key!r}] is another")
 

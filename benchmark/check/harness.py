@@ -95,19 +95,19 @@ class Harness:
         return np.asarray(p, dtype=np.float64).reshape(len(cohort), len(cohort.tasks))
 
 
-def expect_same(found: np.ndarray, expected: np.ndarray, what: str, atol: float = 0.0) -> None:
+def expect_same(actual: np.ndarray, expected: np.ndarray, what: str, atol: float = 0.0) -> None:
     """Compare predictions.
 
     Raises:
         Fault: a prediction [N, T] is further than ``atol`` from what it was; two NaN agree.
     """
     with np.errstate(invalid="ignore"):
-        off = ~((found == expected) | (np.abs(found - expected) <= atol) | (np.isnan(found) & np.isnan(expected)))
+        off = ~((actual == expected) | (np.abs(actual - expected) <= atol) | (np.isnan(actual) & np.isnan(expected)))
     if off.any():
         row, task = np.argwhere(off)[0]
         raise Fault(
             f"{what}: {off.any(axis=1).sum()} of {len(off)} predictions change, "
-            f"the first (stay {row}, task {task}) from {expected[row, task]:.9g} to {found[row, task]:.9g}"
+            f"the first (stay {row}, task {task}) from {expected[row, task]:.9g} to {actual[row, task]:.9g}"
         )
 
 

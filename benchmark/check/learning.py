@@ -106,7 +106,7 @@ def _expect_chance(harness: Harness, repeats: int) -> None:
     Raises:
         Fault: the mean AUC over cohorts of a task is further from 0.5 than chance explains.
     """
-    found: dict[str, list[float]] = {}
+    aucs_by_task: dict[str, list[float]] = {}
     bound = 0.0
     for repeat in range(repeats):
         whole = draw_random_cohort(1600, seed=30 + repeat)
@@ -114,10 +114,10 @@ def _expect_chance(harness: Harness, repeats: int) -> None:
         parts = split_ordinary_cohort(replace_fields(whole, outcomes=whole.outcomes[shuffle]), train=0.16, valid=0.08)
         p = harness.predict(harness.fit(parts.train, parts.valid, make=harness.learner), parts.test)
         for task, auc in _compute_aucs(parts.test, p).items():
-            found.setdefault(task, []).append(auc)
+            aucs_by_task.setdefault(task, []).append(auc)
         n = 0.9 * len(parts.test) / 2
         bound = CHANCE_ERRORS * float(np.sqrt((2 * n + 1) / (12 * n * n) / repeats))
-    for task, aucs in found.items():
+    for task, aucs in aucs_by_task.items():
         if abs(np.mean(aucs) - 0.5) > bound:
             raise Fault(f"AUC {np.mean(aucs):.2f} for {task}, expected 0.5 +- {bound:.2f}")
 

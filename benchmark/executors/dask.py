@@ -92,8 +92,8 @@ def _check_workers(client: Client, scheduler: str) -> None:
     start = "start each at the root of a clone at this commit: PYTHONPATH=. dask worker ADDRESS --nthreads 1"
     if not client.scheduler_info()["workers"]:
         raise UsageError(f"the scheduler at {scheduler} has no workers; {start}")
-    found = client.run(_hash_own_source, on_error="return")
-    for address, source in found.items():
+    sources = client.run(_hash_own_source, on_error="return")
+    for address, source in sources.items():
         if source != hash_sources(RUN_CELL):
             what = (
                 "cannot import this project" if isinstance(source, Exception) else "has another version of this project"

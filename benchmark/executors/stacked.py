@@ -48,14 +48,14 @@ def execute(job: Job, settings: dict[str, Any]) -> Iterator[Outcome]:
 
 def _group_alike(works: Iterable[Work]) -> list[list[Work]]:
     """Return the cells that differ by fold and seed alone, where their method can be stacked."""
-    found: dict[str, list[Work]] = {}
+    groups: dict[str, list[Work]] = {}
     for work in sorted(works, key=lambda w: w.planned.cell):
         if _can_stack(work):
             cell = replace(work.planned.cell, fold=0, seed=0)
             change = None if work.chosen is None else work.chosen["change"]
             inputs = [str(work.inputs.landmark_folder), str(work.inputs.split_file)]
-            found.setdefault(digest([cell.name, work.planned.config, change, inputs]), []).append(work)
-    return list(found.values())
+            groups.setdefault(digest([cell.name, work.planned.config, change, inputs]), []).append(work)
+    return list(groups.values())
 
 
 def _can_stack(work: Work) -> bool:
@@ -101,8 +101,8 @@ def _train(works: Sequence[Work]) -> dict[Any, Trained]:
                     faults[i] = reason
             if pairs:
                 # what can be stacked is a TorchMethod; no name holds the list, so that ``del methods`` frees a GPU's memory
-                found = fit_stacked([cast(TorchMethod, methods[i]) for i in pairs], list(pairs.values()))
-                for i, fault in zip(pairs, found, strict=True):
+                stack_faults = fit_stacked([cast(TorchMethod, methods[i]) for i in pairs], list(pairs.values()))
+                for i, fault in zip(pairs, stack_faults, strict=True):
                     faults[i] = fault
     except torch.cuda.OutOfMemoryError as error:
         if len(works) > 1:

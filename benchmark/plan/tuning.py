@@ -62,13 +62,13 @@ def list_candidates(
     if "lr" in grid:
         factor = base["lr"] / cls.Config().lr
         grid["lr"] = [value * factor for value in grid["lr"]]
-    found = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())] if grid else []
-    found = [change for change in found if _is_allowed(cls, base | change)]
-    if budget.size is not None and len(found) > budget.size:
-        seed = int(digest([cls.__name__, found])[:8], 16)
-        chosen = np.random.default_rng(seed).choice(len(found), budget.size, replace=False)
-        found = [found[i] for i in sorted(chosen)]
-    return found
+    changes = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())] if grid else []
+    changes = [change for change in changes if _is_allowed(cls, base | change)]
+    if budget.size is not None and len(changes) > budget.size:
+        seed = int(digest([cls.__name__, changes])[:8], 16)
+        chosen = np.random.default_rng(seed).choice(len(changes), budget.size, replace=False)
+        changes = [changes[i] for i in sorted(chosen)]
+    return changes
 
 
 def list_first_trials(planned: PlannedCell) -> list[PlannedCell]:

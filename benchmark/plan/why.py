@@ -62,14 +62,14 @@ def find_cell(store: Store, text: str) -> tuple[Plan, Cell]:
     if not newest:
         raise UsageError(f"no plan is stored in {store.root}: python -m benchmark run EXPERIMENT")
     asked = _parse_name(store, text)
-    found = [name for name in newest if name == asked] or [name for name in newest if f"/{asked}/" in f"/{name}/"]
-    if len(found) > 1:
-        listed = ", ".join(found[:LISTED]) + (", ..." if len(found) > LISTED else "")
-        raise UsageError(f"{asked!r} is the name of {len(found)} cells: {listed}; give more of one")
-    if not found:
+    matches = [name for name in newest if name == asked] or [name for name in newest if f"/{asked}/" in f"/{name}/"]
+    if len(matches) > 1:
+        listed = ", ".join(matches[:LISTED]) + (", ..." if len(matches) > LISTED else "")
+        raise UsageError(f"{asked!r} is the name of {len(matches)} cells: {listed}; give more of one")
+    if not matches:
         near = difflib.get_close_matches(asked, newest, n=3, cutoff=0.3) or sorted(newest)[:3]
         raise UsageError(f"no stored plan has a cell {asked!r}; the nearest: {', '.join(near)}")
-    return newest[found[0]]
+    return newest[matches[0]]
 
 
 def explain(store: Store, plan: Plan, cell: Cell, fresh: Plan) -> Answer:

@@ -63,7 +63,7 @@ def run(options: Namespace) -> int:
         print(json.dumps(_build_document(options, audited), indent=1, allow_nan=False))
     else:
         _print(audited, train is not None)
-    return int(any(not f.query for _, _, found in audited for f in found))
+    return int(any(not f.query for _, _, findings in audited for f in findings))
 
 
 def _read_declaration(options: Namespace, predictions: Predictions) -> Declared:
@@ -105,7 +105,7 @@ def _print(audited: list[tuple[Predictions, Declared, list[Finding]]], with_trai
     from results.audit.checks import KINDS, SILENCE
 
     raised = {True: 0, False: 0}
-    for predictions, declared, found in audited:
+    for predictions, declared, findings in audited:
         frame = predictions.frame
         left_out = f", {predictions.left_out} without a prediction left out" if predictions.left_out else ""
         print(
@@ -114,15 +114,15 @@ def _print(audited: list[tuple[Predictions, Declared, list[Finding]]], with_trai
         )
         width = float(frame[["base_half", "after_half"]].to_numpy().max())
         print(f"declared: {declared}, fitted on {declared.fitted_on} rows; probabilities known to within {width:.1g}")
-        if found:
+        if findings:
             show(
-                [_format_finding(f) for f in found],
+                [_format_finding(f) for f in findings],
                 ("", "kind", "where", "groups", "rows", "patients", "lines", "what"),
                 False,
             )
-        for f in found:
+        for f in findings:
             raised[f.query] += 1
-        verdict = ", ".join(sorted({KINDS[f.kind] for f in found if not f.query}))
+        verdict = ", ".join(sorted({KINDS[f.kind] for f in findings if not f.query}))
         print(f"verdict: {f'inconsistent with the declaration: {verdict}' if verdict else 'no finding'}\n")
     print(f"{raised[False]} findings, {raised[True]} queries (a query is a question, no inconsistency).")
     if not with_train:
@@ -148,11 +148,11 @@ def _build_document(options: Namespace, audited: list[tuple[Predictions, Declare
                 "rows": len(predictions.frame),
                 "left_out": predictions.left_out,
                 "patients": int(predictions.frame["patient"].nunique()),
-                "findings": [asdict(f) for f in found if not f.query],
-                "queries": [asdict(f) for f in found if f.query],
-                "verdict": sorted({f.kind for f in found if not f.query}),
+                "findings": [asdict(f) for f in findings if not f.query],
+                "queries": [asdict(f) for f in findings if f.query],
+                "verdict": sorted({f.kind for f in findings if not f.query}),
             }
-            for predictions, declared, found in audited
+            for predictions, declared, findings in audited
         ],
         "kinds": KINDS,
         "silence": SILENCE,

@@ -26,13 +26,13 @@ def run(options: Namespace) -> int:
     only = [name for name in options.only if "=" not in name]
     overrides = [*options.overrides, *(text for text in options.only if "=" in text)]
     checks = choose_checks(only, options.slow)
-    found = check_method(options.method, overrides, checks)
+    results = check_method(options.method, overrides, checks)
     own = [check.name for check in checks if not check.given]
     if own and any(text.startswith("dataset=") for text in overrides):
         NOTES.print(f"on cohorts of their own: {', '.join(own)}")
     rows = []
     with NOTES.status(f"{len(checks)} checks") as status:
-        for check, result in zip(checks, found, strict=True):
+        for check, result in zip(checks, results, strict=True):
             rows.append({**asdict(result), "protects": check.protects})
             status.update(f"{len(rows)} of {len(checks)} checks")
     show(rows, ("name", "verdict", "seconds", "protects"), options.json)

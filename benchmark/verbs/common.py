@@ -38,11 +38,11 @@ def compose_config(options: Namespace, verb: str) -> Any:
 
 def list_experiments() -> list[dict[str, str]]:
     """Return name and description of each experiment."""
-    found = []
+    rows = []
     for path in sorted((Path(__file__).resolve().parents[1] / "conf" / "experiment").glob("*.yaml")):
         lines = [line.lstrip("# ") for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
-        found.append({"name": path.stem, "description": " ".join(line for line in lines if not line.startswith("@"))})
-    return found
+        rows.append({"name": path.stem, "description": " ".join(line for line in lines if not line.startswith("@"))})
+    return rows
 
 
 def compute_rounds(

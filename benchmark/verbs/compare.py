@@ -32,11 +32,11 @@ def run(options: Namespace) -> int:
     overrides = list(options.overrides)
     if "=" in options.experiment:
         overrides, options.experiment = [options.experiment, *overrides], "gate"
-    found = compare_metrics(options.base, options.new, options.experiment, overrides, needs_tolerance=options.gate)
+    verdicts = compare_metrics(options.base, options.new, options.experiment, overrides, needs_tolerance=options.gate)
     if options.json:
-        print_json(options.base, options.new, found)
+        print_json(options.base, options.new, verdicts)
     elif options.markdown:
-        print(format_markdown(options.base, options.new, found))
+        print(format_markdown(options.base, options.new, verdicts))
     else:
-        print_table(found, options.all)
-    return BROKEN if options.gate and found["verdict"].isin(RED).any() else 0
+        print_table(verdicts, options.all)
+    return BROKEN if options.gate and verdicts["verdict"].isin(RED).any() else 0

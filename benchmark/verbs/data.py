@@ -60,13 +60,13 @@ def describe_dataset(dataset: Any) -> dict[str, Any]:
     described = {}
     for landmark, part in dataset.manifest["landmarks"].items():
         cohort = dataset.cohort(landmark)
-        found = describe_cohort(cohort)
+        description = describe_cohort(cohort)
         counted = {
             k: v for k, v in part.get("notes", {}).items() if isinstance(v, list) and v and isinstance(v[0], dict)
         }
         if dataset.info.kind == "mimic":
-            found["patterns"] = every_pattern(cohort, found["patterns"])
-        described[landmark] = {"flow": part["flow"], **found, "missing": missing_shares(cohort), **counted}
+            description["patterns"] = every_pattern(cohort, description["patterns"])
+        described[landmark] = {"flow": part["flow"], **description, "missing": missing_shares(cohort), **counted}
     return described
 
 

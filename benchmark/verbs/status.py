@@ -62,7 +62,7 @@ def _verify(store: Any, plans: list[Plan], options: Namespace) -> int:
 
     cells = {store.folder(p): p for plan in plans for p in plan.cells}
     stored = [folder for folder in cells if folder.is_dir()]
-    faults = {folder: found for folder in stored if (found := store.faults(cells[folder]))}
+    faults = {folder: broken for folder in stored if (broken := store.faults(cells[folder]))}
     rows = [
         {"cell": cells[folder].cell.name, "file": name, "folder": str(folder)}
         for folder, names in faults.items()

@@ -60,7 +60,7 @@ def withhold_modality(cohort: Cohort, name: str) -> Cohort:
 
 def compute_metrics(frame: pd.DataFrame) -> list[dict]:
     """Return the metrics and differences of the probe's frame."""
-    found = []
+    numbers = []
     for task, of_task in frame.groupby("task", sort=False, observed=True):
         scored = {
             name: score(own["label"].to_numpy(), own["probability"].to_numpy(np.float64))
@@ -69,11 +69,11 @@ def compute_metrics(frame: pd.DataFrame) -> list[dict]:
         for name, metrics in scored.items():
             for metric, complete in zip(metrics, scored[NOTHING], strict=True):
                 at = {"group": name, "task": task, "n": metric.n, "positives": metric.positives}
-                found.append({"metric": metric.metric, "value": metric.value, "reason": metric.reason, **at})
+                numbers.append({"metric": metric.metric, "value": metric.value, "reason": metric.reason, **at})
                 if name != NOTHING:
                     difference = (
                         None if metric.value is None or complete.value is None else metric.value - complete.value
                     )
                     why = metric.reason or complete.reason
-                    found.append({"metric": f"{metric.metric}_difference", "value": difference, "reason": why, **at})
-    return found
+                    numbers.append({"metric": f"{metric.metric}_difference", "value": difference, "reason": why, **at})
+    return numbers

@@ -77,11 +77,11 @@ def time_predictions(method: Method, what: str, cohorts: Iterator[Cohort]) -> pd
 
 def summarise_latencies(frame: pd.DataFrame) -> dict[str, float]:
     """Return median and quartiles of the milliseconds a patient, for one and for a batch."""
-    found: dict[str, float] = {}
+    milliseconds: dict[str, float] = {}
     for what, own in frame.groupby("what", sort=False):
         q1, median, q3 = np.quantile(1000 * own["seconds"] / own["stays"], [0.25, 0.5, 0.75])
-        found |= {f"latency_{what}_ms": median, f"latency_{what}_ms_q1": q1, f"latency_{what}_ms_q3": q3}
-    return found
+        milliseconds |= {f"latency_{what}_ms": median, f"latency_{what}_ms_q1": q1, f"latency_{what}_ms_q3": q3}
+    return milliseconds
 
 
 def count_parameters(method: Method) -> int:
@@ -94,12 +94,12 @@ def count_parameters(method: Method) -> int:
 
 def read_memory(device: str) -> dict[str, float | None]:
     """Return the peak memory of the process, and of the GPU where the method ran on one."""
-    found = {"peak_memory_mib": provenance.read_peak_memory_mib()}
+    peaks = {"peak_memory_mib": provenance.read_peak_memory_mib()}
     if device.startswith("cuda"):
         import torch
 
-        found["gpu_memory_mib"] = torch.cuda.max_memory_allocated(device) / MIB
-    return found
+        peaks["gpu_memory_mib"] = torch.cuda.max_memory_allocated(device) / MIB
+    return peaks
 
 
 def name_device(device: str) -> str:

@@ -65,7 +65,7 @@ def compute_metrics(frame: pd.DataFrame, tasks: tuple[str, ...]) -> list[dict]:
     """Return all numbers of the probe's frame."""
     n, right = len(frame), frame["decoded"] == frame["pattern"]
     patterns = int(frame["patterns"].iloc[0])
-    found = [
+    numbers = [
         make_number("decoded_accuracy", right.mean(), n=n),
         make_number("decoded_balanced", right.groupby(frame["pattern"]).mean().mean(), n=n),
         make_number("majority_accuracy", (frame["majority"] == frame["pattern"]).mean(), n=n),
@@ -73,20 +73,22 @@ def compute_metrics(frame: pd.DataFrame, tasks: tuple[str, ...]) -> list[dict]:
         make_number("patterns", patterns, n=n),
     ]
     norms = frame.groupby("pattern")["norm"].agg(["mean", "size"])
-    found += [make_number("norm", row["mean"], group=name, n=int(row["size"])) for name, row in norms.iterrows()]
+    numbers += [make_number("norm", row["mean"], group=name, n=int(row["size"])) for name, row in norms.iterrows()]
     for task in tasks:
         own = frame[frame[task].notna()]
         by_pattern = own.groupby("pattern").agg(norm=("norm", "mean"), rate=(task, "mean"), n=(task, "size"))
         positives = int(own[task].sum())
         for name, row in by_pattern.iterrows():
             of = round(row["rate"] * row["n"])
-            found.append(make_number("outcome_rate", row["rate"], group=name, task=task, n=int(row["n"]), positives=of))
+            numbers.append(
+                make_number("outcome_rate", row["rate"], group=name, task=task, n=int(row["n"]), positives=of)
+            )
         for metric, x, y, what in (
             ("norm_rate_r", by_pattern["norm"], by_pattern["rate"], "patterns"),
             ("norm_outcome_r", own["norm"], own[task], "stays"),
         ):
-            found.append(make_number(metric, *correlate(x, y, what), task=task, n=len(x), positives=positives))
-    return found
+            numbers.append(make_number(metric, *correlate(x, y, what), task=task, n=len(x), positives=positives))
+    return numbers
 
 
 def correlate(x: pd.Series, y: pd.Series, what: str) -> tuple[float | None, str | None]:
