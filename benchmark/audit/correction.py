@@ -33,6 +33,7 @@ def correct_predictions(
         return rectify_as_released(test.probability, test.label, test.pattern, tasks, Released(accept="Rs" in steps))
     rows = test if "A4" in steps else valid
     rectifier = Rectifier("offset", seed=seed).fit(rows.probability, rows.label, rows.pattern)
+    # apply the threshold now: the steps below change offsets that passed it, which must not be tested again
     rectifier.delta = np.where(np.abs(rectifier.delta) > rectifier.tau, rectifier.delta, 0.0)
     rectifier.tau = 0.0
     if "A6" in steps:

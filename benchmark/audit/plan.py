@@ -1,4 +1,4 @@
-"""The audit's units with their keys, and the documents that the store keeps of what was asked for."""
+"""The audit's units with their keys, and the plans that the store keeps of them."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def build_plan(
 def describe_steps() -> list[dict[str, str]]:
     """Return the registry of steps, as a document shows it."""
     return [
-        {"id": s.id, "title": s.title, "where": s.where, "released": s.released, "here": s.here, "stage": s.stage}
+        {"id": s.id, "title": s.title, "where": s.where, "released": s.released, "here": s.here, "stage": s.kind}
         for s in STEPS.values()
     ]
 

@@ -31,7 +31,7 @@ def _has_mortality(tasks: Tasks) -> bool:
 class Step:
     """One step of the released evaluation.
 
-    ``where``: file and line; ``released``: what is done there; ``here``: how it is reproduced, or why it is not; ``stage``: ``data``,
+    ``where``: file and line; ``released``: what is done there; ``here``: how it is reproduced, or why it is not; ``kind``: ``data``,
     ``training``, ``evaluation``, or nothing where it is not reproduced; ``applies_to``: whether it can change a landmark with these tasks;
     ``cheap``: part of ``--quick``.
     """
@@ -41,7 +41,7 @@ class Step:
     where: str
     released: str
     here: str
-    stage: str = ""
+    kind: str = ""
     applies_to: Callable[[Tasks], bool] = _has_any_task
     cheap: bool = True
 
@@ -232,7 +232,7 @@ CUMULATIVE = (
 )
 """The order of the released pipeline: (name, what it adds); ``R`` and ``Rs`` are the released rectifier whole, not selective and
 selective, which takes the place of the suite's (`benchmark.audit.released`)."""
-FITTED = frozenset(step.id for step in STEPS.values() if step.stage in ("data", "training"))
+FITTED = frozenset(step.id for step in STEPS.values() if step.kind in ("data", "training"))
 """Steps that need a fit of their own."""
 
 
@@ -254,7 +254,7 @@ class AuditStepSet:
         )
 
     def applies_to(self, tasks: Tasks) -> bool:
-        """Return whether the row is printed at a landmark with these tasks: the newest step of it can change that."""
+        """Return whether the set is a row of the table at a landmark with these tasks: the newest step of it can change that."""
         return (
             _has_any_task(tasks)
             if self.block == "base"
@@ -263,7 +263,7 @@ class AuditStepSet:
 
     @property
     def newest(self) -> frozenset[str]:
-        """The steps that the row adds to the one before it."""
+        """The steps that the set adds to the one before it."""
         if self.block != "cumulative":
             return self.steps
         return frozenset(dict(CUMULATIVE)[self.name.removeprefix("to_")])
@@ -274,7 +274,7 @@ def list_step_sets(quick: bool = False) -> tuple[AuditStepSet, ...]:
 
     ``quick``: the cheap ones.
     """
-    own = [step for step in STEPS.values() if step.stage and (step.cheap or not quick)]
+    own = [step for step in STEPS.values() if step.kind and (step.cheap or not quick)]
     order = {
         name: i
         for i, name in enumerate(("A3a", "A3b", "A8", "A9a", "A9b", "A10", "A1", "A4", "A5", "A6", "A7", "A2", "A2s"))

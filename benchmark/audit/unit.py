@@ -99,6 +99,7 @@ def extend_split(split: Split, more: int, seed: int) -> Split:
     rng = np.random.default_rng(seed)
     folds = len(split.valid)
     fold = rng.permutation(more) % folds
+    # a stay that a fold tests must not validate in it
     valid = (rng.random((folds, more)) < VALID_SHARE) & (fold != np.arange(folds)[:, None])
     return Split(
         np.concatenate([split.fold, fold.astype(split.fold.dtype)]), np.concatenate([split.valid, valid], axis=1)

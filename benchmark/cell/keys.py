@@ -103,6 +103,7 @@ def _iterate_imports(path: Path) -> Iterator[tuple[Path, str]]:
             names, above = [alias.name for alias in node.names], None
         elif isinstance(node, ast.ImportFrom):
             module = [node.module] if node.module else []
+            # an imported name may be a module itself; what is no file is dropped later
             names = [*module, *(".".join([*module, alias.name]) for alias in node.names)]
             above = path.parents[node.level - 1] if node.level else None
         else:

@@ -262,6 +262,7 @@ def predict_out_of_fold(planned: PlannedCell, cohort: Cohort, train: np.ndarray,
     part = np.random.default_rng(planned.cell.draw_seed()).permutation(len(train)) % OOF_PARTS
     probability = np.empty((len(train), len(cohort.tasks)))
     for k in range(OOF_PARTS):
+        # a seed of its own for each part, none that of the cell
         method = build_method(planned, planned.cell.draw_seed() + 1 + k).fit(
             cohort.take(train[part != k]), cohort.take(valid)
         )

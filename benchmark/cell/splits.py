@@ -1,4 +1,4 @@
-"""Splits: 5-fold cross-validation, stratified on the joint outcome, one draw a cohort, stored and hashed."""
+"""Splits for cross-validation: stratified on the joint outcome, or by whole sites; one draw a cohort and kind, stored and hashed."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ def draw_split(cohort: Cohort, folds: int, seed: int = SPLIT_SEED) -> Split:
     valid = np.zeros((folds, len(cohort)), dtype=bool)
     for k in range(folds):
         rows = np.flatnonzero(fold != k)
+        # a stratum of this size has about two stays in the validation part
         within = stratify_by_outcome(cohort.outcomes[rows], least=int(np.ceil(2 / VALID_SHARE)))
         _, chosen = train_test_split(rows, test_size=VALID_SHARE, random_state=seed + 1 + k, stratify=within)
         valid[k, chosen] = True
@@ -125,6 +126,7 @@ def load_or_draw_split(cohort: Cohort, folder: Path, folds: int, kind: str = "fo
     if not path.exists():
         split = DRAW[kind](cohort, folds)
         folder.mkdir(parents=True, exist_ok=True)
+        # another process may draw the same split now: the file appears whole or not at all
         scratch = path.with_name(f".{os.getpid()}.npz")
         np.savez(scratch, fold=split.fold, valid=split.valid)
         os.replace(scratch, path)

@@ -89,6 +89,7 @@ class Harness:
         Shape and type are made what they should be, since a check of their own looks at them.
         """
         cohort = self.copy_cohort(self.test if cohort is None else cohort)
+        # a method that changes as it predicts must not disturb the next check
         method = copy.deepcopy(method)
         _seed_globals(around)
         p = method.predict_proba(cohort.without_outcomes() if blind else cohort)

@@ -89,6 +89,7 @@ def _make_constructor(cls: type[Method], config: RunConfig, schedule: Schedule, 
     """Return a function that constructs the method from a seed, its training cut to the schedule where it trains by epochs."""
     fields = {f.name for f in dataclasses.fields(cls.Config)}
     if "max_epochs" not in fields:
+        # larger steps make up for few epochs; without epochs there is nothing to make up for
         schedule = dataclasses.replace(schedule, lr_factor=1.0)
     settings: dict[str, Any]
     settings, _, taken = resolve_hyperparameters(

@@ -80,6 +80,7 @@ class Child:
     def _wait(self, limits: Limits) -> None:
         """Wait until the process answers or dies."""
         started = time.monotonic()
+        # without limits there is nothing to look at: block until it answers
         while not self._connection.poll(PAUSE if limits else None):
             if limits.minutes is not None and time.monotonic() - started > 60 * limits.minutes:
                 raise Exceeded(f"stopped after {limits.minutes:g} minutes, the limit (limits.minutes)")

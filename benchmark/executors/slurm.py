@@ -34,6 +34,7 @@ def execute(job: Job, settings: dict[str, Any]) -> Iterator[Outcome]:
     """
     add_to_python_path(ROOT)
     executor = _make_executor(job, dict(settings.get("slurm") or {}))
+    # reversed, since pop takes the last
     waiting = [(work, 1) for work in reversed(job.work)]
     queued: dict[Any, tuple[Work, int]] = {}
     wait = settings.get("wait", False)

@@ -196,6 +196,7 @@ def load_config(experiment: str, overrides: list[str]) -> RunConfig:
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = cast(RunConfig, OmegaConf.to_object(compose("config", overrides=lines)))
+            # a plain dictionary, whatever schema the dataset has
             config.dataset = dataclasses.asdict(config.dataset)
     except (HydraException, OmegaConfBaseException) as error:
         raise _explain_refusal(error, overrides) from None
@@ -256,6 +257,7 @@ def _translate(text: str) -> list[str]:
     root = key.lstrip("+~").split(".")[0]
     fields = {f.name for f in dataclasses.fields(RunConfig)} - NOT_OVERRIDES | {"method"}
     if key in PATH_OPTIONS:
+        # quoted, since a path may hold what Hydra would parse
         return [f"dataset.{key}={value!r}"]
     if root not in fields:
         raise unknown("override", key, fields | set(PATH_OPTIONS))

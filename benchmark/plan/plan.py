@@ -84,6 +84,7 @@ def plan_run(config: RunConfig, say: Callable[[str], None] | None = None) -> Pla
         described[landmark] = describe_landmark(dataset, landmark, cohort, split.hash, notes)
         groups.append(build_groups_frame(cohort))
         for row in [*methods, *select_known_rows(config, cohort, known)]:
+            # a row may have cells at some landmarks only: the first one names it
             rows.setdefault((row.method, row.variant, row.rectifier), row)
             cells += _plan_cells(config, dataset, landmark, cohort, known, split.hash, row)
     settings = _collect_settings(config)
@@ -179,6 +180,7 @@ def _plan_cells(
     tuning = make_budget(config).name if row.tuning else Budget().name
     planned = []
     for fold in range(config.folds):
+        # nothing is drawn for predictions that are known
         for seed in range(config.seeds if fitted else 1):
             cell = Cell(dataset.info.name, landmark, config.protocol.value, row.method, row.variant, row.rectifier,
                         tuning, fold, seed)  # fmt: skip

@@ -65,6 +65,7 @@ def list_candidates(
     changes = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())] if grid else []
     changes = [change for change in changes if _is_allowed(cls, base | change)]
     if budget.size is not None and len(changes) > budget.size:
+        # from the method and its grid, so that all folds and runs try the same candidates
         seed = int(digest([cls.__name__, changes])[:8], 16)
         chosen = np.random.default_rng(seed).choice(len(changes), budget.size, replace=False)
         changes = [changes[i] for i in sorted(chosen)]

@@ -121,6 +121,7 @@ def _parse_name(store: Store, text: str) -> str:
         parts = path.parts
     if not path.exists():
         parts = path.parts
+    # a cell lies as many folders deep as its name has fields; below are its key and files
     return "/".join(parts[: len(Cell.__dataclass_fields__)] if path.exists() else parts).strip("/")
 
 

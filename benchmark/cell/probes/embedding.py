@@ -53,6 +53,7 @@ def probe(fitted: Fitted) -> Found:
 
 def decode_patterns(h_train: np.ndarray, pattern: np.ndarray, h: np.ndarray) -> np.ndarray:
     """Return the pattern [N] of each h [N, d], learned from h_train [n, d] and pattern [n]."""
+    # a classifier needs two classes
     if len(set(pattern)) == 1:
         return np.full(len(h), pattern[0])
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
