@@ -93,11 +93,11 @@ def representation(harness: Harness) -> None:
     unobserved slots, bit for bit, and whichever stays are represented with it, to 1e-5 of the largest entry.
     """
 
-    def of(cohort: Cohort) -> np.ndarray | None:
+    def represent(cohort: Cohort) -> np.ndarray | None:
         return copy.deepcopy(harness.fitted).represent(harness.copy_cohort(cohort))
 
     blind = harness.test.without_outcomes()
-    h, n = of(blind), len(blind)
+    h, n = represent(blind), len(blind)
     if h is None:
         return
     if not isinstance(h, np.ndarray) or h.dtype != np.float32 or h.ndim != 2 or len(h) != n or not np.isfinite(h).all():
@@ -108,10 +108,13 @@ def representation(harness: Harness) -> None:
         (reversed_, "representation, with outcomes, reversed"),
         (spoil_unobserved(blind, 3), "representation, other contents of unobserved slots"),
     ):
-        expect_same(np.asarray(of(cohort)), h, what)
+        expect_same(np.asarray(represent(cohort)), h, what)
     rows, largest = np.random.default_rng(0).permutation(n)[:7], np.abs(h).max(initial=1e-9)
     expect_same(
-        np.asarray(of(blind.take(rows))) / largest, h[rows] / largest, "representation, 7 stays at a time", atol=1e-5
+        np.asarray(represent(blind.take(rows))) / largest,
+        h[rows] / largest,
+        "representation, 7 stays at a time",
+        atol=1e-5,
     )
 
 

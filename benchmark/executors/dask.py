@@ -47,7 +47,7 @@ def execute(job: Job, settings: dict[str, Any]) -> Iterator[Outcome]:
 
 @contextmanager
 def _open_client(scheduler: str | None, jobs: int) -> Iterator[Client]:
-    """Return a client of the scheduler at this address, or of a local cluster of its own."""
+    """Open a client of the scheduler at this address, or of a local cluster of its own."""
     import dask
     from distributed import Client, LocalCluster
 
