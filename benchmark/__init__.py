@@ -1,1 +1,1 @@
-"""What is run, in which order, on which rows."""
+"""Runs of the suite: cells, executors, plans, audit and conformance tests, behind the command line."""

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import NoReturn, TextIO
 
 from benchmark.errors import UsageError, unknown
 
@@ -18,29 +19,32 @@ OVERRIDES = (
     "schedule=short|paper method.FIELD= dataset.DIAL= device= store=DIR out=DIR built=DIR"
 )
 VERBS = {
-    "list": "what there is: methods, datasets or experiments",
+    "list": "list the methods, datasets or experiments",
     "run": "compute what an experiment still lacks",
-    "status": "cells done, failed, skipped and to do, by method",
-    "why": "which part of a cell's key changed since its stored result",
+    "status": "count the cells done, failed, skipped and to do, by method",
+    "why": "tell which part of a cell's key changed since its stored result",
     "store": "merge results computed elsewhere, export what may leave a credentialed site",
-    "report": "tables and figures from the store, as CSV, LaTeX and HTML",
-    "compare": "metrics of a store or locked file against another's; --gate exits 3 where one got worse",
+    "report": "write tables and figures from the store, as CSV, LaTeX and HTML",
+    "compare": "compare the metrics of a store or locked file with another's; --gate exits 3 where one got worse",
     "lock": "write a store's metrics over 20 seeds as the file that the gate compares with",
-    "cards": "a data card for each cohort and a model card for each method",
-    "check": "hold a method to the contract: the conformance suite",
+    "cards": "write a data card for each cohort and a model card for each method",
+    "check": "run the conformance tests on a method",
     "new": "write the file of a new method, and its test",
-    "audit": "what each step of the released evaluation is worth; hold predictions against a declared step",
+    "audit": "measure what each step of the released evaluation adds; check predictions against a declared step",
     "data": "list, fetch, build, verify or describe cohorts",
 }
 
 
 def main(argv: list[str]) -> int:
-    """Exit status: 0 all well, 1 a cell or a check failed, 2 wrong usage or unusable input, 3 the gate is broken (a metric got worse or
-    is missing), 130 interrupted."""
+    """Run the command line and return the exit status.
+
+    0 all well, 1 a cell or a check failed, 2 wrong usage or unusable input, 3 the gate is broken (a metric got worse or is missing), 130
+    interrupted.
+    """
     debug = "--debug" in argv
     argv = [a for a in argv if a != "--debug"]
     try:
-        with _plug_in_warnings_in_one_line():
+        with _print_plug_in_warnings_in_one_line():
             return _dispatch(argv)
     except BrokenPipeError:
         sys.stderr.close()
@@ -51,7 +55,7 @@ def main(argv: list[str]) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        if isinstance(error, _usage_errors()):
+        if isinstance(error, _find_usage_errors()):
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
             return 2
         if isinstance(error, ModuleNotFoundError):
@@ -64,17 +68,17 @@ def main(argv: list[str]) -> int:
 
 def _dispatch(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
-        print(_usage())
+        print(_format_usage())
         return 0
     verb, rest = argv[0], argv[1:]
     if verb not in VERBS:
         raise unknown("verb", verb, VERBS)
-    options = _parser(verb).parse_intermixed_args(rest)
+    options = _build_parser(verb).parse_intermixed_args(rest)
     _check_packages()
-    return _module(verb).run(options)
+    return _import_verb(verb).run(options)
 
 
-def _usage() -> str:
+def _format_usage() -> str:
     lines = ["usage: python -m benchmark VERB ... [key=value ...]", ""]
     lines += [f"  {verb:8} {what}" for verb, what in VERBS.items()]
     return "\n".join(
@@ -89,22 +93,22 @@ def _usage() -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; {self.format_usage().strip()}")
 
 
-def _parser(verb: str) -> argparse.ArgumentParser:
+def _build_parser(verb: str) -> argparse.ArgumentParser:
     parser = _Parser(prog=f"python -m benchmark {verb}", description=VERBS[verb], epilog=OVERRIDES)
-    _module(verb).arguments(parser)
+    _import_verb(verb).arguments(parser)
     return parser
 
 
-def _module(verb: str) -> ModuleType:
+def _import_verb(verb: str) -> ModuleType:
     return importlib.import_module(f"benchmark.verbs.{verb}")
 
 
 def _check_packages() -> None:
-    """Another distribution is named ``datasets``; stop in one line where it is found instead of ours."""
+    """Stop in one line where another distribution named ``datasets`` is found instead of this suite's package."""
     import datasets
 
     if "what a cohort is" not in (datasets.__doc__ or "").lower():
@@ -114,27 +118,34 @@ def _check_packages() -> None:
 
 
 @contextmanager
-def _plug_in_warnings_in_one_line() -> Iterator[None]:
-    """What is said of plug-ins that are left out, each once, without Python's file and line; other warnings as they are."""
-    said: set[str] = set()
+def _print_plug_in_warnings_in_one_line() -> Iterator[None]:
+    """Print each warning of a plug-in that is left out once, without Python's file and line; other warnings as they are."""
+    printed: set[str] = set()
     with warnings.catch_warnings():
         usual = warnings.showwarning
 
-        def show(message: Warning | str, category: type[Warning], *where: object) -> None:
-            line = " ".join(str(message).split())
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            text = " ".join(str(message).split())
             if category.__name__ != "PlugInWarning":
-                usual(message, category, *where)
-            elif line not in said:
-                said.add(line)
-                print(f"warning: {line}", file=sys.stderr)
+                usual(message, category, filename, lineno, file, line)
+            elif text not in printed:
+                printed.add(text)
+                print(f"warning: {text}", file=sys.stderr)
 
         warnings.showwarning = show
         yield
 
 
-def _usage_errors() -> tuple[type[Exception], ...]:
-    """The errors that are the user's to mend, of the modules imported so far."""
-    found: list[type[Exception]] = [UsageError]
+def _find_usage_errors() -> tuple[type[Exception], ...]:
+    """Return the errors that the user can mend, of the modules imported so far."""
+    errors: list[type[Exception]] = [UsageError]
     for module, name in (
         ("datasets.cohort", "CohortError"),
         ("results.storage.store", "StoreError"),
@@ -144,5 +155,5 @@ def _usage_errors() -> tuple[type[Exception], ...]:
         ("methods.registry", "UnusableMethod"),
     ):
         if module in sys.modules:
-            found.append(getattr(sys.modules[module], name))
-    return tuple(found)
+            errors.append(getattr(sys.modules[module], name))
+    return tuple(errors)

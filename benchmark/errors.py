@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 
 class UsageError(ValueError):
-    """What was asked for cannot be: the program prints the message and stops with exit status 2."""
+    """A request that cannot be met: the program prints the message and stops with exit status 2."""
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
-    """The error for an unknown name, with the nearest known ones, or all where none is near."""
+    """Return the error for an unknown name, with the nearest known ones, or all where none is near."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"

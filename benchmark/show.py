@@ -1,4 +1,4 @@
-"""What a command prints: tables on standard output, one JSON document where asked, notes on standard error."""
+"""Output of a command: tables on standard output, one JSON document where asked, notes on standard error."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ NOTES = Console(stderr=True, highlight=False, soft_wrap=True)
 PATTERNS_SHOWN = 20
 
 
-def progress() -> Progress:
-    """A bar on standard error: how many are done of how many, the time so far and left, and what was last."""
+def make_progress() -> Progress:
+    """Return a progress bar on standard error: how many are done of how many, the time so far and left, and a description."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -32,8 +32,8 @@ def progress() -> Progress:
     return Progress(*columns, TextColumn("{task.description}"), console=NOTES)
 
 
-def _out() -> Console:
-    """Standard output; as wide as it takes where it is no terminal."""
+def _open_output() -> Console:
+    """Return standard output; as wide as it takes where it is no terminal."""
     return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 240)
 
 
@@ -46,12 +46,12 @@ def show(rows: Iterable[dict[str, Any]], columns: tuple[str, ...], as_json: bool
     table = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for row in rows:
         table.add_row(*(str(row[c]) for c in columns))
-    _out().print(table)
+    _open_output().print(table)
 
 
 def show_description(described: dict[str, Any], patterns: bool) -> None:
     """Print a described dataset, by landmark: flow, outcomes, observed shares and, if asked for, the most frequent patterns."""
-    out = _out()
+    out = _open_output()
     for landmark, part in described.items():
         out.print(f"\n[bold]{landmark}[/bold]: {part['n']:,} stays")
         for step in part["flow"]:
@@ -61,10 +61,10 @@ def show_description(described: dict[str, Any], patterns: bool) -> None:
             out.print(f"  {task}: {t['positives']:,} of {t['n']:,} ({share})")
         out.print("  observed: " + ", ".join(f"{name} {share:.1%}" for name, share in part["modalities"].items()))
         if patterns:
-            table = _table("pattern", "n", *part["tasks"])
+            table = _make_table("pattern", "n", *part["tasks"])
             for row in part["patterns"][:PATTERNS_SHOWN]:
-                name = _short(row["pattern"], list(part["modalities"]))
-                table.add_row(name, str(row["n"]), *(_rate(row, t) for t in part["tasks"]))
+                name = _shorten(row["pattern"], list(part["modalities"]))
+                table.add_row(name, str(row["n"]), *(_format_rate(row, t) for t in part["tasks"]))
             out.print(table)
             rest = part["patterns"][PATTERNS_SHOWN:]
             if rest:
@@ -73,11 +73,11 @@ def show_description(described: dict[str, Any], patterns: bool) -> None:
 
 
 def _show_counts(out: Console, part: dict[str, Any]) -> None:
-    """The tables that a builder counted besides, and how much is missing."""
+    """Print the further tables that a builder counted, and how much is missing."""
     for title, rows in part.items():
         if isinstance(rows, list) and rows and title not in ("flow", "patterns"):
             out.print(f"\n  {title}")
-            table = _table(*rows[0])
+            table = _make_table(*rows[0])
             for row in rows:
                 table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
             out.print(table)
@@ -88,20 +88,20 @@ def _show_counts(out: Console, part: dict[str, Any]) -> None:
         out.print(f"\n  missing by feature of {name}: {median} (--json has each)")
 
 
-def _rate(row: dict[str, Any], task: str) -> str:
+def _format_rate(row: dict[str, Any], task: str) -> str:
     positives, n = row["positives"][task], row["defined"][task]
     return f"{positives:,} of {n:,} ({positives / n:.1%})" if n else "-"
 
 
-def _table(*columns: str) -> Table:
+def _make_table(*columns: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
         table.add_column(column, no_wrap=True)
     return table
 
 
-def _short(pattern: str, modalities: list[str]) -> str:
-    """A pattern by what it lacks, where that is shorter to say."""
+def _shorten(pattern: str, modalities: list[str]) -> str:
+    """Return the name of a pattern, by what it lacks where that is shorter."""
     lacks = [name for name in modalities if name not in pattern.split("+")]
     if len(modalities) <= 4 or len(lacks) > len(modalities) // 2:
         return pattern

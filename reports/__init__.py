@@ -1,1 +1,1 @@
-"""Stored results to CSV and LaTeX. Imports ``results`` only, never torch."""
+"""Stored results to tables and figures, as CSV, LaTeX and HTML. Imports ``results`` only, never torch."""

@@ -13,7 +13,7 @@ import pandas as pd
 
 from benchmark.cell import run_cell
 from benchmark.cell.splits import Split
-from benchmark.executors.attempt import one_thread
+from benchmark.executors.attempt import limit_to_one_thread
 from benchmark.plan.config import load_config
 from benchmark.plan.plan import plan_run
 from methods.common.preprocessing import Inputs, Preprocessor
@@ -109,7 +109,7 @@ def run_gate(
     """The gate's values (``results.gate.judge.gate_values``) of cells computed in this process in ``root``, with the fault or without."""
     config = load_config("gate", [*overrides, f"built={built}"])
     plan, store = plan_run(config), Store(root)
-    with fault or nullcontext(), one_thread():
+    with fault or nullcontext(), limit_to_one_thread():
         for planned in plan.cells:
             if store.record(planned) is None:
                 store.write(planned, *run_cell.run_cell(planned, plan.inputs_of(planned.cell)))

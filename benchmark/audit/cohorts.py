@@ -1,4 +1,4 @@
-"""A3, A8, A9 and A10: steps that change the cohort before the split is used.
+"""A3, A8, A9 and A10: audit steps that change the cohort before the split is used.
 
 A step is a function of (cohort, whole, dials): the cohort at the landmark, the one of the paper's protocol (``stay``: all stays,
 contents of the whole stay), and the dials. It returns the cohort that the released pipeline would have handed on.
@@ -7,6 +7,7 @@ contents of the whole stay), and the dials. It returns the cohort that the relea
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from datasets.cohort import Cohort, Group, Modality
 
 @dataclass(frozen=True)
 class Dials:
-    """What the released code takes from later stays has to be drawn on a cohort that has none. No rate is known: assumptions.
+    """What is assumed of later stays: the released code reads them, the cohort has none, so they are drawn. No rate is known.
 
     - ``later_share``: survivors without a counted return who come back all the same, later than the outcome's window
     - ``mention``: how far a later note is moved along a fixed direction of its task by the event that it reports, in standard
@@ -31,19 +32,19 @@ class Dials:
 FLAG = "in_hospital_death"
 
 
-def died_in_hospital(cohort: Cohort, whole: Cohort) -> np.ndarray:
-    """bool [N]: by the cohort's own mortality task where it has one, else by that of the whole stays."""
-    own = _mortality(cohort)
+def find_in_hospital_deaths(cohort: Cohort, whole: Cohort) -> np.ndarray:
+    """Return who died in the index stay, bool [N]: by the cohort's own mortality task where it has one, else by that of the whole stays."""
+    own = _find_mortality_task(cohort)
     if own is not None:
         return cohort.outcomes[:, own] == 1
-    task = _mortality(whole)
+    task = _find_mortality_task(whole)
     if task is None:
         return np.zeros(len(cohort), dtype=bool)
     return np.isin(cohort.patient, whole.patient[whole.outcomes[:, task] == 1])
 
 
-def future(cohort: Cohort, whole: Cohort, dials: Dials, contents: bool, pattern: bool) -> Cohort:
-    """A3: notes, reports and images pooled over all of a subject's life, and a modality observed if it was ever recorded.
+def add_later_stays(cohort: Cohort, whole: Cohort, dials: Dials, contents: bool, pattern: bool) -> Cohort:
+    """Apply A3: pool notes, reports and images over all of a subject's life; a modality is observed if it was ever recorded.
 
     A stay is followed by a later one never after death, always where a task other than mortality is positive (a counted return), and
     with ``later_share`` otherwise. The later stay records a modality with the share observed in the cohort; its content is that of a
@@ -56,7 +57,7 @@ def future(cohort: Cohort, whole: Cohort, dials: Dials, contents: bool, pattern:
     returns = [t for t, task in enumerate(cohort.tasks) if not task.startswith("mortality")]
     positive = np.nan_to_num(cohort.outcomes[:, returns]) == 1
     chance = np.where(positive.any(axis=1), 1.0, dials.later_share)
-    later = (rng.random(n) < chance) & ~died_in_hospital(cohort, whole)
+    later = (rng.random(n) < chance) & ~find_in_hospital_deaths(cohort, whole)
     modalities, observed = [], cohort.observed.copy()
     for m, modality in enumerate(cohort.modalities):
         here = cohort.observed[:, m]
@@ -68,43 +69,43 @@ def future(cohort: Cohort, whole: Cohort, dials: Dials, contents: bool, pattern:
             continue
         own = modality.values
         second = own[donors]
-        moved = _mentioned(second, own[here], positive, directions, dials.mention) if contents else second
+        moved = _move_by_mention(second, own[here], positive, directions, dials.mention) if contents else second
         values = own.copy()
         if contents:
             both = recorded & here
-            values[both] = _mean(own[both], moved[both])
+            values[both] = _average_recorded(own[both], moved[both])
         if pattern:
             new = recorded & ~here
             values[new] = moved[new]
             observed[:, m] |= new
         modalities.append(replace(modality, values=values))
-    return _changed(cohort, modalities=tuple(modalities), observed=observed)
+    return _replace_fields(cohort, modalities=tuple(modalities), observed=observed)
 
 
-def index_deaths_as_negatives(cohort: Cohort, whole: Cohort) -> Cohort:
-    """A8: those who died in the index stay join as negatives of every task, and the flag of that death joins the first modality."""
-    dead = ~np.isin(whole.patient, cohort.patient) & died_in_hospital(whole, whole)
-    joined = stacked(cohort, whole.take(dead))
+def add_index_deaths(cohort: Cohort, whole: Cohort) -> Cohort:
+    """Apply A8: add those who died in the index stay as negatives of every task, and the flag of that death to the first modality."""
+    dead = ~np.isin(whole.patient, cohort.patient) & find_in_hospital_deaths(whole, whole)
+    joined = stack_cohorts(cohort, whole.take(dead))
     outcomes = np.vstack([cohort.outcomes, np.zeros((int(dead.sum()), len(cohort.tasks)), dtype=np.float32)])
     flag = np.r_[np.zeros(len(cohort)), np.ones(int(dead.sum()))]
-    return with_flag(_changed(joined, outcomes=outcomes), flag)
+    return append_flag(_replace_fields(joined, outcomes=outcomes), flag)
 
 
-def flag_as_input(cohort: Cohort, whole: Cohort) -> Cohort:
-    """A9: the flag of in-hospital death among the inputs of in-hospital mortality."""
-    return with_flag(cohort, died_in_hospital(cohort, whole))
+def add_death_flag(cohort: Cohort, whole: Cohort) -> Cohort:
+    """Apply A9b: add the flag of in-hospital death to the inputs of in-hospital mortality."""
+    return append_flag(cohort, find_in_hospital_deaths(cohort, whole))
 
 
-def whole_stay(cohort: Cohort, whole: Cohort) -> Cohort:
-    """A9: contents and pattern of the whole stay (discharge summary, counts up to discharge) in place of those known at the landmark."""
+def use_whole_stay(cohort: Cohort, whole: Cohort) -> Cohort:
+    """Apply A9a: put contents and pattern of the whole stay (discharge summary, counts up to discharge) for those known at the landmark."""
     at = np.argsort(whole.patient)
     rows = at[np.searchsorted(whole.patient, cohort.patient, sorter=at)]
     taken = tuple(replace(m, values=m.values[rows]) for m in whole.modalities)
-    return _changed(cohort, modalities=taken, observed=whole.observed[rows])
+    return _replace_fields(cohort, modalities=taken, observed=whole.observed[rows])
 
 
-def scaled_on_all_rows(cohort: Cohort) -> Cohort:
-    """A10: features of the first modality cut at mean +- 3 sd, gaps filled with the mean, both taken over all rows."""
+def scale_on_all_rows(cohort: Cohort) -> Cohort:
+    """Apply A10: cut features of the first modality at mean +- 3 sd and fill gaps with the mean, both taken over all rows."""
     first, *others = cohort.modalities
     here = cohort.observed[:, 0]
     values = first.values.copy()
@@ -114,11 +115,11 @@ def scaled_on_all_rows(cohort: Cohort) -> Cohort:
     mean = np.where(given, recorded, 0.0).sum(axis=0) / count
     sd = np.sqrt(np.where(given, (recorded - mean) ** 2, 0.0).sum(axis=0) / count)
     values[here] = np.where(given, np.clip(recorded, mean - 3 * sd, mean + 3 * sd), mean).astype(np.float32)
-    return _changed(cohort, modalities=(replace(first, values=values), *others))
+    return _replace_fields(cohort, modalities=(replace(first, values=values), *others))
 
 
-def stacked(cohort: Cohort, more: Cohort) -> Cohort:
-    """The stays of both, one below the other, with the tasks of ``cohort`` (undefined for ``more``) and without series.
+def stack_cohorts(cohort: Cohort, more: Cohort) -> Cohort:
+    """Return the stays of both, one below the other, with the tasks of ``cohort`` (undefined for ``more``) and without series.
 
     Raises:
         ValueError: the modalities are not the same.
@@ -132,7 +133,7 @@ def stacked(cohort: Cohort, more: Cohort) -> Cohort:
         for name, g in cohort.groups.items()
         if name in more.groups and more.groups[name].labels == g.labels
     }
-    return _changed(
+    return _replace_fields(
         cohort,
         patient=np.concatenate([cohort.patient, more.patient]),
         site=None if cohort.site is None or more.site is None else np.concatenate([cohort.site, more.site]),
@@ -144,31 +145,31 @@ def stacked(cohort: Cohort, more: Cohort) -> Cohort:
     )
 
 
-def with_flag(cohort: Cohort, flag: np.ndarray) -> Cohort:
-    """The cohort whose first modality has one feature more, FLAG, of 0 and 1."""
+def append_flag(cohort: Cohort, flag: np.ndarray) -> Cohort:
+    """Return the cohort whose first modality has one feature more, FLAG, of 0 and 1."""
     first, *others = cohort.modalities
     values = np.column_stack([first.values, np.asarray(flag, dtype=np.float32)])
-    return _changed(cohort, modalities=(Modality(first.name, values, (*first.feature_names, FLAG)), *others))
+    return _replace_fields(cohort, modalities=(Modality(first.name, values, (*first.feature_names, FLAG)), *others))
 
 
-def _changed(cohort: Cohort, **fields: object) -> Cohort:
-    """The cohort with other fields, its fingerprint that of what it now holds."""
+def _replace_fields(cohort: Cohort, **fields: Any) -> Cohort:
+    """Return the cohort with other fields and the fingerprint of its new content."""
     return replace(cohort, **fields, fingerprint="")
 
 
-def _mortality(cohort: Cohort) -> int | None:
+def _find_mortality_task(cohort: Cohort) -> int | None:
     return next((t for t, task in enumerate(cohort.tasks) if task.startswith("mortality")), None)
 
 
-def _mentioned(
+def _move_by_mention(
     second: np.ndarray, notes: np.ndarray, positive: np.ndarray, directions: np.ndarray, mention: float
 ) -> np.ndarray:
-    """Contents [n, d] moved along each task's direction [T, d] where it is positive [n, T], in sd of ``notes`` along it."""
+    """Return contents [n, d] moved along each task's direction [T, d] where it is positive [n, T], in sd of ``notes`` along it."""
     unit = (directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(np.float32)
     spread = (np.nan_to_num(notes) @ unit.T).std(axis=0)
     return second + (positive * (mention * spread)).astype(np.float32) @ unit
 
 
-def _mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The mean of two arrays, of the one that is recorded where the other is not."""
+def _average_recorded(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the mean of two arrays; where one is not recorded, the other."""
     return np.where(np.isnan(a), b, np.where(np.isnan(b), a, (a + b) / 2))

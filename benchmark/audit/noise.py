@@ -1,4 +1,4 @@
-"""What the released rectifier does to predictions that know nothing, and to calibrated ones: no training, no cohort.
+"""Simulates the released rectifier on predictions without information and on calibrated ones: no training, no cohort.
 
 Rows have the patterns of the paper's Table 3, in its counts. The base is ``noise`` (logit of the prevalence plus N(0, 1)), ``wide``
 (logits N(0, 1) around a half), or ``informed``: the exact posterior under two normals whose AUC is the paper's "+MR" row, so that it is
@@ -15,8 +15,8 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from benchmark.audit.released import Released, rectified
-from benchmark.cell.record import Frames, recorded
+from benchmark.audit.released import Released, rectify_as_released
+from benchmark.cell.record import Frames, run_and_record
 from benchmark.executors.work import Work
 from methods.common.rectifier import rectify_paper
 from results.storage.store import Store
@@ -30,7 +30,7 @@ STAGES = ("base", "selective", "not_selective", "no_moves", "cross_fitted")
 
 @dataclass(frozen=True)
 class Simulation:
-    """Which base, and the prevalence of ICU; readmission has .20 (an assumption)."""
+    """A simulation: its base, and the prevalence of ICU; readmission has .20 (an assumption)."""
 
     base: str
     icu: float
@@ -47,18 +47,18 @@ SIMULATIONS = (
 
 
 def measure(work: Work, store: Store) -> tuple[dict[str, Any], Frames]:
-    """The record of one draw, without frames."""
+    """Return the record of one draw, without frames."""
     planned = work.planned
 
     def fill(record: dict[str, Any], seconds: dict[str, float]) -> Frames:
         record["metrics"] = simulate(Simulation(**planned.config["simulation"]), planned.cell.seed)
         return {}
 
-    return recorded(planned, fill)
+    return run_and_record(planned, fill)
 
 
-def draw(simulation: Simulation, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Probability and label float64 [n, 2], and pattern [n]."""
+def draw_predictions(simulation: Simulation, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return probability and label float64 [n, 2], and pattern [n]."""
     rng = np.random.default_rng(seed)
     pattern = np.repeat(list(PATTERNS), list(PATTERNS.values()))
     prevalence = np.array([simulation.readmission, simulation.icu])
@@ -73,14 +73,17 @@ def draw(simulation: Simulation, seed: int) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def simulate(simulation: Simulation, seed: int) -> list[dict[str, Any]]:
-    """The metrics of one draw, as records with ``stage`` of STAGES: the base, the released rectifier (selective, not selective, and not
-    selective with the moves toward own outcomes deleted), and the paper's formula with two halves."""
-    base, label, pattern = draw(simulation, seed)
+    """Return the metrics of one draw as records, with ``stage`` of STAGES.
+
+    Stages: the base; the released rectifier, selective, not selective, and not selective without the moves toward own outcomes; the
+    paper's formula with two halves.
+    """
+    base, label, pattern = draw_predictions(simulation, seed)
     after = {
         "base": base,
-        "selective": rectified(base, label, pattern, TASKS, Released(accept=True)),
-        "not_selective": rectified(base, label, pattern, TASKS, Released()),
-        "no_moves": rectified(base, label, pattern, TASKS, Released(edits=False)),
+        "selective": rectify_as_released(base, label, pattern, TASKS, Released(accept=True)),
+        "not_selective": rectify_as_released(base, label, pattern, TASKS, Released()),
+        "no_moves": rectify_as_released(base, label, pattern, TASKS, Released(edits=False)),
         "cross_fitted": rectify_paper(base, label, pattern, seed)[0],
     }
     return [

@@ -1,4 +1,4 @@
-"""The audit's units with their keys, and the documents that the store keeps of what was asked for."""
+"""The audit's units with their keys, and the plans that the store keeps of them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.audit.cohorts import Dials
-from benchmark.audit.steps import FITTED, STEPS, Row, rows
-from benchmark.audit.unit import PREFIX, Ground, drawn_cohort, unit_name
+from benchmark.audit.steps import FITTED, STEPS, AuditStepSet, list_step_sets
+from benchmark.audit.unit import PREFIX, Ground, load_audit_cohort, name_fit
 from benchmark.cell import provenance
-from benchmark.cell.keys import source_hash
-from benchmark.cell.splits import stored_split
+from benchmark.cell.keys import hash_sources
+from benchmark.cell.splits import load_or_draw_split
 from benchmark.errors import UsageError
 from benchmark.plan.config import RunConfig
 from benchmark.plan.plan import describe_landmark, prepare_dataset
-from benchmark.plan.rows import KNOWN_TITLES, MethodSpec, method_rows
+from benchmark.plan.rows import KNOWN_TITLES, MethodSpec, select_method_rows
 from methods import registry
 from results.cell import Cell, PlannedCell, digest
 from results.plan import Landmark, Plan, PlannedRow, Settings
@@ -37,35 +37,37 @@ class AuditPlan:
 
 @dataclass(frozen=True)
 class Site:
-    """What the cells of one landmark share: dataset, landmark, settings and the parts of their keys."""
+    """The parts that the cells of one landmark share: dataset, landmark, settings and the parts of their keys."""
 
     dataset: str
     landmark: str
     settings: dict[str, Any]
     shared: dict[str, str]
 
-    def cell(self, method: str, variant: str, how: dict[str, Any], title: str, fold: int, seed: int) -> PlannedCell:
-        """A cell whose configuration is the settings and ``how``."""
+    def plan_cell(
+        self, method: str, variant: str, how: dict[str, Any], title: str, fold: int, seed: int
+    ) -> PlannedCell:
+        """Return a cell whose configuration is the settings and ``how``."""
         cell = Cell(self.dataset, self.landmark, "strict", method, variant, "on", "none", fold, seed)
         config = self.settings | how
         return PlannedCell(cell, config, {"cell": cell.name, "config": digest(config), **self.shared}, title)
 
 
-def audit_plan(config: RunConfig, outcomes: str, folds: int, quick: bool, dials: Dials) -> AuditPlan:
-    """The audit of the configuration's one method at the strict landmarks of its dataset.
+def plan_audit(config: RunConfig, outcomes: str, folds: int, quick: bool, dials: Dials) -> AuditPlan:
+    """Plan the audit of the configuration's one method at the strict landmarks of its dataset.
 
     ``outcomes``: ``true`` or ``shuffled``; ``folds``: how many of the split's folds are tested.
 
     Raises:
         UsageError: several methods, or more folds than there are.
     """
-    methods = method_rows(config)
+    methods = select_method_rows(config)
     if len(methods) != 1:
         raise UsageError(f"audit takes one method, not {', '.join(m.method for m in methods)}")
     if not 1 <= folds <= config.folds:
         raise UsageError(f"--test-folds {folds} is not between 1 and folds={config.folds}")
     (method,) = methods
-    dataset, printed = prepare_dataset(config), rows(quick)
+    dataset, printed = prepare_dataset(config), list_step_sets(quick)
     ceiling = "ceiling_series" if method.series else "ceiling"
     hyper = {k: v for k, v in method.config.items() if k != "rectifier"}
     settings = {
@@ -82,22 +84,23 @@ def audit_plan(config: RunConfig, outcomes: str, folds: int, quick: bool, dials:
     for landmark in dataset.info.landmarks["strict"]:
         folder = dataset.folder / landmark
         grounds[landmark] = Ground(folder, dataset.folder / WHOLE)
-        cohort = drawn_cohort(folder, outcomes)
-        split, _ = stored_split(cohort, folder / "splits", config.folds)
-        source = source_hash(UNIT, registry.source_file(method.method))
+        cohort = load_audit_cohort(folder, outcomes)
+        split, _ = load_or_draw_split(cohort, folder / "splits", config.folds)
+        source = hash_sources(UNIT, registry.source_file(method.method))
         shared = {"cohort": cohort.fingerprint, "split": split.hash, "source": source}
         site = Site(dataset.info.name, landmark, settings, shared)
         described[landmark] = describe_landmark(dataset, landmark, cohort, split.hash, [])
         for fold, seed in itertools.product(range(folds), range(config.seeds)):
-            for row in (row for row in printed if row.speaks_of(cohort.tasks)):
-                fit, own = cells_of(site, method, row, cohort.tasks, fold, seed)
+            for row in (row for row in printed if row.applies_to(cohort.tasks)):
+                fit, own = plan_cells(site, method, row, cohort.tasks, fold, seed)
                 fits.setdefault(fit.key, fit)
                 cells.append(own)
         if outcomes == "true" and ceiling in dataset.ground_truth(landmark).predictions:
-            how, ceilings = {"kind": "known", "steps": []}, True
-            cells += [site.cell(ceiling, "default", how, KNOWN_TITLES[ceiling], fold, 0) for fold in range(folds)]
-    listings = [listed(method.method, variant_of(row), row.title, "method") for row in printed]
-    listings += [listed(ceiling, "default", KNOWN_TITLES[ceiling], "known")] if ceilings else []
+            how: dict[str, Any] = {"kind": "known", "steps": []}
+            ceilings = True
+            cells += [site.plan_cell(ceiling, "default", how, KNOWN_TITLES[ceiling], fold, 0) for fold in range(folds)]
+    listings = [make_row(method.method, name_variant(row), row.title, "method") for row in printed]
+    listings += [make_row(ceiling, "default", KNOWN_TITLES[ceiling], "known")] if ceilings else []
     given = {
         "method": method.method,
         "hyper": hyper,
@@ -121,24 +124,24 @@ def audit_plan(config: RunConfig, outcomes: str, folds: int, quick: bool, dials:
         reference=method.method,
         bootstrap=config.bootstrap,
         landmarks=described,
-        audit={"title": method.title, "blocks": {variant_of(row): row.block for row in printed}},
+        audit={"title": method.title, "blocks": {name_variant(row): row.block for row in printed}},
     )
     return AuditPlan(plan, list(fits.values()), cells, grounds)
 
 
-def cells_of(
-    site: Site, method: MethodSpec, row: Row, tasks: tuple[str, ...], fold: int, seed: int
+def plan_cells(
+    site: Site, method: MethodSpec, row: AuditStepSet, tasks: tuple[str, ...], fold: int, seed: int
 ) -> tuple[PlannedCell, PlannedCell]:
-    """The cell of the fit that a row rests on, which several rows may share, and the row's own."""
-    steps = row.at(tasks)
-    how = {"kind": "fit", "steps": sorted(steps & FITTED)}
-    fit = site.cell(method.method, unit_name(steps), how, method.title, fold, seed)
+    """Return the cell of the fit that a row rests on, which several rows may share, and the row's own."""
+    steps = row.select_steps(tasks)
+    how: dict[str, Any] = {"kind": "fit", "steps": sorted(steps & FITTED)}
+    fit = site.plan_cell(method.method, name_fit(steps), how, method.title, fold, seed)
     how = {"kind": "row", "steps": sorted(steps), "fit": {"cell": asdict(fit.cell), "key_parts": fit.key_parts}}
-    return fit, site.cell(method.method, variant_of(row), how, row.title, fold, seed)
+    return fit, site.plan_cell(method.method, name_variant(row), how, row.title, fold, seed)
 
 
-def variant_of(row: Row) -> str:
-    """The variant of a row's cells, unlike that of any of the suite's own."""
+def name_variant(row: AuditStepSet) -> str:
+    """Return the variant of a row's cells, which no cell of a run has."""
     return f"{PREFIX}{row.name}"
 
 
@@ -146,7 +149,7 @@ def build_plan(
     experiment: str, cells: list[PlannedCell], rows: list[PlannedRow], settings: dict[str, Any], **facts: Any
 ) -> Plan:
     """Return a plan of the audit for the store; ``facts``: further fields of ``Plan``, ``dataset``, ``folds`` and ``seeds`` among them."""
-    commit, clean = provenance.commit()
+    commit, clean = provenance.read_commit()
     mark = digest(settings | {"folds": facts["folds"], "seeds": facts["seeds"]})[:10]
     return Plan(
         name=f"{experiment}-{facts['dataset']}-{mark}",
@@ -163,14 +166,14 @@ def build_plan(
     )
 
 
-def step_facts() -> list[dict[str, str]]:
-    """The registry of steps, as a document shows it."""
+def describe_steps() -> list[dict[str, str]]:
+    """Return the registry of steps, as a document shows it."""
     return [
-        {"id": s.id, "title": s.title, "where": s.where, "released": s.released, "here": s.here, "stage": s.stage}
+        {"id": s.id, "title": s.title, "where": s.where, "released": s.released, "here": s.here, "stage": s.kind}
         for s in STEPS.values()
     ]
 
 
-def listed(method: str, variant: str, title: str, kind: str) -> PlannedRow:
+def make_row(method: str, variant: str, title: str, kind: str) -> PlannedRow:
     """Return a row as a plan of the audit lists it."""
     return PlannedRow(method, variant, "on", title, kind)

@@ -36,7 +36,7 @@ class Predictions:
 
 
 def read_predictions(path: Path, columns: Sequence[str], one_fold: bool) -> Iterator[Predictions]:
-    """What ``path`` holds: one file's predictions, or those of each row and seed of a stored plan (``STORE/plans/NAME.json``).
+    """Yield the predictions in ``path``: those of one file, or those of each row and seed of a stored plan (``STORE/plans/NAME.json``).
 
     Args:
         columns: ``name=column in the file``.
@@ -48,21 +48,21 @@ def read_predictions(path: Path, columns: Sequence[str], one_fold: bool) -> Iter
     if not path.is_file():
         raise UsageError(f"{path} is no file: give a CSV, a parquet file or a stored plan (STORE/plans/NAME.json)")
     if path.suffix == ".json":
-        yield from _plan(path)
+        yield from _read_plan(path)
         return
     cell = path.with_name("cell.json")
-    stored = Cell(**_json(cell)["cell"]) if path.name == "predictions.parquet" and cell.exists() else None
-    table = _test_rows(_mapped(read_table(path), columns, path))
+    stored = Cell(**_read_json(cell)["cell"]) if path.name == "predictions.parquet" and cell.exists() else None
+    table = _select_test_rows(_rename_columns(read_table(path), columns, path))
     if stored is not None and "fold" not in table:
         table["fold"] = str(stored.fold)
     if one_fold:
         table["fold"] = "0"
     facts = (stored.rectifier, stored.protocol) if stored else (None, None)
-    yield Predictions(path.name, *checked(table, path), *facts)
+    yield Predictions(path.name, *parse_predictions(table, path), *facts)
 
 
 def read_train(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Training patients: a table with ``patient`` and maybe ``fold`` and ``split`` (rows of ``train``), or one patient a line.
+    """Return training patients from a table with ``patient`` and maybe ``fold`` and ``split`` (rows of ``train``), or one patient a line.
 
     Raises:
         UsageError: a file that cannot be read, or without patients.
@@ -71,7 +71,7 @@ def read_train(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         raise UsageError(
             f"{path} is no file: --train takes a CSV or parquet with patient and fold, or one patient a line"
         )
-    table = _mapped(read_table(path), columns, path, strict=False)
+    table = _rename_columns(read_table(path), columns, path, strict=False)
     if "patient" not in table:
         if len(table.columns) > 2:
             raise UsageError(f"{path} has no column patient; its columns: {', '.join(table.columns)}")
@@ -86,7 +86,7 @@ def read_train(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """The file's columns as text, with ``line``: the line in a CSV (the header is 1), the row in a parquet file (the first is 1).
+    """Return the file's columns as text, with ``line``: the line in a CSV (the header is 1), the row in a parquet file (the first is 1).
 
     Raises:
         UsageError: the file is empty, truncated or no table.
@@ -103,12 +103,12 @@ def read_table(path: Path) -> pd.DataFrame:
     except (OSError, EOFError, ValueError, UnicodeDecodeError) as error:
         why = " ".join(str(error).split())
         raise UsageError(f"{path} cannot be read ({why[:120]}): is it whole?") from None
-    table = pd.DataFrame({str(name): _as_text(table[name]) for name in table})
+    table = pd.DataFrame({str(name): _convert_to_text(table[name]) for name in table})
     return table.assign(line=np.arange(start, start + len(table)))
 
 
-def checked(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
-    """The rows that have a prediction, in the columns and types of the audit, and how many have none.
+def parse_predictions(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
+    """Return the rows that have a prediction, in the columns and types of the audit, and how many have none.
 
     Raises:
         UsageError: a missing column, no rows, a value that cannot be, or a row that stands there twice.
@@ -126,10 +126,10 @@ def checked(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
     out = table[["line", "patient", "task", "pattern", "fold", *(c for c in OPTIONAL if c in table)]].copy()
     for name in ("patient", "task", "pattern", "fold"):
         _refuse(table[name].isin(MISSING), table, path, name, f"{name} is empty")
-    out["label"] = _numbers(table, "label", path)
+    out["label"] = _parse_numbers(table, "label", path)
     _refuse(~out["label"].isin((0, 1)) & out["label"].notna(), table, path, "label", "label {} is none of 0, 1, NaN")
     for source, name in PROBABILITIES.items():
-        value = _numbers(table, source, path)
+        value = _parse_numbers(table, source, path)
         _refuse(value.notna() & ~value.between(0, 1), table, path, source, source + " {} is not in [0, 1]")
         out[name] = value
     _refuse(out["base"].isna() != out["after"].isna(), table, path, "line", "one of the two probabilities is missing")
@@ -143,33 +143,33 @@ def checked(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
         first = out[same].groupby(key, dropna=False, sort=False)["line"].agg(list).iloc[0]
         raise UsageError(
             f"{path}: duplicate rows, {int(out.duplicated(key).sum())} in all, the first on lines {first[0]} and {first[1]}: "
-            "each (patient, task, fold) stands once"
+            "each (patient, task, fold) must be there once"
         )
     for source, name in PROBABILITIES.items():
         out[f"{name}_half"] = half_widths(out[name].to_numpy(), text[source].tolist())
     return out.reset_index(drop=True), int((~predicted).sum())
 
 
-def _plan(path: Path) -> Iterator[Predictions]:
-    """The done cells of a plan, folds together, by landmark, method, variant, rectifier and seed."""
-    if "cells" not in _json(path) or (plan := read_plan(path)) is None:
+def _read_plan(path: Path) -> Iterator[Predictions]:
+    """Yield the predictions of a plan's done cells, folds together, by landmark, method, variant, rectifier and seed."""
+    if "cells" not in _read_json(path) or (plan := read_plan(path)) is None:
         raise UsageError(f"{path} is no stored plan: STORE/plans/NAME.json")
     store = Store(path.parent.parent)
     rows: dict[tuple, list[pd.DataFrame]] = {}
     for planned in plan.cells:
         if (store.record(planned) or {}).get("status") == "done":
-            table = _test_rows(store.predictions(planned))
-            table = pd.DataFrame({name: _as_text(table[name]) for name in table})
+            table = _select_test_rows(store.predictions(planned))
+            table = pd.DataFrame({name: _convert_to_text(table[name]) for name in table})
             table["line"], table["fold"] = np.arange(1, len(table) + 1), str(planned.cell.fold)
             rows.setdefault((*planned.cell.group, planned.cell.seed), []).append(table)
     if not rows:
         raise UsageError(f"{path}: none of its cells is done")
     for (_, landmark, protocol, method, variant, rectifier, _, seed), tables in rows.items():
         name = f"{landmark} {method}:{variant} rectifier-{rectifier} seed-{seed}"
-        yield Predictions(name, *checked(pd.concat(tables, ignore_index=True), path), rectifier, protocol)
+        yield Predictions(name, *parse_predictions(pd.concat(tables, ignore_index=True), path), rectifier, protocol)
 
 
-def _mapped(table: pd.DataFrame, columns: Sequence[str], path: Path, strict: bool = True) -> pd.DataFrame:
+def _rename_columns(table: pd.DataFrame, columns: Sequence[str], path: Path, strict: bool = True) -> pd.DataFrame:
     names = {}
     for text in columns:
         ours, _, theirs = text.partition("=")
@@ -187,11 +187,11 @@ def _mapped(table: pd.DataFrame, columns: Sequence[str], path: Path, strict: boo
     return table.drop(columns=clash).rename(columns=names)
 
 
-def _test_rows(table: pd.DataFrame) -> pd.DataFrame:
+def _select_test_rows(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["split"].astype(str) == "test"].copy() if "split" in table else table
 
 
-def _numbers(table: pd.DataFrame, name: str, path: Path) -> pd.Series:
+def _parse_numbers(table: pd.DataFrame, name: str, path: Path) -> pd.Series:
     text = table[name].str.strip()
     value = pd.to_numeric(text.where(~text.isin(MISSING)), errors="coerce").astype(float)
     _refuse(value.isna() & ~text.isin(MISSING), table, path, name, name + " {} is no number")
@@ -206,13 +206,13 @@ def _refuse(wrong: pd.Series, table: pd.DataFrame, path: Path, name: str, what: 
         )
 
 
-def _as_text(column: pd.Series) -> pd.Series:
+def _convert_to_text(column: pd.Series) -> pd.Series:
     if pd.api.types.is_float_dtype(column.dtype):
         return pd.Series([repr(float(v)) for v in column.astype(float)], index=column.index, dtype=object)
     return column.astype(object).where(column.notna(), "").map(str)
 
 
-def _json(path: Path) -> dict:
+def _read_json(path: Path) -> dict:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""The released rectifier, by the notes taken of it: A2 and A4 to A7 together, for readmission and ICU.
+"""The released rectifier, from the notes on the released code: A2 and A4 to A7 together, for readmission and ICU.
 
 In words of our own, checked against numbers worked out on the released functions. By pattern, with rows of at least FIT:
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.audit.edits import ITERATIONS, MOVES, auc, groups, moved, role
+from benchmark.audit.edits import ITERATIONS, MOVES, compute_auc, find_role, group_rows, move_toward_labels
 
 FIT = 20
 BLEND = 0.9
@@ -41,69 +41,76 @@ class Released:
     reference: bool = True
 
 
-def rectified(
+def rectify_as_released(
     probability: np.ndarray, label: np.ndarray, pattern: np.ndarray, tasks: tuple[str, ...], how: Released
 ) -> np.ndarray:
-    """Probabilities [n, T] of the scored rows, fitted on these same rows (A4); tasks that are neither readmission nor ICU as they were.
+    """Return probabilities [n, T] of the scored rows, fitted on these rows themselves (A4).
+
+    Tasks other than readmission and ICU stay as they were.
 
     Shapes: probability, label [n, T] (NaN: the row is left out of fits), pattern [n] as `datasets.cohort.name_patterns` gives it.
     """
     out = np.array(probability, dtype=np.float64)
-    kept = reference_pattern(probability, label, pattern, tasks) if how.reference else None
-    corrections = {name: rows for name, rows in groups(pattern).items() if name != kept}
+    kept = choose_reference_pattern(probability, label, pattern, tasks) if how.reference else None
+    corrections = {name: rows for name, rows in group_rows(pattern).items() if name != kept}
     for t, task in enumerate(tasks):
-        if role(task) is None:
+        part = find_role(task)
+        if part is None:
             continue
         y, start = label[:, t], out[:, t].copy()
-        fits = {name: Fit.of(start[rows], y[rows], role(task), name, how) for name, rows in corrections.items()}
-        now, best = start, auc(y, start)
+        fits = {name: Fit.from_rows(start[rows], y[rows], part, name, how) for name, rows in corrections.items()}
+        now, best = start, compute_auc(y, start)
         for _ in range(ITERATIONS):
             now = now.copy()
             for name, rows in corrections.items():
-                if fits[name] is not None:
-                    now[rows] = one_round(now[rows], y[rows], role(task), fits[name], how)
-            if auc(y, now) > best:
-                out[:, t], best = now, auc(y, now)
+                fit = fits[name]
+                if fit is not None:
+                    now[rows] = run_round(now[rows], y[rows], part, fit, how)
+            if compute_auc(y, now) > best:
+                out[:, t], best = now, compute_auc(y, now)
     return out
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What is learned of a pattern once, before the first round: ``delta``, and ``shift``, subtracted from ICU probabilities."""
+    """The parameters of a pattern, fitted once, before the first round: ``delta``, and ``shift``, subtracted from ICU probabilities."""
 
     delta: float
     shift: float
 
     @classmethod
-    def of(cls, p: np.ndarray, y: np.ndarray, task: str, pattern: str, how: Released) -> Fit | None:
-        """The fit of the rows [n] of a pattern, or None where fewer than FIT are labelled."""
+    def from_rows(cls, p: np.ndarray, y: np.ndarray, task: str, pattern: str, how: Released) -> Fit | None:
+        """Return the fit of the rows [n] of a pattern, or None where fewer than FIT are labelled."""
         known = ~np.isnan(y)
         if known.sum() < FIT:
             return None
-        delta = fitted_delta(p[known], y[known])
+        delta = fit_delta(p[known], y[known])
         factor = FACTORS[task].get(pattern, 1.0) if how.factors else 1.0
-        return cls(delta, 1.5 * factor * damped(p, delta))
+        return cls(delta, 1.5 * factor * damp_delta(p, delta))
 
 
-def one_round(now: np.ndarray, y: np.ndarray, task: str, fit: Fit, how: Released) -> np.ndarray:
-    """The rows [n] of one pattern after one round."""
-    after = jumped(now, fit.delta) if task == "readmission" else np.clip(now - fit.shift, 0.0, 1.0)
-    after = moved(after, y, MOVES[task]) if how.edits else after
+def run_round(now: np.ndarray, y: np.ndarray, task: str, fit: Fit, how: Released) -> np.ndarray:
+    """Return the probabilities [n] of one pattern's rows after one round."""
+    after = apply_jumps(now, fit.delta) if task == "readmission" else np.clip(now - fit.shift, 0.0, 1.0)
+    after = move_toward_labels(after, y, MOVES[task]) if how.edits else after
     after = BLEND * after + (1 - BLEND) * now
-    return now if how.accept and not stays(y, now, after, task) else after
+    return now if how.accept and not keeps_round(y, now, after, task) else after
 
 
-def stays(y: np.ndarray, before: np.ndarray, after: np.ndarray, task: str) -> bool:
-    """A5: whether a round is kept, by the scored rows' own outcomes (readmission: the AUC rises; ICU: it hardly falls, or Brier falls)."""
-    gain = auc(y, after) - auc(y, before)
+def keeps_round(y: np.ndarray, before: np.ndarray, after: np.ndarray, task: str) -> bool:
+    """Return whether A5 keeps a round, by the scored rows' own outcomes.
+
+    Readmission: the AUC rises; ICU: it hardly falls, or the Brier score falls.
+    """
+    gain = compute_auc(y, after) - compute_auc(y, before)
     if task == "readmission":
         return gain > 0
     fall = np.nanmean((before - y) ** 2) - np.nanmean((after - y) ** 2)
     return bool(gain > -0.0005 or fall > 0.001)
 
 
-def fitted_delta(p: np.ndarray, y: np.ndarray) -> float:
-    """delta of rows [n]; 0 below ten."""
+def fit_delta(p: np.ndarray, y: np.ndarray) -> float:
+    """Return delta of the rows [n]; 0 where there are fewer than ten."""
     n, residual = len(p), p - y
     if n < 10:
         return 0.0
@@ -116,8 +123,8 @@ def fitted_delta(p: np.ndarray, y: np.ndarray) -> float:
     return delta
 
 
-def damped(p: np.ndarray, delta: float) -> float:
-    """What is subtracted from the probabilities [n] of the ICU task, before factors."""
+def damp_delta(p: np.ndarray, delta: float) -> float:
+    """Return d, which is subtracted from the probabilities [n] of the ICU task, before its factors."""
     sd, mean, d = float(p.std(ddof=1)), float(p.mean()), 1.2 * delta
     for spread, least, most, share in ((0.25, 0.3, 0.7, 0.15), (0.3, 0.4, 0.8, 0.2)):
         if sd > spread:
@@ -126,8 +133,8 @@ def damped(p: np.ndarray, delta: float) -> float:
     return d
 
 
-def jumped(p: np.ndarray, delta: float) -> np.ndarray:
-    """Probabilities [n] of the readmission task less .7 delta, then moved by their place around a half, which is not monotone."""
+def apply_jumps(p: np.ndarray, delta: float) -> np.ndarray:
+    """Return the readmission probabilities [n] less .7 delta, then moved by jumps around a half, which is not monotone."""
     q = np.clip(p - 0.7 * delta, 0.0, 1.0)
     jump = np.select(
         [(q >= 0.4) & (q < 0.45), (q > 0.45) & (q < 0.5), (q > 0.5) & (q < 0.55), (q >= 0.55) & (q <= 0.6)],
@@ -137,18 +144,19 @@ def jumped(p: np.ndarray, delta: float) -> np.ndarray:
     return np.clip(q + jump, 0.0, 1.0)
 
 
-def reference_pattern(
+def choose_reference_pattern(
     probability: np.ndarray, label: np.ndarray, pattern: np.ndarray, tasks: tuple[str, ...]
 ) -> str | None:
-    """A7 (ar:141-163): the pattern that is left uncorrected, by .6 AUC + .3 min(1, n / 200) + .1 completeness on the scored rows.
+    """Return the pattern that A7 (ar:141-163) leaves uncorrected: the first by .6 AUC + .3 min(1, n / 200) + .1 completeness.
 
-    The AUC is that of readmission, else of the first task; patterns below SMALLEST_REFERENCE rows are not considered (None: none is left).
+    All is of the scored rows, the AUC that of readmission, else of the first task; patterns with fewer than SMALLEST_REFERENCE rows are
+    not considered (None: none is left).
     """
-    t = next((i for i, task in enumerate(tasks) if role(task) == "readmission"), 0)
+    t = next((i for i, task in enumerate(tasks) if find_role(task) == "readmission"), 0)
     parts = {name: name.count("+") + 1 for name in np.unique(pattern).tolist()}
-    found = {}
-    for name, rows in groups(pattern).items():
-        own = auc(label[rows, t], probability[rows, t])
+    scores = {}
+    for name, rows in group_rows(pattern).items():
+        own = compute_auc(label[rows, t], probability[rows, t])
         if len(rows) >= SMALLEST_REFERENCE and not np.isnan(own):
-            found[name] = 0.6 * own + 0.3 * min(1.0, len(rows) / 200) + 0.1 * parts[name] / max(parts.values())
-    return max(found, key=found.get) if found else None
+            scores[name] = 0.6 * own + 0.3 * min(1.0, len(rows) / 200) + 0.1 * parts[name] / max(parts.values())
+    return max(scores, key=scores.__getitem__) if scores else None

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.audit import noise, random_labels
-from benchmark.audit.plan import WHOLE, build_plan, listed
+from benchmark.audit.plan import WHOLE, build_plan, make_row
 from benchmark.audit.unit import PREFIX, Ground
-from benchmark.cell.keys import source_hash
+from benchmark.cell.keys import hash_sources
 from benchmark.executors.work import Work
 from benchmark.plan.config import RunConfig
 from benchmark.plan.plan import prepare_dataset
-from benchmark.plan.rows import method_rows
+from benchmark.plan.rows import select_method_rows
 from datasets.cohort import Cohort
 from methods import registry
 from results.cell import Cell, PlannedCell, digest
@@ -24,17 +24,17 @@ NOTHING: dict[str, Any] = {"schedule": "none", "bootstrap": 0, "landmarks": {}, 
 LONG = {"max_epochs": max(random_labels.EPOCHS), "patience": max(random_labels.EPOCHS), "batch_size": 32}
 
 
-def noise_plan(draws: int) -> tuple[Plan, list[Work]]:
-    """The plan and the tasks of the rectifier on noise, ``draws`` times."""
+def plan_noise(draws: int) -> tuple[Plan, list[Work]]:
+    """Return the plan and the work of the rectifier on noise, ``draws`` times."""
     cells, rows = [], []
     for simulation in noise.SIMULATIONS:
         variant = f"{PREFIX}{simulation.base}-icu{simulation.icu:g}"
         title = f"{simulation.base}, ICU prevalence {simulation.icu:.2f}"
-        rows.append(listed("released_rectifier", variant, title, "method"))
+        rows.append(make_row("released_rectifier", variant, title, "method"))
         for draw in range(draws):
             cell = Cell("simulated", "test", "strict", "released_rectifier", variant, "on", "none", 0, draw)
             config = {"simulation": asdict(simulation)}
-            parts = {"cell": cell.name, "config": digest(config), "source": source_hash(HERE / "noise.py")}
+            parts = {"cell": cell.name, "config": digest(config), "source": hash_sources(HERE / "noise.py")}
             cells.append(PlannedCell(cell, config, parts, title))
     plan = build_plan(
         "audit_noise",
@@ -52,9 +52,9 @@ def noise_plan(draws: int) -> tuple[Plan, list[Work]]:
     return plan, [Work(cell, None, how=noise.measure) for cell in cells]
 
 
-def sampler_plan(config: RunConfig) -> tuple[Plan, list[Work]]:
-    """The plan and the tasks of the sampler on random outcomes, with the configuration's method and cohort, at two learning rates."""
-    row = method_rows(config)[0]
+def plan_sampler(config: RunConfig) -> tuple[Plan, list[Work]]:
+    """Return the plan and the work of the sampler on random outcomes, with the configuration's method and cohort, at two learning rates."""
+    row = select_method_rows(config)[0]
     dataset = prepare_dataset(config)
     ground = Ground(dataset.folder / WHOLE, dataset.folder / WHOLE)
     cohort: Cohort = dataset.cohort(WHOLE)
@@ -63,7 +63,7 @@ def sampler_plan(config: RunConfig) -> tuple[Plan, list[Work]]:
     for rate in random_labels.RATES:
         own = fields | {k: v for k, v in (LONG | {"lr": rate}).items() if k in fields}
         variant, title = f"{PREFIX}sampler-lr{rate:g}", f"learning rate {rate:g}"
-        rows.append(listed(row.method, variant, title, "method"))
+        rows.append(make_row(row.method, variant, title, "method"))
         for seed in range(config.seeds):
             cell = Cell(dataset.info.name, WHOLE, "strict", row.method, variant, "on", "none", 0, seed)
             how = {
@@ -71,7 +71,7 @@ def sampler_plan(config: RunConfig) -> tuple[Plan, list[Work]]:
                 "device": config.device,
                 "folds": config.folds,
             }
-            source = source_hash(HERE / "random_labels.py", registry.source_file(row.method))
+            source = hash_sources(HERE / "random_labels.py", registry.source_file(row.method))
             parts = {"cell": cell.name, "config": digest(how), "cohort": cohort.fingerprint, "source": source}
             cells.append(PlannedCell(cell, how, parts, title))
     plan = build_plan(

@@ -10,29 +10,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmark.audit.edits import role
+from benchmark.audit.edits import find_role
 
 Tasks = tuple[str, ...]
 
 
-def _every(tasks: Tasks) -> bool:
+def _has_any_task(tasks: Tasks) -> bool:
     return True
 
 
-def _returns(tasks: Tasks) -> bool:
-    return any(role(task) for task in tasks)
+def _has_returns(tasks: Tasks) -> bool:
+    return any(find_role(task) for task in tasks)
 
 
-def _mortality(tasks: Tasks) -> bool:
+def _has_mortality(tasks: Tasks) -> bool:
     return any(task.startswith("mortality") for task in tasks)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step.
+    """One step of the released evaluation.
 
-    ``where``: file and line; ``released``: what is done there; ``here``: how it is reproduced, or why it is not; ``stage``: ``data``,
-    ``training``, ``evaluation``, or nothing where it is not reproduced; ``speaks_of``: whether it can change a landmark with these tasks;
+    ``where``: file and line; ``released``: what is done there; ``here``: how it is reproduced, or why it is not; ``kind``: ``data``,
+    ``training``, ``evaluation``, or nothing where it is not reproduced; ``applies_to``: whether it can change a landmark with these tasks;
     ``cheap``: part of ``--quick``.
     """
 
@@ -41,8 +41,8 @@ class Step:
     where: str
     released: str
     here: str
-    stage: str = ""
-    speaks_of: Callable[[Tasks], bool] = _every
+    kind: str = ""
+    applies_to: Callable[[Tasks], bool] = _has_any_task
     cheap: bool = True
 
 
@@ -58,7 +58,7 @@ STEPS = {
             "of 100 rows drawn about 68 are training, 12 validation and 20 test rows, with their outcomes; the weights (.8 "
             "inverse frequency "
             "of readmission, .2 of the pattern) belong to other rows",
-            "the rows handed to the fit are the first n_train of the cohort, drawn anew each epoch with replacement by "
+            "the rows handed to the fit are the first n_train of the cohort, drawn again each epoch with replacement by "
             "weights made of the "
             "training rows; scaling and base rates are of the rows handed over; validation and test parts stay as drawn",
             "training",
@@ -74,7 +74,7 @@ STEPS = {
             "moves by .2 (ar:649-657) "
             "is left out. Cumulative: inside the released rectifier",
             "evaluation",
-            _returns,
+            _has_returns,
         ),
         Step(
             "A2s",
@@ -83,7 +83,7 @@ STEPS = {
             "the same, each round kept where it raises the test AUC of its pattern (the option its README recommends)",
             "the same, with that rule. Cumulative: inside the released rectifier",
             "evaluation",
-            _returns,
+            _has_returns,
         ),
         Step(
             "A3a",
@@ -132,7 +132,7 @@ STEPS = {
             "corrections are multiplied by constants written into the code, by pattern and task (.5 to 1.8)",
             "the offsets of the suite's rectifier times these constants; patterns of other names have factor 1",
             "evaluation",
-            _returns,
+            _has_returns,
         ),
         Step(
             "A7",
@@ -151,10 +151,10 @@ STEPS = {
             "death are counted in any later admission, without the time limit in the label's name",
             "the dead of the whole-stay cohort join the discharge landmark as negatives and the flag joins the first "
             "modality; their split is drawn "
-            "beside that of the others. Labels without time limit are not reproduced: this cohort has no events beyond its "
+            "apart from that of the others. Labels without time limit are not reproduced: this cohort has no events beyond its "
             "windows",
             "data",
-            _returns,
+            _has_returns,
             False,
         ),
         Step(
@@ -167,7 +167,7 @@ STEPS = {
             "landmark) instead of the "
             "first 24 hours",
             "data",
-            _mortality,
+            _has_mortality,
             False,
         ),
         Step(
@@ -179,7 +179,7 @@ STEPS = {
             "death in a later admission",
             "the flag joins the first modality. Alone only: the label in the code is another one",
             "data",
-            _mortality,
+            _has_mortality,
             False,
         ),
         Step(
@@ -232,60 +232,66 @@ CUMULATIVE = (
 )
 """The order of the released pipeline: (name, what it adds); ``R`` and ``Rs`` are the released rectifier whole, not selective and
 selective, which takes the place of the suite's (`benchmark.audit.released`)."""
-FITTED = frozenset(step.id for step in STEPS.values() if step.stage in ("data", "training"))
+FITTED = frozenset(step.id for step in STEPS.values() if step.kind in ("data", "training"))
 """Steps that need a fit of their own."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """A row of the table: ``name``, ``title``, the steps that are on, and whether it is cumulative."""
+class AuditStepSet:
+    """The steps that are on in one row of the audit's table; ``block``: ``base``, ``alone`` or ``cumulative``."""
 
     name: str
     title: str
     steps: frozenset[str]
     block: str
 
-    def at(self, tasks: Tasks) -> frozenset[str]:
-        """The steps that can change a landmark with these tasks."""
+    def select_steps(self, tasks: Tasks) -> frozenset[str]:
+        """Return the steps that can change a landmark with these tasks."""
         return frozenset(
             s
             for s in self.steps
-            if (s in ("R", "Rs") and _returns(tasks)) or (s in STEPS and STEPS[s].speaks_of(tasks))
+            if (s in ("R", "Rs") and _has_returns(tasks)) or (s in STEPS and STEPS[s].applies_to(tasks))
         )
 
-    def speaks_of(self, tasks: Tasks) -> bool:
-        """Whether the row is printed at a landmark with these tasks: the newest step of it can change that."""
-        return _every(tasks) if self.block == "base" else bool(Row("", "", self.newest, "").at(tasks))
+    def applies_to(self, tasks: Tasks) -> bool:
+        """Return whether the set is a row of the table at a landmark with these tasks: the newest step of it can change that."""
+        return (
+            _has_any_task(tasks)
+            if self.block == "base"
+            else bool(AuditStepSet("", "", self.newest, "").select_steps(tasks))
+        )
 
     @property
     def newest(self) -> frozenset[str]:
-        """The steps that the row adds to the one before it."""
+        """The steps that the set adds to the one before it."""
         if self.block != "cumulative":
             return self.steps
         return frozenset(dict(CUMULATIVE)[self.name.removeprefix("to_")])
 
 
-def rows(quick: bool = False) -> tuple[Row, ...]:
-    """The rows in print order: the strict base, each step alone, then the steps one after the other; ``quick``: the cheap "
-    "ones."""
-    own = [step for step in STEPS.values() if step.stage and (step.cheap or not quick)]
+def list_step_sets(quick: bool = False) -> tuple[AuditStepSet, ...]:
+    """Return the sets in print order: the strict base, each step alone, then the steps one after the other.
+
+    ``quick``: the cheap ones.
+    """
+    own = [step for step in STEPS.values() if step.kind and (step.cheap or not quick)]
     order = {
         name: i
         for i, name in enumerate(("A3a", "A3b", "A8", "A9a", "A9b", "A10", "A1", "A4", "A5", "A6", "A7", "A2", "A2s"))
     }
     own.sort(key=lambda step: order[step.id])
-    found = [Row("default", "strict protocol, with its rectifier", frozenset(), "base")]
-    found += [Row(step.id, f"{step.id} {step.title}", frozenset({step.id}), "alone") for step in own]
+    sets = [AuditStepSet("default", "strict protocol, with its rectifier", frozenset(), "base")]
+    sets += [AuditStepSet(step.id, f"{step.id} {step.title}", frozenset({step.id}), "alone") for step in own]
     so_far: frozenset[str] = frozenset()
     for name, added in CUMULATIVE:
         if quick and not set(added) <= {"R", "Rs", *(step.id for step in own)}:
             continue
         so_far = so_far | set(added)
-        found.append(Row(f"to_{name}", f"... + {_named(name)}", so_far, "cumulative"))
-    return tuple(found)
+        sets.append(AuditStepSet(f"to_{name}", f"... + {_name_step(name)}", so_far, "cumulative"))
+    return tuple(sets)
 
 
-def _named(name: str) -> str:
+def _name_step(name: str) -> str:
     special = {
         "A3": "A3 contents and pattern of later stays",
         "A9": "A9 contents of the whole stay",

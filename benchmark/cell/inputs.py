@@ -1,4 +1,4 @@
-"""Where a cell finds its inputs."""
+"""The files that a cell reads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class CellInputs:
-    """Where a cell finds its inputs: the landmark's folder of a built dataset, and the split's file."""
+    """The inputs of a cell: the landmark's folder of a built dataset, and the split's file."""
 
     landmark_folder: Path
     split_file: Path

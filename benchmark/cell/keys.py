@@ -1,6 +1,6 @@
-"""The source a cell stands on: a file and every module of this project that it imports, transitively.
+"""The source that a cell depends on: a file and every module of this project that it imports, transitively.
 
-The file of a plug-in brings the modules of its own package as well, and those that lie beside it; other distributions are not
+The file of a plug-in brings the modules of its own package as well, and those that lie in the same folder; other distributions are not
 followed, as they are not for a method of this project.
 """
 
@@ -19,75 +19,75 @@ RUN_CELL = ROOT / "benchmark" / "cell" / "run_cell.py"
 
 
 @cache
-def imported_modules(path: Path) -> tuple[Path, ...]:
-    """Files of this project, or of the plug-in of ``path``, that the file at ``path`` imports by name, anywhere in it, itself left out."""
-    found = set() if _is_ours(path) else set(_packages_above(path))
-    for folder, name in _imports(path):
+def find_imported_modules(path: Path) -> tuple[Path, ...]:
+    """Return the files of this project, or of the plug-in of ``path``, that the file at ``path`` imports by name, without itself."""
+    files = set() if _is_ours(path) else set(_list_packages_above(path))
+    for folder, name in _iterate_imports(path):
         base = folder.joinpath(*name.split("."))
-        found.update(p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file())
-    return tuple(sorted(found - {path}))
+        files.update(p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file())
+    return tuple(sorted(files - {path}))
 
 
-def closure(*paths: Path) -> tuple[Path, ...]:
-    """The given files and all files that they import in the same sense, transitively, sorted by their names."""
+def find_import_closure(*paths: Path) -> tuple[Path, ...]:
+    """Return the given files and all files that they import in the same sense, transitively, sorted by their names."""
     seen: set[Path] = set()
     todo = [p.resolve() for p in paths]
     while todo:
         path = todo.pop()
         if path not in seen:
             seen.add(path)
-            todo.extend(imported_modules(path))
-    return tuple(sorted(seen, key=_name))
+            todo.extend(find_imported_modules(path))
+    return tuple(sorted(seen, key=_name_file))
 
 
 @cache
-def source_hash(*paths: Path) -> str:
-    """SHA-256 over the closure of ``paths``: names and contents, wherever the files lie."""
+def hash_sources(*paths: Path) -> str:
+    """Return the SHA-256 over the import closure of ``paths``: names and contents, wherever the files lie."""
     digest = hashlib.sha256()
-    for path in closure(*paths):
-        digest.update(_name(path).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in find_import_closure(*paths):
+        digest.update(_name_file(path).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
-def source_files(*paths: Path) -> dict[str, str]:
-    """What ``source_hash`` hashes, file by file: name -> the first 12 digits of its SHA-256."""
-    return {_name(path).as_posix(): _digest(path) for path in closure(*paths)}
+def hash_source_files(*paths: Path) -> dict[str, str]:
+    """Return what ``hash_sources`` hashes, file by file: name -> the first 12 digits of its SHA-256."""
+    return {_name_file(path).as_posix(): _hash_file(path) for path in find_import_closure(*paths)}
 
 
-def cell_sources(config: dict[str, Any]) -> tuple[Path, ...]:
-    """The files that a cell of this configuration (``PlannedCell.config``) starts from: what runs it, its method and its probes."""
-    from benchmark.cell.probes import probe_file
+def list_cell_sources(config: dict[str, Any]) -> tuple[Path, ...]:
+    """Return the files that a cell of this configuration (``PlannedCell.config``) starts from: what runs it, its method and its probes."""
+    from benchmark.cell.probes import find_probe_file
     from methods.registry import source_file
 
     method = config.get("method", {"fitted": False})
     method = (source_file(method["class"]),) if method["fitted"] else ()
-    return (RUN_CELL, *method, *(probe_file(name) for name in config.get("probes", [])))
+    return (RUN_CELL, *method, *(find_probe_file(name) for name in config.get("probes", [])))
 
 
 @cache
-def _digest(path: Path) -> str:
+def _hash_file(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a file is this project's; an environment inside the clone, with plug-ins in it, is not."""
+    """Return whether a file is this project's; an environment inside the clone, with plug-ins in it, is not."""
     return path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in PACKAGES
 
 
-def _name(path: Path) -> Path:
-    """The path from the folder that imports start at: the clone, or the one that holds a plug-in's package."""
+def _name_file(path: Path) -> Path:
+    """Return the path from the folder that imports start at: the clone, or the one that holds a plug-in's package."""
     if _is_ours(path):
         return path.relative_to(ROOT)
-    return path.relative_to(_start(path))
+    return path.relative_to(_find_import_root(path))
 
 
-def _start(path: Path) -> Path:
-    """The folder that holds the outermost package of a file, or the file itself."""
-    return path.parents[len(_packages_above(path))]
+def _find_import_root(path: Path) -> Path:
+    """Return the folder that holds the outermost package of a file, or the file itself."""
+    return path.parents[len(_list_packages_above(path))]
 
 
-def _packages_above(path: Path) -> list[Path]:
-    """The ``__init__.py`` of the packages that a file lies in, innermost first: importing it runs them."""
+def _list_packages_above(path: Path) -> list[Path]:
+    """Return the ``__init__.py`` of the packages that a file lies in, innermost first: importing it runs them."""
     inits = []
     for folder in path.parents:
         if not (folder / "__init__.py").is_file():
@@ -96,26 +96,29 @@ def _packages_above(path: Path) -> list[Path]:
     return inits
 
 
-def _imports(path: Path) -> Iterator[tuple[Path, str]]:
-    """Each module that a file imports by name, as a folder and the dotted name below it; what may not be ours is left out."""
+def _iterate_imports(path: Path) -> Iterator[tuple[Path, str]]:
+    """Yield each module that a file imports by name, as a folder and the dotted name below it; what may not be ours is left out."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names, above = [alias.name for alias in node.names], None
         elif isinstance(node, ast.ImportFrom):
             module = [node.module] if node.module else []
+            # an imported name may be a module itself; what is no file is dropped later
             names = [*module, *(".".join([*module, alias.name]) for alias in node.names)]
             above = path.parents[node.level - 1] if node.level else None
         else:
             continue
         for name in names:
-            yield from ((folder, name) for folder in ([above] if above else _starts(name.split(".")[0], path)))
+            yield from (
+                (folder, name) for folder in ([above] if above else _find_import_folders(name.split(".")[0], path))
+            )
 
 
-def _starts(top: str, path: Path) -> list[Path]:
-    """The folders in which the package or module ``top`` may be found, where it is this project's or of the plug-in of ``path``."""
+def _find_import_folders(top: str, path: Path) -> list[Path]:
+    """Return the folders in which the package or module ``top`` may be found, where it is this project's or of the plug-in of ``path``."""
     if top in PACKAGES:
         return [ROOT]
     if _is_ours(path):
         return []
-    beside = [_start(path)] if (_start(path) / f"{top}.py").is_file() else []
-    return beside + [folder.parent for folder in path.parents if folder.name == top]
+    neighbours = [_find_import_root(path)] if (_find_import_root(path) / f"{top}.py").is_file() else []
+    return neighbours + [folder.parent for folder in path.parents if folder.name == top]

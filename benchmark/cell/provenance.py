@@ -17,8 +17,8 @@ PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "duckdb", "POT"
 
 
 @cache
-def commit() -> tuple[str | None, bool | None]:
-    """The commit of the working tree and whether the tree is clean; (None, None) outside a git checkout."""
+def read_commit() -> tuple[str | None, bool | None]:
+    """Return the commit of the working tree and whether the tree is clean; (None, None) outside a git checkout."""
     try:
         head = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -32,47 +32,47 @@ def commit() -> tuple[str | None, bool | None]:
 
 
 @cache
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that numbers depend on."""
-    found = {"python": platform.python_version()}
+def collect_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that numbers depend on."""
+    by_name = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            by_name[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return by_name
 
 
 @cache
-def hardware(device: str = "cpu") -> dict[str, Any]:
-    """Processor and its number of cores, and the GPU where ``device`` is one."""
+def describe_hardware(device: str = "cpu") -> dict[str, Any]:
+    """Return the processor, its number of cores, and the GPU where ``device`` is one."""
     model = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
     except OSError:
         pass
-    found = {"cpu": model, "cores": os.cpu_count(), "system": platform.system()}
+    facts = {"cpu": model, "cores": os.cpu_count(), "system": platform.system()}
     if device.startswith("cuda"):
         import torch
 
-        found["gpu"] = torch.cuda.get_device_name(device) if torch.cuda.is_available() else None
-    return found
+        facts["gpu"] = torch.cuda.get_device_name(device) if torch.cuda.is_available() else None
+    return facts
 
 
-def threads() -> int | None:
-    """Threads that numerical work uses in this process; None where nothing numerical was loaded."""
+def count_threads() -> int | None:
+    """Return the threads that numerical work uses in this process; None where nothing numerical was loaded."""
     torch = sys.modules.get("torch")
     return None if torch is None else torch.get_num_threads()
 
 
 def now() -> str:
-    """The time, UTC, to the second."""
+    """Return the time, UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def reset_peak_memory() -> None:
-    """Start the counts of peak memory anew: of the process, where the system lets it do so, and of its GPUs."""
+    """Reset the counts of peak memory: of the process, where the system lets it do so, and of its GPUs."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         for device in range(torch.cuda.device_count()):
@@ -83,8 +83,8 @@ def reset_peak_memory() -> None:
         return
 
 
-def peak_memory_mib() -> float | None:
-    """Peak resident memory of this process since the last reset, in MiB; None where the system does not tell."""
+def read_peak_memory_mib() -> float | None:
+    """Return the peak resident memory of this process since the last reset, in MiB; None where the system does not tell."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""The record of a cell (``cell.json``): how it begins, what a failure makes of it, and its provenance."""
+"""The record of a cell (``cell.json``): before anything is computed, after a failure, and with its provenance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from benchmark.cell import provenance
-from benchmark.cell.keys import cell_sources, source_files
+from benchmark.cell.keys import hash_source_files, list_cell_sources
 from methods.base import Unsuited
 from results.cell import PlannedCell
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 Frames = dict[str, "pd.DataFrame"]
 Fill = Callable[[dict[str, Any], dict[str, float]], Frames]
-"""Completes a record, given it and a place for seconds by part: the frames by name."""
+"""Completes the record given to it, adds seconds by part to the second argument, and returns the frames by name."""
 
 
-def begun(planned: PlannedCell) -> dict[str, Any]:
-    """A record before anything is computed."""
+def new_record(planned: PlannedCell) -> dict[str, Any]:
+    """Return the record of a cell before anything is computed."""
     return {
         "cell": asdict(planned.cell),
         "title": planned.title,
         "key": planned.key,
         "key_parts": planned.key_parts,
         "config": planned.config,
-        "sources": source_files(*cell_sources(planned.config)),
+        "sources": hash_source_files(*list_cell_sources(planned.config)),
         "status": "done",
         "reason": None,
         "traceback": None,
@@ -42,39 +42,40 @@ def begun(planned: PlannedCell) -> dict[str, Any]:
     }
 
 
-def failed(planned: PlannedCell, reason: str, trace: str | None = None) -> dict[str, Any]:
-    """The record of a cell that failed, without its provenance."""
-    return begun(planned) | {"status": "failed", "reason": reason, "traceback": trace}
+def failure_record(planned: PlannedCell, reason: str, trace: str | None = None) -> dict[str, Any]:
+    """Return the record of a cell that failed, without its provenance."""
+    return new_record(planned) | {"status": "failed", "reason": reason, "traceback": trace}
 
 
-def ended(record: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
-    """The record with its provenance: commit, versions, hardware, threads, ``seconds`` by part, peak memory and times."""
-    commit, clean = provenance.commit()
+def with_provenance(record: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
+    """Return the record with its provenance: commit, versions, hardware, threads, ``seconds`` by part, peak memory and times."""
+    commit, clean = provenance.read_commit()
     return record | {
         "provenance": {
             **record["provenance"],
             "commit": commit,
             "clean": clean,
-            "versions": provenance.versions(),
-            "hardware": provenance.hardware(record["config"].get("device", "cpu")),
-            "threads": provenance.threads(),
+            "versions": provenance.collect_versions(),
+            "hardware": provenance.describe_hardware(record["config"].get("device", "cpu")),
+            "threads": provenance.count_threads(),
             "seconds": {k: round(v, 4) for k, v in seconds.items()},
-            "peak_memory_mib": provenance.peak_memory_mib(),
+            "peak_memory_mib": provenance.read_peak_memory_mib(),
             "finished": provenance.now(),
         }
     }
 
 
-def recorded(planned: PlannedCell, fill: Fill) -> tuple[dict[str, Any], Frames]:
-    """The record that ``fill`` completes and the frames that it gives; ``failed`` or ``skipped``, without frames, where it raises."""
+def run_and_record(planned: PlannedCell, fill: Fill) -> tuple[dict[str, Any], Frames]:
+    """Run ``fill`` and return the record that it completes and its frames; ``failed`` or ``skipped``, without frames, where it raises."""
     provenance.reset_peak_memory()
     started = time.perf_counter()
-    record, seconds, frames = begun(planned), {}, {}
+    record, frames = new_record(planned), Frames()
+    seconds: dict[str, float] = {}
     try:
         frames = fill(record, seconds)
     except Unsuited as reason:
         record |= {"status": "skipped", "reason": str(reason)}
     except Exception as error:
         line = f"{type(error).__name__}: {error}".splitlines()[0]
-        record = failed(planned, line, traceback.format_exc())
-    return ended(record, {**seconds, "total": time.perf_counter() - started}), frames
+        record = failure_record(planned, line, traceback.format_exc())
+    return with_provenance(record, {**seconds, "total": time.perf_counter() - started}), frames

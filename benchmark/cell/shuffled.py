@@ -13,7 +13,7 @@ SHUFFLE_SEED = 30_000
 
 
 def shuffle_outcomes(cohort: Cohort, seed: int = SHUFFLE_SEED) -> Cohort:
-    """The same stays, whole rows of outcomes (undefined ones included) permuted among them; deterministic by ``seed``.
+    """Return the same stays with whole rows of outcomes (undefined ones included) permuted among them; deterministic by ``seed``.
 
     Nothing of the true assignment is left but what the permutation leaves in place by chance, so a split has to be drawn from the result.
     """

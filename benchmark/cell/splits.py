@@ -1,4 +1,4 @@
-"""Splits: 5-fold cross-validation, stratified on the joint outcome, one draw a cohort, stored and hashed."""
+"""Splits for cross-validation: stratified on the joint outcome, or by whole sites; one draw a cohort and kind, stored and hashed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ SPLIT_SEED = 20_000
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """``fold`` int16 [N]: the fold in which a stay is tested. ``valid`` bool [K, N]: the validation part of each fold's training part."""
+    """A split: ``fold`` int16 [N], the fold in which a stay is tested; ``valid`` bool [K, N], the validation part of each fold's
+    training part."""
 
     fold: np.ndarray
     valid: np.ndarray
@@ -29,14 +30,14 @@ class Split:
         return hashlib.sha256(self.fold.tobytes() + self.valid.tobytes() + repr(self.valid.shape).encode()).hexdigest()
 
     def rows(self, fold: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows of the training, validation and test part of ``fold``; every stay is in exactly one."""
+        """Return the rows of the training, validation and test part of ``fold``; every stay is in exactly one."""
         test = self.fold == fold
         valid = self.valid[fold]
         return np.flatnonzero(~test & ~valid), np.flatnonzero(valid), np.flatnonzero(test)
 
 
 def draw_split(cohort: Cohort, folds: int, seed: int = SPLIT_SEED) -> Split:
-    """The split of a cohort; a stay is a patient, so folds never share one.
+    """Draw the split of a cohort; a stay is a patient, so folds never share one.
 
     Raises:
         CohortError: where there are fewer stays than folds need.
@@ -45,21 +46,22 @@ def draw_split(cohort: Cohort, folds: int, seed: int = SPLIT_SEED) -> Split:
         raise CohortError(
             f"{cohort.name}/{cohort.landmark} has {len(cohort)} stays: too few for folds={folds} (2 or more, 4 stays each)"
         )
-    strata = joint_outcome(cohort.outcomes, least=folds)
+    strata = stratify_by_outcome(cohort.outcomes, least=folds)
     fold = np.empty(len(cohort), dtype=np.int16)
     for k, (_, test) in enumerate(StratifiedKFold(folds, shuffle=True, random_state=seed).split(strata, strata)):
         fold[test] = k
     valid = np.zeros((folds, len(cohort)), dtype=bool)
     for k in range(folds):
         rows = np.flatnonzero(fold != k)
-        within = joint_outcome(cohort.outcomes[rows], least=int(np.ceil(2 / VALID_SHARE)))
+        # a stratum of this size has about two stays in the validation part
+        within = stratify_by_outcome(cohort.outcomes[rows], least=int(np.ceil(2 / VALID_SHARE)))
         _, chosen = train_test_split(rows, test_size=VALID_SHARE, random_state=seed + 1 + k, stratify=within)
         valid[k, chosen] = True
     return Split(fold, valid)
 
 
 def draw_site_split(cohort: Cohort, folds: int, seed: int = SPLIT_SEED) -> Split:
-    """A split in which no site is in two parts of a fold: whole sites are tested, others validate, the rest train.
+    """Draw a split in which no site is in two parts of a fold: whole sites are tested, others validate, the rest train.
 
     Sites are dealt so that outcomes are spread as evenly as they allow (``StratifiedGroupKFold``); the validation part is a seventh
     of the training part's sites by the same rule, the nearest to 15 %.
@@ -76,7 +78,7 @@ def draw_site_split(cohort: Cohort, folds: int, seed: int = SPLIT_SEED) -> Split
             f"{cohort.name}/{cohort.landmark} has {len(np.unique(cohort.site))} sites: split=sites with folds={folds} needs {2 * folds}"
         )
     fold = np.empty(len(cohort), dtype=np.int16)
-    strata = joint_outcome(cohort.outcomes, least=folds)
+    strata = stratify_by_outcome(cohort.outcomes, least=folds)
     dealt = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     for k, (_, test) in enumerate(dealt.split(strata, strata, cohort.site)):
         fold[test] = k
@@ -84,15 +86,15 @@ def draw_site_split(cohort: Cohort, folds: int, seed: int = SPLIT_SEED) -> Split
     parts = round(1 / VALID_SHARE)
     for k in range(folds):
         rows = np.flatnonzero(fold != k)
-        within = joint_outcome(cohort.outcomes[rows], least=parts)
+        within = stratify_by_outcome(cohort.outcomes[rows], least=parts)
         dealt = StratifiedGroupKFold(parts, shuffle=True, random_state=seed + 1 + k)
         _, chosen = next(dealt.split(within, within, cohort.site[rows]))
         valid[k, rows[chosen]] = True
     return Split(fold, valid)
 
 
-def joint_outcome(outcomes: np.ndarray, least: int) -> np.ndarray:
-    """The stratum of each stay, int64 [N]: the joint outcome (0, 1 or undefined a task).
+def stratify_by_outcome(outcomes: np.ndarray, least: int) -> np.ndarray:
+    """Return the stratum of each stay, int64 [N]: the joint outcome (0, 1 or undefined a task).
 
     Joint classes with fewer than ``least`` stays are merged into the class that is nearest to them (fewest tasks that differ, then
     the largest), the rarest first.
@@ -118,12 +120,13 @@ def joint_outcome(outcomes: np.ndarray, least: int) -> np.ndarray:
 DRAW = {"folds": draw_split, "sites": draw_site_split}
 
 
-def stored_split(cohort: Cohort, folder: Path, folds: int, kind: str = "folds") -> tuple[Split, Path]:
-    """The split of this kind stored in ``folder``, drawn and stored on first use, and its file."""
+def load_or_draw_split(cohort: Cohort, folder: Path, folds: int, kind: str = "folds") -> tuple[Split, Path]:
+    """Return the split of this kind stored in ``folder``, drawn and stored on first use, and its file."""
     path = folder / f"{kind}-{folds}-{cohort.fingerprint[:12]}.npz"
     if not path.exists():
         split = DRAW[kind](cohort, folds)
         folder.mkdir(parents=True, exist_ok=True)
+        # another process may draw the same split now: the file appears whole or not at all
         scratch = path.with_name(f".{os.getpid()}.npz")
         np.savez(scratch, fold=split.fold, valid=split.valid)
         os.replace(scratch, path)
@@ -131,7 +134,7 @@ def stored_split(cohort: Cohort, folder: Path, folds: int, kind: str = "folds") 
 
 
 def load_split(path: Path) -> Split:
-    """The split stored in ``path``."""
+    """Return the split stored in ``path``."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return Split(arrays["fold"], arrays["valid"])

@@ -1,4 +1,4 @@
-"""The conformance suite: named checks that anyone can run on a method, each alone if need be.
+"""The conformance tests: named checks that anyone can run on a method, each alone if need be.
 
     from benchmark.check import run_checks
     for result in run_checks(lambda seed: MyMethod(seed=seed)):
@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from benchmark.check import contract, learning, odd
-from benchmark.check.bench import Bench, Fault, Make, Skip
-from benchmark.check.cohorts import ordinary_parts, random_cohort
+from benchmark.check.cohorts import draw_random_cohort, split_ordinary_cohort
+from benchmark.check.harness import Fault, Harness, Make, Skip
 from datasets.cohort import Cohort
 
 STAYS = 400
@@ -31,14 +33,14 @@ class Check:
 
     name: str
     protects: str
-    run: Callable[[Bench], str | None]
+    run: Callable[[Harness], str | None]
     slow: bool = False
     given: bool = True
 
 
 @dataclass(frozen=True)
 class Result:
-    """``verdict`` is passed, failed or skipped; ``detail`` says why, or what was measured."""
+    """The result of a check: ``verdict`` is passed, failed or skipped; ``detail`` says why, or what was measured."""
 
     name: str
     verdict: str
@@ -46,14 +48,14 @@ class Result:
     seconds: float
 
 
-def _check(run: Callable[[Bench], str | None]) -> Check:
+def _make_check(run: Callable[[Harness], str | None]) -> Check:
     sentence = " ".join((run.__doc__ or "").split())
     slow = run in (learning.shuffled_repeatedly, learning.cost)
     return Check(run.__name__, sentence, run, slow, given=run.__module__ != learning.__name__)
 
 
 CHECKS: tuple[Check, ...] = tuple(
-    _check(run)
+    _make_check(run)
     for run in (
         contract.probabilities,
         contract.same_seed,
@@ -99,25 +101,25 @@ def run_checks(
     uses_seed: bool = True,
     uses_series: bool = True,
 ) -> Iterator[Result]:
-    """The result of each check, as it ends; all checks that are not slow where none are named.
+    """Run checks and yield the result of each as it ends; all that are not slow where none are named.
 
     ``make`` constructs the method with a seed; ``learner`` likewise, but trained as long as learning takes (else ``make``).
     ``cohort`` replaces the small random one where a check can use it, its first ``STAYS`` stays; ``uses_seed`` and ``uses_series``
     as in INFO.
     """
     chosen = [c for c in CHECKS if not c.slow] if checks is None else checks
-    cohort = random_cohort(260, widths=(6, 5, 4, 3), seed=0) if cohort is None else cohort
-    parts = ordinary_parts(cohort.take(range(min(STAYS, len(cohort)))))
-    bench = Bench(make, learner or make, parts, uses_seed, uses_series)
+    cohort = draw_random_cohort(260, widths=(6, 5, 4, 3), seed=0) if cohort is None else cohort
+    parts = split_ordinary_cohort(cohort.take(np.arange(min(STAYS, len(cohort)))))
+    harness = Harness(make, learner or make, parts, uses_seed, uses_series)
     for check in chosen:
         started = time.perf_counter()
-        verdict, detail = _verdict(check, bench)
+        verdict, detail = _judge(check, harness)
         yield Result(check.name, verdict, detail, round(time.perf_counter() - started, 3))
 
 
-def _verdict(check: Check, bench: Bench) -> tuple[str, str]:
+def _judge(check: Check, harness: Harness) -> tuple[str, str]:
     try:
-        return "passed", check.run(bench) or ""
+        return "passed", check.run(harness) or ""
     except Skip as reason:
         return "skipped", str(reason)
     except Fault as fault:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ LATENT = (1.0, -1.0, 0.5)
 """How the features of a modality show the latent h, repeated."""
 
 
-def random_cohort(
+def draw_random_cohort(
     n: int = 120,
     widths: tuple[int, ...] = (6, 5, 4),
     tasks: tuple[str, ...] = ("readmission_30d", "mortality_inhosp"),
@@ -22,7 +23,10 @@ def random_cohort(
     undefined: float = 0.1,
     series: bool = True,
 ) -> Cohort:
-    """Outcomes depend on a latent seen in every modality and on the observation pattern; the first modality is nearly always observed."""
+    """Draw a cohort whose outcomes depend on a latent seen in every modality and on the observation pattern.
+
+    The first modality is nearly always observed.
+    """
     rng = np.random.default_rng(seed)
     h = rng.normal(size=n)
     shares = np.array([0.95, *np.linspace(0.7, 0.4, len(widths) - 1)])
@@ -44,12 +48,12 @@ def random_cohort(
         observed=observed,
         outcomes=outcomes,
         tasks=tasks,
-        series=random_series(h, rng) if series else None,
+        series=draw_random_series(h, rng) if series else None,
     )
 
 
-def random_series(h: np.ndarray, rng: np.random.Generator, bins: int = 6, channels: int = 3) -> Series:
-    """Series that see the latent h [N]; some stays have bins that end early, some have none."""
+def draw_random_series(h: np.ndarray, rng: np.random.Generator, bins: int = 6, channels: int = 3) -> Series:
+    """Draw series that see the latent h [N]; some stays have bins that end early, some have none."""
     n = len(h)
     length = rng.integers(0, bins + 1, size=n)
     inside = np.arange(bins) < length[:, None]
@@ -60,7 +64,7 @@ def random_series(h: np.ndarray, rng: np.random.Generator, bins: int = 6, channe
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class SplitCohort:
     """A cohort and the rows of its training, validation and test part."""
 
     whole: Cohort
@@ -82,8 +86,8 @@ class Parts:
         return self.whole.take(self.rows["test"])
 
 
-def ordinary_parts(cohort: Cohort, train: float = 0.5, valid: float = 0.2) -> Parts:
-    """The parts of a cohort, drawn at random, without what the odd cohorts are about.
+def split_ordinary_cohort(cohort: Cohort, train: float = 0.5, valid: float = 0.2) -> SplitCohort:
+    """Draw the parts of a cohort at random, without what the odd cohorts are about.
 
     Left out: stays with fewer than two modalities (where the cohort has two), and later stays whose pattern no training stay has.
     """
@@ -91,55 +95,55 @@ def ordinary_parts(cohort: Cohort, train: float = 0.5, valid: float = 0.2) -> Pa
     rows = rows[cohort.observed[rows].sum(axis=1) >= min(2, len(cohort.modalities))]
     ends = [int(train * len(rows)), int((train + valid) * len(rows))]
     first, *later = np.split(rows, ends)
-    later = [r[seen_patterns(cohort.observed[first], cohort.observed[r])] for r in later]
-    return Parts(cohort, dict(zip(("train", "valid", "test"), (first, *later), strict=True)))
+    later = [r[mark_seen_patterns(cohort.observed[first], cohort.observed[r])] for r in later]
+    return SplitCohort(cohort, dict(zip(("train", "valid", "test"), (first, *later), strict=True)))
 
 
-def seen_patterns(train: np.ndarray, later: np.ndarray) -> np.ndarray:
-    """bool [N]: which of the patterns ``later`` [N, M] are among those of ``train`` [N_train, M]."""
+def mark_seen_patterns(train: np.ndarray, later: np.ndarray) -> np.ndarray:
+    """Return which of the patterns ``later`` [N, M] are among those of ``train`` [N_train, M], bool [N]."""
     known = {row.tobytes() for row in train}
     return np.array([row.tobytes() in known for row in later], dtype=bool)
 
 
-def changed(cohort: Cohort, **fields: object) -> Cohort:
-    """The cohort with other contents in the given fields, and a fingerprint of its own."""
+def replace_fields(cohort: Cohort, **fields: Any) -> Cohort:
+    """Return the cohort with other contents in the given fields, and a fingerprint of its own."""
     return replace(cohort, **{"fingerprint": "", **fields})
 
 
-def with_values(cohort: Cohort, values: list[np.ndarray]) -> Cohort:
-    """The cohort with other values float32 [N, d_m] in its modalities."""
+def replace_values(cohort: Cohort, values: list[np.ndarray]) -> Cohort:
+    """Return the cohort with other values float32 [N, d_m] in its modalities."""
     pairs = zip(cohort.modalities, values, strict=True)
-    return changed(cohort, modalities=tuple(replace(m, values=v.astype(np.float32)) for m, v in pairs))
+    return replace_fields(cohort, modalities=tuple(replace(m, values=v.astype(np.float32)) for m, v in pairs))
 
 
-def spoiled(cohort: Cohort, seed: int) -> Cohort:
-    """The cohort with noise, NaN and infinities in the slots of unobserved modalities."""
+def spoil_unobserved(cohort: Cohort, seed: int) -> Cohort:
+    """Return the cohort with noise, NaN and infinities in the slots of unobserved modalities."""
     rng = np.random.default_rng(seed)
     noise = [rng.choice([np.nan, np.inf, -np.inf, 1e9, 0.0, -3.0], m.values.shape) for m in cohort.modalities]
     seen = cohort.observed.T[:, :, None]
-    return with_values(
+    return replace_values(
         cohort, [np.where(o, m.values, z) for o, m, z in zip(seen, cohort.modalities, noise, strict=True)]
     )
 
 
-def hidden(cohort: Cohort, hide: np.ndarray) -> Cohort:
-    """The cohort without the modalities that ``hide`` bool [N, M] marks, NaN in their slots."""
+def hide_modalities(cohort: Cohort, hide: np.ndarray) -> Cohort:
+    """Return the cohort without the modalities that ``hide`` bool [N, M] marks, NaN in their slots."""
     observed = cohort.observed & ~hide
     values = [np.where(observed[:, m, None], x.values, np.nan) for m, x in enumerate(cohort.modalities)]
-    return changed(with_values(cohort, values), observed=observed)
+    return replace_fields(replace_values(cohort, values), observed=observed)
 
 
-def wild(cohort: Cohort) -> Cohort:
-    """Only the stays with the first stay's pattern, their values far from where they were."""
+def make_wild_cohort(cohort: Cohort) -> Cohort:
+    """Return the stays with the first stay's pattern, their values far from where they were."""
     some = cohort.take((cohort.observed == cohort.observed[0]).all(axis=1))
-    return with_values(some, [500.0 + 1000.0 * m.values for m in some.modalities])
+    return replace_values(some, [500.0 + 1000.0 * m.values for m in some.modalities])
 
 
-def with_other_keys(cohort: Cohort, seed: int) -> Cohort:
-    """The same stays under other patient numbers, from other hospitals, in other groups."""
+def replace_keys(cohort: Cohort, seed: int) -> Cohort:
+    """Return the same stays under other patient numbers, from other hospitals, in other groups."""
     rng, n = np.random.default_rng(seed), len(cohort)
     codes = rng.integers(0, 3, n).astype(np.int16)
-    return changed(
+    return replace_fields(
         cohort,
         patient=rng.permutation(10 * n)[:n].astype(np.int64),
         site=rng.integers(0, 5, n),

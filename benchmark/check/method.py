@@ -1,4 +1,4 @@
-"""The conformance suite on a registered method: how it is constructed for the checks, and on which cohort they run."""
+"""The conformance tests on a registered method: how it is constructed for the checks, and on which cohort they run."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from benchmark.check import CHECKS, STAYS, Check, Result, run_checks
-from benchmark.check.bench import Make
+from benchmark.check.harness import Make
 from benchmark.errors import UsageError, unknown
-from benchmark.executors.attempt import one_thread
+from benchmark.executors.attempt import limit_to_one_thread
 from benchmark.plan.config import RunConfig, Schedule, load_config
 from benchmark.plan.plan import prepare_dataset
-from benchmark.plan.rows import resolved
+from benchmark.plan.rows import resolve_hyperparameters
 from datasets.cohort import Cohort
 from methods import registry
 from methods.base import Method
@@ -37,7 +37,7 @@ _ELSEWHERE = (
 def check_method(
     name: str, overrides: list[str] | None = None, checks: Iterable[Check] | None = None
 ) -> Iterator[Result]:
-    """The results of the checks on the method called ``name`` (``METHOD`` or ``METHOD:VARIANT``), as they end.
+    """Run the checks on the method called ``name`` (``METHOD`` or ``METHOD:VARIANT``); yield each result as it ends.
 
     ``overrides``: hyper-parameters (``method.hidden=64``), ``device=``, and ``dataset=`` with what belongs to it.
 
@@ -49,15 +49,15 @@ def check_method(
     info, cls = registry.info(name), registry.load(name)
     if variant and variant not in cls.variants:
         raise unknown(f"variant of {name}", variant, cls.variants)
-    config = _config(name, overrides or [])
-    make, learner = (_make(cls, config, schedule, variant) for schedule in (BRIEF, LEARNING))
-    cohort = _cohort(config) if any(o.startswith("dataset=") for o in overrides or []) else None
+    config = _compose_config(name, overrides or [])
+    make, learner = (_make_constructor(cls, config, schedule, variant) for schedule in (BRIEF, LEARNING))
+    cohort = _load_cohort(config) if any(o.startswith("dataset=") for o in overrides or []) else None
     declared = {"uses_seed": info.uses_seed, "uses_series": info.uses_series}
-    return _on_one_thread(run_checks(make, checks, learner=learner, cohort=cohort, **declared))
+    return _run_on_one_thread(run_checks(make, checks, learner=learner, cohort=cohort, **declared))
 
 
-def chosen_checks(names: Iterable[str], slow: bool) -> list[Check]:
-    """The checks of these names, or all, the slow ones too if asked for.
+def choose_checks(names: Iterable[str], slow: bool) -> list[Check]:
+    """Return the checks of these names, or all, the slow ones too if asked for.
 
     Raises:
         UsageError: no check has that name.
@@ -70,12 +70,12 @@ def chosen_checks(names: Iterable[str], slow: bool) -> list[Check]:
     return [known[name] for name in names] or [check for check in CHECKS if slow or not check.slow]
 
 
-def _on_one_thread(results: Iterator[Result]) -> Iterator[Result]:
-    with one_thread():
+def _run_on_one_thread(results: Iterator[Result]) -> Iterator[Result]:
+    with limit_to_one_thread():
         yield from results
 
 
-def _config(name: str, overrides: list[str]) -> RunConfig:
+def _compose_config(name: str, overrides: list[str]) -> RunConfig:
     for text in overrides:
         if text.partition("=")[0] in _ELSEWHERE:
             raise UsageError(
@@ -85,20 +85,23 @@ def _config(name: str, overrides: list[str]) -> RunConfig:
     return load_config("table1", [f"method={name}", *small, *overrides])
 
 
-def _make(cls: type[Method], config: RunConfig, schedule: Schedule, variant: str) -> Make:
-    """How to construct the method, its training cut to the schedule where it trains by epochs."""
+def _make_constructor(cls: type[Method], config: RunConfig, schedule: Schedule, variant: str) -> Make:
+    """Return a function that constructs the method from a seed, its training cut to the schedule where it trains by epochs."""
     fields = {f.name for f in dataclasses.fields(cls.Config)}
     if "max_epochs" not in fields:
+        # larger steps make up for few epochs; without epochs there is nothing to make up for
         schedule = dataclasses.replace(schedule, lr_factor=1.0)
     settings: dict[str, Any]
-    settings, _, taken = resolved(cls, dataclasses.replace(config, schedule=schedule), cls.__name__, variant)
+    settings, _, taken = resolve_hyperparameters(
+        cls, dataclasses.replace(config, schedule=schedule), cls.__name__, variant
+    )
     unused = set(config.hyper) - taken
     if unused:
         raise unknown(f"hyper-parameter of {cls.__name__}:", f"method.{min(unused)}", [f"method.{k}" for k in fields])
     return lambda seed: cls(cls.Config(**settings), seed, config.device)
 
 
-def _cohort(config: RunConfig) -> Cohort:
+def _load_cohort(config: RunConfig) -> Cohort:
     dataset = prepare_dataset(config)
     landmark = config.landmark or dataset.info.landmarks[config.protocol.value][0]
     return dataset.cohort(landmark)

@@ -1,4 +1,4 @@
-"""One cell, computed by whoever holds its lock, in a process that may die without taking more than that cell with it."""
+"""One cell, computed under its lock, in a process that may die without taking more than that cell with it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from benchmark.executors.child import Child, Died, Exceeded
-from benchmark.executors.work import BUSY, Limits, Outcome, Work
-from results.cell import finished
+from benchmark.executors.work import BUSY, Limits, Outcome, Work, read_stored_cell
 from results.storage.locks import cell_lock
 
 TRIES = 2
@@ -27,21 +26,23 @@ _own = threading.local()
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Numerical libraries on one thread and repeatable: small batches are slower on several, and results must not depend on how many."""
+def limit_to_one_thread() -> Iterator[None]:
+    """Run numerical libraries repeatably on one thread: small batches are slower on several, and results must not depend on how many."""
     import torch
     from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    with threadpool_limits(1), freed_memory_kept():
+    with threadpool_limits(1), keep_freed_memory():
         yield
 
 
 @contextmanager
-def freed_memory_kept() -> Iterator[None]:
-    """With the C library of GNU: what is freed stays with this process until the end, for the next step of training needs as much again.
-    Else large blocks go back to the system each time and come again in pages that it clears one by one, a third of some methods' steps.
+def keep_freed_memory() -> Iterator[None]:
+    """Keep freed memory in this process until the end of the block, with the C library of GNU.
+
+    The next step of training needs as much again. Else large blocks go back to the system each time and come again in pages that it
+    clears one by one, which takes a third of some methods' steps.
     """
     libc = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
     if libc is not None:
@@ -50,7 +51,7 @@ def freed_memory_kept() -> Iterator[None]:
     try:
         yield
     finally:
-        if libc is not None:  # the next cell's peak of memory shall be its own
+        if libc is not None:  # so that the next cell's peak of memory is its own
             libc.malloc_trim(ctypes.c_size_t(0))
 
 
@@ -60,19 +61,20 @@ def compute(work: Work, store_root: Path) -> Outcome:
     from results.storage.store import Store
 
     store = Store(store_root)
-    record = store.whole(work.planned)
-    if not finished(record):
-        with one_thread():
-            if work.how is None:
-                record, frames = run_cell(work.planned, work.place, work.chosen)
-            else:
-                record, frames = work.how(work, store)
-        store.write(work.planned, record, frames)
-    return Outcome.of(work.planned, record)
+    stored = read_stored_cell(store, work.planned)
+    if stored.record is not None and stored.finished:
+        return Outcome.from_record(work.planned, stored.record)
+    with limit_to_one_thread():
+        if work.how is None:
+            record, frames = run_cell(work.planned, work.inputs, work.chosen)
+        else:
+            record, frames = work.how(work, store)
+    store.write(work.planned, record, frames)
+    return Outcome.from_record(work.planned, record)
 
 
 def compute_apart(work: Work, store_root: Path, limits: Limits) -> Outcome:
-    """``compute`` in a process apart, or the record of a cell that went over its ``limits`` or lost its process twice.
+    """Compute a cell in a process of its own; record a cell that went over its ``limits`` or lost its process twice as failed.
 
     A daemonic process may have no children: there the cell is computed in place, without limits.
     """
@@ -80,7 +82,7 @@ def compute_apart(work: Work, store_root: Path, limits: Limits) -> Outcome:
         return compute(work, store_root)
     started = time.perf_counter()
     for number in range(1, TRIES + 1):
-        child = _child()
+        child = _get_child()
         try:
             return child.call(compute, work, store_root, limits=limits)
         except Exceeded as limit:
@@ -90,24 +92,24 @@ def compute_apart(work: Work, store_root: Path, limits: Limits) -> Outcome:
             reason = f"{death} (tried {number} times)"
         finally:
             if limits.gib is not None:
-                child.kill()  # the next cell shall not answer for what this one left in memory
+                child.kill()  # what this cell left in memory must not count for the next one
     return give_up(work, store_root, reason, time.perf_counter() - started)
 
 
 def give_up(work: Work, store_root: Path, reason: str, seconds: float = 0.0) -> Outcome:
     """Store that a cell failed for a reason that lies outside it."""
-    from benchmark.cell.record import ended, failed
+    from benchmark.cell.record import failure_record, with_provenance
     from results.storage.store import Store
 
-    record = ended(failed(work.planned, reason), {"total": seconds})
+    record = with_provenance(failure_record(work.planned, reason), {"total": seconds})
     Store(store_root).write(work.planned, record, {})
-    return Outcome.of(work.planned, record)
+    return Outcome.from_record(work.planned, record)
 
 
 def attempt(work: Work, store_root: Path, how: Callable[[Work, Path], Outcome], wait: bool = False) -> Outcome:
-    """What becomes of a cell, computed as ``how`` says.
+    """Run a cell under its lock; ``how`` computes it.
 
-    Where another run has it in hand, the outcome is ``busy`` at once, or with ``wait`` what that run makes of it.
+    Where another run holds the lock, the outcome is ``busy`` at once, or with ``wait`` the one that the store has when the lock is free.
     """
     try:
         held = cell_lock(store_root, work.planned).acquire(timeout=-1 if wait else 0)
@@ -117,13 +119,13 @@ def attempt(work: Work, store_root: Path, how: Callable[[Work, Path], Outcome], 
         return how(work, store_root)
 
 
-def apart(limits: Limits) -> Callable[[Work, Path], Outcome]:
-    """``compute_apart`` with these limits, for ``attempt``."""
+def bind_limits(limits: Limits) -> Callable[[Work, Path], Outcome]:
+    """Return ``compute_apart`` with these limits, for ``attempt``."""
     return partial(compute_apart, limits=limits)
 
 
-def _child() -> Child:
-    """This thread's own child, started where there is none alive."""
+def _get_child() -> Child:
+    """Return this thread's own child, started where none is alive."""
     child = getattr(_own, "child", None)
     if child is None or not child.alive:
         child = _own.child = Child()

@@ -1,6 +1,6 @@
-"""A process of its own that computes cells one after another, and can be stopped without harm to the one that asked.
+"""A process that computes cells one after another, and can be stopped without harm to its parent.
 
-It lives until it dies, is killed for going over a limit, or the process that asked for it ends, however that ends.
+It lives until it dies, is killed for going over a limit, or its parent ends, however that ends.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """The number of the process."""
         return self._process.pid
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked."""
+        """Whether the process can be called."""
         return self._process.is_alive()
 
     def call(self, function: Callable[..., Any], *args: Any, limits: Limits = Limits()) -> Any:  # noqa: B008
-        """``function(*args)`` there: its value, or what it raises.
+        """Call ``function(*args)`` in the process; return its value or raise what it raises.
 
         Raises:
             Died: the process ended before it was done.
@@ -63,7 +63,7 @@ class Child:
             failed, value = self._connection.recv()
         except (EOFError, ConnectionError):
             self._process.join()
-            raise Died(_how(self._process.exitcode)) from None
+            raise Died(_describe_exit(self._process.exitcode)) from None
         except BaseException:
             self.kill()
             raise
@@ -72,24 +72,25 @@ class Child:
         return value
 
     def kill(self) -> None:
-        """End it at once."""
+        """End the process at once."""
         if self.alive:
             os.kill(self.pid, signal.SIGKILL)
         self._process.join()
 
     def _wait(self, limits: Limits) -> None:
-        """Until it answers or dies."""
+        """Wait until the process answers or dies."""
         started = time.monotonic()
+        # without limits there is nothing to look at: block until it answers
         while not self._connection.poll(PAUSE if limits else None):
             if limits.minutes is not None and time.monotonic() - started > 60 * limits.minutes:
                 raise Exceeded(f"stopped after {limits.minutes:g} minutes, the limit (limits.minutes)")
-            if limits.gib is not None and (used := _gib(self.pid)) > limits.gib:
+            if limits.gib is not None and (used := _measure_gib(self.pid)) > limits.gib:
                 raise Exceeded(f"stopped at {used:.2f} GiB of memory, the limit is {limits.gib:g} (limits.gib)")
 
 
 def _serve(connection: Connection, parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asked is interrupted as well, and ends this process
-    end_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted as well, and ends this process
+    end_with_parent(parent)
     while True:
         try:
             function, args = connection.recv()
@@ -103,8 +104,8 @@ def _serve(connection: Connection, parent: int) -> None:
 
 
 @cache
-def end_with(parent: int) -> None:
-    """This process ends soon after its parent, of this number: one that was killed cannot end its children, they see to it themselves."""
+def end_with_parent(parent: int) -> None:
+    """End this process soon after its parent, of this number: a parent that was killed cannot end its children."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -114,7 +115,7 @@ def end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _how(exit_code: int | None) -> str:
+def _describe_exit(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
         name = signal.Signals(-exit_code).name
         short = ": the system may be short of memory" if name == "SIGKILL" else ""
@@ -122,7 +123,7 @@ def _how(exit_code: int | None) -> str:
     return f"its process ended with status {exit_code}"
 
 
-def _gib(pid: int) -> float:
+def _measure_gib(pid: int) -> float:
     import psutil
 
     try:

@@ -1,6 +1,6 @@
 """The workers of a dask scheduler, or of a cluster of ``jobs`` processes on this machine where no scheduler is named.
 
-Workers need this clone at the commit of the one that asks, the built cohorts and the store under the same paths; a worker that is
+Workers need this clone at the commit of the run, the built cohorts and the store under the same paths; a worker that is
 lost takes its cell with it, which the scheduler gives to another.
 """
 
@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from benchmark.cell.keys import ROOT, RUN_CELL, source_hash
+from benchmark.cell.keys import ROOT, RUN_CELL, hash_sources
 from benchmark.errors import UsageError
-from benchmark.executors.attempt import TRIES, apart, attempt, give_up
-from benchmark.executors.local import start_from
+from benchmark.executors.attempt import TRIES, attempt, bind_limits, give_up
+from benchmark.executors.local import add_to_python_path
 from benchmark.executors.work import Job, Outcome
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def execute(job: Job, settings: dict[str, Any]) -> Iterator[Outcome]:
     """
     from distributed import KilledWorker, as_completed
 
-    with _client(settings.get("scheduler"), job.jobs) as client:
-        arguments = (job.store_root.resolve(), apart(job.limits), settings.get("wait", False))
+    with _open_client(settings.get("scheduler"), job.jobs) as client:
+        arguments = (job.store_root.resolve(), bind_limits(job.limits), settings.get("wait", False))
         asked = {client.submit(attempt, work, *arguments, pure=False): work for work in job.work}
         for future in as_completed(asked):
             work = asked.pop(future)
@@ -46,15 +46,15 @@ def execute(job: Job, settings: dict[str, Any]) -> Iterator[Outcome]:
 
 
 @contextmanager
-def _client(scheduler: str | None, jobs: int) -> Iterator[Client]:
-    """A client of the scheduler at this address, or of a local cluster of its own."""
+def _open_client(scheduler: str | None, jobs: int) -> Iterator[Client]:
+    """Open a client of the scheduler at this address, or of a local cluster of its own."""
     import dask
     from distributed import Client, LocalCluster
 
-    start_from(ROOT)
+    add_to_python_path(ROOT)
     if scheduler is None:
         own = {"distributed.worker.daemon": False, "distributed.scheduler.allowed-failures": TRIES - 1}
-        with dask.config.set(own), _deaf_to_interrupts():
+        with dask.config.set(own), _ignore_interrupts():
             cluster = LocalCluster(
                 n_workers=jobs, threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR
             )
@@ -71,8 +71,8 @@ def _client(scheduler: str | None, jobs: int) -> Iterator[Client]:
 
 
 @contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Processes started inside leave Ctrl-C to the one that starts them, which ends them."""
+def _ignore_interrupts() -> Iterator[None]:
+    """Let processes started inside ignore Ctrl-C: the one that starts them gets it and ends them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -84,20 +84,22 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 
 def _check_workers(client: Client, scheduler: str) -> None:
-    """Raises:
-    UsageError: there are no workers, or some cannot import this project or have another version of it.
+    """Check that there are workers with this version of the project.
+
+    Raises:
+        UsageError: there are no workers, or some cannot import this project or have another version of it.
     """
     start = "start each at the root of a clone at this commit: PYTHONPATH=. dask worker ADDRESS --nthreads 1"
     if not client.scheduler_info()["workers"]:
         raise UsageError(f"the scheduler at {scheduler} has no workers; {start}")
-    found = client.run(_source, on_error="return")
-    for address, source in found.items():
-        if source != source_hash(RUN_CELL):
+    sources = client.run(_hash_own_source, on_error="return")
+    for address, source in sources.items():
+        if source != hash_sources(RUN_CELL):
             what = (
                 "cannot import this project" if isinstance(source, Exception) else "has another version of this project"
             )
             raise UsageError(f"the worker at {address} {what}; {start}")
 
 
-def _source() -> str:
-    return source_hash(RUN_CELL)
+def _hash_own_source() -> str:
+    return hash_sources(RUN_CELL)

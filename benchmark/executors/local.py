@@ -12,8 +12,8 @@ from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from benchmark.cell.keys import ROOT
-from benchmark.executors.attempt import TRIES, apart, attempt, compute
-from benchmark.executors.child import end_with
+from benchmark.executors.attempt import TRIES, attempt, bind_limits, compute
+from benchmark.executors.child import end_with_parent
 from benchmark.executors.work import Job, Outcome, Work
 
 
@@ -28,7 +28,7 @@ def execute(job: Job, settings: dict[str, Any]) -> Iterator[Outcome]:
     lost = 0
     while left:
         try:
-            for outcome in _pool(list(left.values()), job, wait):
+            for outcome in _run_pool(list(left.values()), job, wait):
                 del left[outcome.planned.key]
                 lost = 0
                 yield outcome
@@ -39,21 +39,23 @@ def execute(job: Job, settings: dict[str, Any]) -> Iterator[Outcome]:
                 raise
 
 
-def _pool(work: list[Work], job: Job, wait: bool) -> Iterator[Outcome]:
-    start_from(ROOT)
+def _run_pool(work: list[Work], job: Job, wait: bool) -> Iterator[Outcome]:
+    add_to_python_path(ROOT)
     with parallel_config(backend="loky", inner_max_num_threads=1):
         pool = Parallel(n_jobs=job.jobs, return_as="generator_unordered", pre_dispatch=job.jobs, batch_size=1)
-        with closing(pool(delayed(_in_worker)(w, job.of([]), wait, os.getpid()) for w in work)) as outcomes:
+        with closing(
+            pool(delayed(_attempt_in_worker)(w, job.with_work([]), wait, os.getpid()) for w in work)
+        ) as outcomes:
             yield from outcomes
 
 
-def _in_worker(work: Work, job: Job, wait: bool, parent: int) -> Outcome:
-    end_with(parent)
-    return attempt(work, job.store_root, apart(job.limits), wait)
+def _attempt_in_worker(work: Work, job: Job, wait: bool, parent: int) -> Outcome:
+    end_with_parent(parent)
+    return attempt(work, job.store_root, bind_limits(job.limits), wait)
 
 
-def start_from(root: Path) -> None:
-    """Processes started from here on find the packages of this clone."""
+def add_to_python_path(root: Path) -> None:
+    """Add the root of this clone to PYTHONPATH, so that processes started from here on find its packages."""
     known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if str(root) not in known:
         os.environ["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, known)])

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.cell.keys import ROOT
 from benchmark.errors import UsageError
-from benchmark.executors.attempt import TRIES, apart, attempt, compute, give_up
-from benchmark.executors.local import start_from
+from benchmark.executors.attempt import TRIES, attempt, bind_limits, compute, give_up
+from benchmark.executors.local import add_to_python_path
 from benchmark.executors.work import Job, Outcome, Work
 
 if TYPE_CHECKING:
@@ -32,12 +32,13 @@ def execute(job: Job, settings: dict[str, Any]) -> Iterator[Outcome]:
     Raises:
         UsageError: there is no Slurm here, or it does not know an option.
     """
-    start_from(ROOT)
-    executor = _executor(job, dict(settings.get("slurm") or {}))
+    add_to_python_path(ROOT)
+    executor = _make_executor(job, dict(settings.get("slurm") or {}))
+    # reversed, since pop takes the last
     waiting = [(work, 1) for work in reversed(job.work)]
     queued: dict[Any, tuple[Work, int]] = {}
     wait = settings.get("wait", False)
-    how = apart(job.limits) if job.limits else compute
+    how = bind_limits(job.limits) if job.limits else compute
     try:
         while waiting or queued:
             while waiting and len(queued) < job.jobs:
@@ -46,7 +47,7 @@ def execute(job: Job, settings: dict[str, Any]) -> Iterator[Outcome]:
                 queued[submitted] = (work, number)
             for submitted in [s for s in queued if s.done()]:
                 work, number = queued.pop(submitted)
-                outcome = _outcome(submitted, work, job, last=number == TRIES)
+                outcome = _read_outcome(submitted, work, job, last=number == TRIES)
                 if outcome is None:
                     waiting.append((work, number + 1))
                 else:
@@ -57,7 +58,7 @@ def execute(job: Job, settings: dict[str, Any]) -> Iterator[Outcome]:
             submitted.cancel(check=False)
 
 
-def _executor(job: Job, options: dict[str, Any]) -> submitit.AutoExecutor:
+def _make_executor(job: Job, options: dict[str, Any]) -> submitit.AutoExecutor:
     import submitit
 
     cluster = options.pop("cluster", "slurm")
@@ -73,8 +74,8 @@ def _executor(job: Job, options: dict[str, Any]) -> submitit.AutoExecutor:
     return executor
 
 
-def _outcome(submitted: submitit.Job, work: Work, job: Job, last: bool) -> Outcome | None:
-    """What the job made of its cell; None where it was lost and has another try."""
+def _read_outcome(submitted: submitit.Job, work: Work, job: Job, last: bool) -> Outcome | None:
+    """Return the outcome of a finished job; None where the job was lost and has another try."""
     import submitit
 
     try:

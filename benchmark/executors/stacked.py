@@ -9,17 +9,24 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
 
+import torch
 from filelock import Timeout
 
 from benchmark.cell.record import Frames
+from benchmark.cell.run_cell import Trained, can_stack, prepare_training, run_cell
 from benchmark.errors import UsageError
 from benchmark.executors import local
-from benchmark.executors.attempt import compute, one_thread
-from benchmark.executors.work import BUSY, Job, Outcome, Work
-from results.cell import digest, finished
+from benchmark.executors.attempt import compute, limit_to_one_thread
+from benchmark.executors.work import BUSY, Job, Outcome, Work, read_stored_cell
+from datasets.cohort import Cohort
+from methods.base import Method, Unsuited
+from methods.common.stacked import fit_stacked
+from methods.common.training import TorchMethod
+from results.cell import digest
 from results.storage.locks import cell_lock
 from results.storage.store import Store
 
@@ -32,33 +39,31 @@ def execute(job: Job, settings: dict[str, Any]) -> Iterator[Outcome]:
     """
     if job.limits:
         raise UsageError("limits.minutes and limits.gib end the process of one cell: not with executor=stacked")
-    stacks = [works for works in _alike(job.work) if len(works) > 1]
+    stacks = [works for works in _group_alike(job.work) if len(works) > 1]
     together = {work.planned.key for works in stacks for work in works}
-    yield from local.execute(job.of(w for w in job.work if w.planned.key not in together), settings)
+    yield from local.execute(job.with_work(w for w in job.work if w.planned.key not in together), settings)
     for works in stacks:
-        yield from _stack(works, job, settings.get("wait", False))
+        yield from _compute_stack(works, job, settings.get("wait", False))
 
 
-def _alike(works: Iterable[Work]) -> list[list[Work]]:
-    """The cells that differ by fold and seed alone, where their method can be stacked."""
-    found: dict[str, list[Work]] = {}
+def _group_alike(works: Iterable[Work]) -> list[list[Work]]:
+    """Return the cells that differ by fold and seed alone, where their method can be stacked."""
+    groups: dict[str, list[Work]] = {}
     for work in sorted(works, key=lambda w: w.planned.cell):
         if _can_stack(work):
             cell = replace(work.planned.cell, fold=0, seed=0)
             change = None if work.chosen is None else work.chosen["change"]
-            place = [str(work.place.landmark_folder), str(work.place.split_file)]
-            found.setdefault(digest([cell.name, work.planned.config, change, place]), []).append(work)
-    return list(found.values())
+            inputs = [str(work.inputs.landmark_folder), str(work.inputs.split_file)]
+            groups.setdefault(digest([cell.name, work.planned.config, change, inputs]), []).append(work)
+    return list(groups.values())
 
 
 def _can_stack(work: Work) -> bool:
-    from benchmark.cell.run_cell import can_stack
-
     return work.how is None and can_stack(work.planned, work.chosen)
 
 
-def _stack(works: Sequence[Work], job: Job, wait: bool) -> Iterator[Outcome]:
-    """Compute these cells, but for those that another run has in hand."""
+def _compute_stack(works: Sequence[Work], job: Job, wait: bool) -> Iterator[Outcome]:
+    """Compute these cells, but for those locked by another run."""
     store, held = Store(job.store_root), []
     with ExitStack() as locks:
         for work in works:
@@ -67,54 +72,44 @@ def _stack(works: Sequence[Work], job: Job, wait: bool) -> Iterator[Outcome]:
                 held.append(work)
             except Timeout:
                 yield Outcome(work.planned, BUSY, "another run computes it", 0.0)
-        lacking = [work for work in held if not finished(store.whole(work.planned))]
-        trained = _trained(lacking) if lacking else {}
+        lacking = [work for work in held if not read_stored_cell(store, work.planned).finished]
+        trained = _train(lacking) if lacking else {}
         for work in held:
-            yield compute(replace(work, how=trained.get(work.planned.key)), job.store_root)
+            own = trained.get(work.planned.key)
+            yield compute(
+                work if own is None else replace(work, how=partial(_run_trained, trained=own)), job.store_root
+            )
 
 
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """What a stack made of one cell's method, to be stored as that cell (``Work.how``)."""
-
-    method: Any
-    fault: Exception | None
-    members: list[str]
-    seconds: float
-
-    def __call__(self, work: Work, store: Store) -> tuple[dict[str, Any], Frames]:
-        """The record and the frames of the cell."""
-        from benchmark.cell.run_cell import run_cell
-
-        return run_cell(work.planned, work.place, work.chosen, self)
+def _run_trained(work: Work, store: Store, trained: Trained) -> tuple[dict[str, Any], Frames]:
+    """Return the record and the frames of a cell whose method a stack has fitted (``Work.how``)."""
+    return run_cell(work.planned, work.inputs, work.chosen, trained)
 
 
-def _trained(works: Sequence[Work]) -> dict[Any, Trained]:
-    """The methods of these cells, fitted together; in halves where the memory of a GPU does not hold them all."""
-    import torch
-
-    from benchmark.cell.run_cell import before_training
-    from methods.base import Unsuited
-    from methods.common.stacked import fit_stacked
-
+def _train(works: Sequence[Work]) -> dict[Any, Trained]:
+    """Fit the methods of these cells together and return them by key; in halves where the memory of a GPU does not hold them all."""
     started = time.perf_counter()
-    methods, faults, pairs = [None] * len(works), [None] * len(works), {}
+    methods: list[Method | None] = [None] * len(works)
+    faults: list[Exception | None] = [None] * len(works)
+    pairs: dict[int, tuple[Cohort, Cohort]] = {}
     try:
-        with one_thread():
+        with limit_to_one_thread():
             for i, work in enumerate(works):
                 try:
-                    methods[i], pairs[i] = before_training(work.planned, work.place, work.chosen)
+                    methods[i], pairs[i] = prepare_training(work.planned, work.inputs, work.chosen)
                 except Unsuited as reason:  # of this fold alone
                     faults[i] = reason
-            found = fit_stacked([methods[i] for i in pairs], list(pairs.values())) if pairs else []
-            for i, fault in zip(pairs, found, strict=True):
-                faults[i] = fault
+            if pairs:
+                # what can be stacked is a TorchMethod; no name holds the list, so that ``del methods`` frees a GPU's memory
+                stack_faults = fit_stacked([cast(TorchMethod, methods[i]) for i in pairs], list(pairs.values()))
+                for i, fault in zip(pairs, stack_faults, strict=True):
+                    faults[i] = fault
     except torch.cuda.OutOfMemoryError as error:
         if len(works) > 1:
             del methods, pairs
             torch.cuda.empty_cache()
             half = len(works) // 2
-            return _trained(works[:half]) | _trained(works[half:])
+            return _train(works[:half]) | _train(works[half:])
         faults = [error]
     except Exception as error:
         faults = [error] * len(works)

@@ -1,4 +1,4 @@
-"""What executors hand around: a cell to compute, the limits it has, and what became of it."""
+"""What executors are given and give back: cells to compute, their limits, their outcomes, and what is stored of them already."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results.cell import Cell, PlannedCell
+from results.cell import Cell, PlannedCell, finished
 
 if TYPE_CHECKING:
     from benchmark.cell.record import Frames
@@ -19,20 +19,20 @@ BUSY = "busy"
 
 @dataclass(frozen=True)
 class Work:
-    """A cell to compute: where its inputs lie, the hyper-parameters that a tuning chose for it, and ``how`` where not as a run's cell.
+    """A cell to compute: its inputs, the hyper-parameters that a tuning chose for it, and ``how`` to compute it if not as a run does.
 
     ``how`` takes the work and the store, and gives the record and the frames to be stored.
     """
 
     planned: PlannedCell
-    place: Any
+    inputs: Any
     chosen: dict[str, Any] | None = None
     how: Callable[[Work, Store], tuple[dict[str, Any], Frames]] | None = None
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one cell may take: ``minutes`` of wall time and ``gib`` of resident memory; None = no limit."""
+    """The limits of one cell: ``minutes`` of wall time and ``gib`` of resident memory; None = no limit."""
 
     minutes: float | None = None
     gib: float | None = None
@@ -43,7 +43,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a cell: its status (``busy`` where another run has it), the reason where it is not done, and its seconds.
+    """The outcome of a cell: its status (``busy`` where another run has it), the reason where it is not done, and its seconds.
 
     Cells of one name may differ by their key: an experiment's arms, true and shuffled outcomes.
     """
@@ -55,24 +55,46 @@ class Outcome:
 
     @property
     def cell(self) -> Cell:
-        """Which cell."""
+        """The cell."""
         return self.planned.cell
 
     @classmethod
-    def of(cls, planned: PlannedCell, record: dict[str, Any]) -> Outcome:
-        """What the record of a cell says became of it."""
+    def from_record(cls, planned: PlannedCell, record: dict[str, Any]) -> Outcome:
+        """Return the outcome that the record of a cell states."""
         return cls(planned, record["status"], record["reason"], record["provenance"]["seconds"]["total"])
 
 
 @dataclass(frozen=True)
+class StoredCell:
+    """The stored state of a cell: its ``record`` where every file matches its checksum, and the names of the files that do not.
+
+    Nothing is stored where there is neither.
+    """
+
+    record: dict[str, Any] | None
+    faults: list[str]
+
+    @property
+    def finished(self) -> bool:
+        """Whether no run computes the cell again."""
+        return finished(self.record)
+
+
+def read_stored_cell(store: Store, planned: PlannedCell) -> StoredCell:
+    """Return what the store has of a cell; every file of it is hashed."""
+    faults = store.faults(planned)
+    return StoredCell(None if faults else store.record(planned), faults)
+
+
+@dataclass(frozen=True)
 class Job:
-    """All that a run wants computed, below ``store_root``, ``jobs`` at a time."""
+    """The cells that a run computes, below ``store_root``, ``jobs`` at a time."""
 
     work: list[Work]
     store_root: Path
     jobs: int
     limits: Limits
 
-    def of(self, work: Iterable[Work]) -> Job:
-        """The same for other cells."""
+    def with_work(self, work: Iterable[Work]) -> Job:
+        """Return the same job for other cells."""
         return Job(list(work), self.store_root, self.jobs, self.limits)

@@ -1,1 +1,1 @@
-"""What a run intends: configuration, table rows, cells with their keys, tuning, and what is stored of them."""
+"""The plan of a run: configuration, table rows, cells with their keys, tuning, and what is stored of them."""

@@ -1,4 +1,4 @@
-"""The configuration of a run: Hydra composes and validates it from ``conf/`` and the overrides of the command line.
+"""The configuration of a run, which Hydra composes and validates from ``conf/`` and the overrides of the command line.
 
 ``method=`` takes one name or a comma list, each with an optional variant after a colon (``crl_mmnar:mmnar``);
 ``method.FIELD=VALUE`` sets a hyper-parameter of the chosen methods that have it.
@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -23,21 +23,21 @@ from datasets.registry import DATASETS
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 GROUPS = ("dataset", "schedule")
-PLACES = ("root", "note_root", "cxr_root", "encoder", "subset")
+PATH_OPTIONS = ("root", "note_root", "cxr_root", "encoder", "subset")
 """Options of a dataset that need no ``dataset.`` before them."""
 NOT_OVERRIDES = {"methods", "hyper", "experiment", "only", "arms", "sweep", "probes", "derived"}
 """Fields that an experiment's file sets, or that have a shorter name on the command line."""
 
 
 class Protocol(Enum):
-    """Whose rules: the suite's strict ones or the paper's."""
+    """The rules of evaluation: the suite's strict ones or the paper's."""
 
     strict = "strict"
     paper = "paper"
 
 
 class RectifierKind(Enum):
-    """``auto`` is on for the methods that have it by default (crl_mmnar) and off for the others."""
+    """Whether predictions are rectified: ``auto`` is on for the methods that have it by default (crl_mmnar) and off for the others."""
 
     auto = "auto"
     on = "on"
@@ -53,7 +53,7 @@ class Calibration(Enum):
 
 
 class Tuning(Enum):
-    """How hyper-parameters are chosen: the defaults, or nested in each fold from each method's grid, or ``budget=`` of it at random."""
+    """The choice of hyper-parameters: the defaults, or nested in each fold from each method's grid, or ``budget=`` of it at random."""
 
     none = "none"
     grid = "grid"
@@ -61,7 +61,7 @@ class Tuning(Enum):
 
 
 class Executor(Enum):
-    """Where cells are computed (``benchmark/executors``)."""
+    """The place where cells are computed (``benchmark/executors``)."""
 
     local = "local"
     dask = "dask"
@@ -70,14 +70,14 @@ class Executor(Enum):
 
 
 class Outcomes(Enum):
-    """``shuffled``: whole rows of outcomes permuted among the stays before the split is drawn, so that every AUC should be 0.5."""
+    """The outcomes; ``shuffled``: whole rows permuted among the stays before the split is drawn, so that every AUC should be 0.5."""
 
     true = "true"
     shuffled = "shuffled"
 
 
 class SplitKind(Enum):
-    """Who is tested together: ``folds`` at random, stratified; ``sites`` whole hospitals, so that no method has seen the tested ones."""
+    """The kind of split: ``folds`` at random, stratified; ``sites`` whole hospitals, so that no method has seen the tested ones."""
 
     folds = "folds"
     sites = "sites"
@@ -85,7 +85,7 @@ class SplitKind(Enum):
 
 @dataclass
 class Schedule:
-    """How long methods that train by epochs do so."""
+    """The length of training, for methods that train by epochs."""
 
     name: str = MISSING
     batch_size: int = MISSING
@@ -96,7 +96,7 @@ class Schedule:
 
 @dataclass
 class CellLimits:
-    """What one cell may take: minutes of wall time, GiB of memory; None = no limit."""
+    """The limits of one cell: minutes of wall time, GiB of memory; None = no limit."""
 
     minutes: Optional[float] = None  # noqa: UP045
     gib: Optional[float] = None  # noqa: UP045
@@ -124,13 +124,13 @@ class MimicDataset(RawDataset):
 
 @dataclass
 class RunConfig:
-    """Everything that a run depends on.
+    """The configuration of a run: everything that it depends on.
 
-    What an experiment's file may say besides the overrides of the command line: ``only`` the datasets that it speaks of; ``arms`` the
+    What an experiment's file may say besides the overrides of the command line: ``only`` the datasets that it applies to; ``arms`` the
     cohorts or settings that it compares (each ``name``, ``axis``, ``value``, ``set``, a list of overrides, and ``also``, axis -> value,
     where it stands on other axes too), one plan an arm;
-    ``sweep`` hyper-parameters to vary one at a time, field -> values; ``probes`` what each cell measures besides its predictions
-    (``benchmark/cell/probes/``); ``derived`` what is derived from the stored predictions besides intervals and comparisons
+    ``sweep`` hyper-parameters to vary one at a time, field -> values; ``probes`` measurements of each cell besides its predictions
+    (``benchmark/cell/probes/``); ``derived`` results derived from the stored predictions besides intervals and comparisons
     (``results/statistics/derivations/``).
     """
 
@@ -173,38 +173,39 @@ WHERE = ("store", "out", "built", "executor", "scheduler", "slurm", "limits")
 """Fields that say where a run computes and writes; no number depends on them, but for ``executor=stacked``, which cells and plans name."""
 
 
-def names(group: str) -> list[str]:
-    """The names that a group of the configuration (dataset, schedule, experiment) knows."""
+def list_names(group: str) -> list[str]:
+    """Return the names that a group of the configuration (dataset, schedule, experiment) knows."""
     return sorted(p.stem for p in (CONF / group).glob("*.yaml"))
 
 
 def load_config(experiment: str, overrides: list[str]) -> RunConfig:
-    """The composed configuration of an experiment.
+    """Compose the configuration of an experiment and validate it.
 
     Raises:
         UsageError: an unknown experiment, name, key or value.
     """
-    if experiment not in names("experiment"):
-        raise unknown("experiment", experiment, names("experiment"))
-    embedded = dataset_of(overrides).startswith("embedded-")
+    if experiment not in list_names("experiment"):
+        raise unknown("experiment", experiment, list_names("experiment"))
+    embedded = find_dataset(overrides).startswith("embedded-")
     if not embedded and any(text.startswith("n=") for text in overrides):
-        raise UsageError(f"n= is a dial of embedded cohorts; {dataset_of(overrides)} has the stays it has")
-    _register(embedded)
+        raise UsageError(f"n= is a dial of embedded cohorts; {find_dataset(overrides)} has the stays it has")
+    _register_schemas(embedded)
     lines = [f"experiment={experiment}"]
     for text in overrides:
         lines.extend(_translate(text))
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = OmegaConf.to_object(compose("config", overrides=lines))
+            config = cast(RunConfig, OmegaConf.to_object(compose("config", overrides=lines)))
+            # a plain dictionary, whatever schema the dataset has
             config.dataset = dataclasses.asdict(config.dataset)
     except (HydraException, OmegaConfBaseException) as error:
-        raise _refused(error, overrides) from None
-    _check(config)
+        raise _explain_refusal(error, overrides) from None
+    _validate(config)
     return config
 
 
-def arms_of(experiment: str, overrides: list[str]) -> list[RunConfig]:
-    """The configuration of each arm of an experiment, or its one configuration where it has no arms; ``arm=NAME[,NAME]`` chooses.
+def load_arms(experiment: str, overrides: list[str]) -> list[RunConfig]:
+    """Compose the configuration of each arm of an experiment, or its one configuration where it has no arms; ``arm=NAME[,NAME]`` chooses.
 
     Raises:
         UsageError: as ``load_config``, an unknown arm, or an override of what the arms vary.
@@ -232,8 +233,8 @@ def arms_of(experiment: str, overrides: list[str]) -> list[RunConfig]:
     return configs
 
 
-def dataset_of(overrides: list[str]) -> str:
-    """The dataset that the overrides choose, or the default one."""
+def find_dataset(overrides: list[str]) -> str:
+    """Return the dataset that the overrides choose, or the default one."""
     chosen = [text.partition("=")[2] for text in overrides if text.partition("=")[0] == "dataset"]
     return chosen[-1] if chosen else "embedded-mimic"
 
@@ -243,8 +244,8 @@ def _translate(text: str) -> list[str]:
     if not equals or not key:
         raise UsageError(f"{text!r} is not an override: write key=value, e.g. seeds=5")
     if key in GROUPS:
-        if value not in names(key):
-            raise unknown(key, value, names(key))
+        if value not in list_names(key):
+            raise unknown(key, value, list_names(key))
         return [text]
     if key == "method":
         chosen = [v.strip() for v in value.strip("[]").split(",") if v.strip()]
@@ -255,10 +256,11 @@ def _translate(text: str) -> list[str]:
         return [f"known=[{value.strip('[]')}]"]
     root = key.lstrip("+~").split(".")[0]
     fields = {f.name for f in dataclasses.fields(RunConfig)} - NOT_OVERRIDES | {"method"}
-    if key in PLACES:
+    if key in PATH_OPTIONS:
+        # quoted, since a path may hold what Hydra would parse
         return [f"dataset.{key}={value!r}"]
     if root not in fields:
-        raise unknown("override", key, fields | set(PLACES))
+        raise unknown("override", key, fields | set(PATH_OPTIONS))
     if key in ("store", "out", "built", "device", "landmark", "arm", "scheduler", "outcomes"):
         return [f"{key}={value!r}"]
     if key.startswith("slurm."):
@@ -266,19 +268,19 @@ def _translate(text: str) -> list[str]:
     return [text]
 
 
-def _check(config: RunConfig) -> None:
+def _validate(config: RunConfig) -> None:
     for key, least in (("folds", 2), ("seeds", 1), ("bootstrap", 0)):
         if getattr(config, key) < least:
             raise UsageError(f"{key}={getattr(config, key)} is too small: {least} or more")
     if config.only and config.dataset["name"] not in config.only:
         raise UsageError(
-            f"{config.experiment} speaks of {', '.join(config.only)}, not of {config.dataset['name']}: pass dataset="
+            f"{config.experiment} applies to {', '.join(config.only)}, not to {config.dataset['name']}: pass dataset="
         )
     for key in ("minutes", "gib"):
         value = getattr(config.limits, key)
         if value is not None and value <= 0:
             raise UsageError(f"limits.{key}={value:g} is too small: more than 0")
-    _check_tuning(config)
+    _validate_tuning(config)
     if config.n is not None and config.n < 1:
         raise UsageError(f"n={config.n} is too small: 1 or more")
     info = DATASETS[config.dataset["name"]]
@@ -297,11 +299,11 @@ def _check(config: RunConfig) -> None:
         raise UsageError("method= names no method")
 
 
-def _check_tuning(config: RunConfig) -> None:
+def _validate_tuning(config: RunConfig) -> None:
     random, name = config.tuning is Tuning.random, config.dataset["name"]
     if random != (config.budget is not None):
         raise UsageError("tuning=random needs budget=N, the candidates of each method; no other tuning takes one")
-    if random and config.budget < 1:
+    if config.budget is not None and config.budget < 1:
         raise UsageError(f"budget={config.budget} is too small: 1 or more")
     if config.tuning is Tuning.none:
         return
@@ -315,30 +317,32 @@ def _check_tuning(config: RunConfig) -> None:
         )
 
 
-def _refused(error: Exception, overrides: list[str]) -> UsageError:
+def _explain_refusal(error: Exception, overrides: list[str]) -> UsageError:
     lines = [line.strip() for line in f"{error}\n{error.__cause__ or ''}".splitlines() if line.strip()]
-    known = [f"dataset.{name}" for name in _dataset_fields(overrides)]
+    known = [f"dataset.{name}" for name in _list_dataset_fields(overrides)]
     for text in overrides:
         key = text.partition("=")[0]
-        if (key in PLACES and f"dataset.{key}" not in known) or (key.startswith("dataset.") and key not in known):
+        if (key in PATH_OPTIONS and f"dataset.{key}" not in known) or (key.startswith("dataset.") and key not in known):
             return unknown("override", key, known)
     if lines[0].startswith("In 'experiment/"):
         experiment = lines[0].split("'")[1].removeprefix("experiment/")
-        return UsageError(f"{experiment} sets dials that {dataset_of(overrides)} does not have: pass another dataset=")
+        return UsageError(
+            f"{experiment} sets dials that {find_dataset(overrides)} does not have: pass another dataset="
+        )
     values = [line for line in lines if "Invalid value" in line or "could not be converted" in line]
     detail = values[0] if values else lines[0]
     return UsageError(f"{' '.join(overrides)}: {detail}")
 
 
-def _dataset_fields(overrides: list[str]) -> list[str]:
-    if dataset_of(overrides).startswith("embedded-"):
-        return [f.name for f in dataclasses.fields(_embedded_schema())]
-    kind = DATASETS[dataset_of(overrides)].kind
+def _list_dataset_fields(overrides: list[str]) -> list[str]:
+    if find_dataset(overrides).startswith("embedded-"):
+        return [f.name for f in dataclasses.fields(_make_synthetic_schema())]
+    kind = DATASETS[find_dataset(overrides)].kind
     return [f.name for f in dataclasses.fields(MimicDataset if kind == "mimic" else RawDataset)]
 
 
-def _embedded_schema() -> type:
-    """The dials of an embedded cohort as a schema; None = the preset's own value."""
+def _make_synthetic_schema() -> type:
+    """Return the dials of a synthetic cohort as a schema; None = the preset's own value."""
     from typing import get_type_hints
 
     from datasets.synthetic.params import SyntheticParams
@@ -348,10 +352,10 @@ def _embedded_schema() -> type:
     return dataclasses.make_dataclass("EmbeddedDataset", [("name", str, MISSING), *dials])
 
 
-def _register(embedded: bool) -> None:
+def _register_schemas(embedded: bool) -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=RunConfig)
     store.store(group="dataset", name="raw", node=RawDataset)
     store.store(group="dataset", name="mimic", node=MimicDataset)
     if embedded:
-        store.store(group="dataset", name="embedded", node=_embedded_schema())
+        store.store(group="dataset", name="embedded", node=_make_synthetic_schema())

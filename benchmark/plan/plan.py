@@ -1,4 +1,4 @@
-"""A run planned: configuration -> cohorts and splits -> cells with their keys, and the plan that the store keeps."""
+"""Plans a run: configuration -> cohorts and splits -> cells with their keys, and the plan that the store keeps."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import pandas as pd
 
 from benchmark.cell import provenance
 from benchmark.cell.inputs import CellInputs
-from benchmark.cell.keys import cell_sources, source_hash
+from benchmark.cell.keys import hash_sources, list_cell_sources
 from benchmark.cell.run_cell import ORACLE
 from benchmark.cell.shuffled import shuffle_outcomes
-from benchmark.cell.splits import stored_split
+from benchmark.cell.splits import load_or_draw_split
 from benchmark.errors import UsageError
 from benchmark.plan.config import WHERE, Executor, Outcomes, RunConfig
-from benchmark.plan.rows import MethodSpec, budget_of, known_rows, method_rows
+from benchmark.plan.rows import MethodSpec, make_budget, select_known_rows, select_method_rows
 from benchmark.plan.tuning import Budget
 from datasets import registry as dataset_registry
 from datasets.cohort import Cohort
@@ -35,7 +35,7 @@ from results.plan import Arm, Landmark, Plan, PlannedRow, Settings
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A plan for the store, where each of its cells finds its inputs, and the groups that stays belong to."""
+    """A plan for the store, the inputs of each of its cells, and the groups that stays belong to."""
 
     plan: Plan
     inputs: dict[tuple[str, str], CellInputs]
@@ -52,7 +52,7 @@ class PlannedRun:
         return self.plan.cells
 
     def inputs_of(self, cell: Cell) -> CellInputs:
-        """The inputs of a cell."""
+        """Return the inputs of a cell."""
         return self.inputs[cell.dataset, cell.landmark]
 
 
@@ -63,7 +63,7 @@ def plan_run(config: RunConfig, say: Callable[[str], None] | None = None) -> Pla
         UsageError: an unknown method, variant or hyper-parameter.
         CohortError: unusable raw tables.
     """
-    methods = method_rows(config)
+    methods = select_method_rows(config)
     dataset = prepare_dataset(config, say)
     landmarks = dataset.info.landmarks[config.protocol.value]
     if config.landmark is not None:
@@ -78,16 +78,17 @@ def plan_run(config: RunConfig, say: Callable[[str], None] | None = None) -> Pla
         if config.outcomes is Outcomes.shuffled:
             cohort = shuffle_outcomes(cohort)
         folder = dataset.folder / landmark
-        split, split_file = stored_split(cohort, folder / "splits", config.folds, config.split.value)
+        split, split_file = load_or_draw_split(cohort, folder / "splits", config.folds, config.split.value)
         inputs[dataset.info.name, landmark] = CellInputs(folder, split_file)
         notes = dataset.manifest["landmarks"][landmark].get("notes", {}).get("caption", [])
         described[landmark] = describe_landmark(dataset, landmark, cohort, split.hash, notes)
-        groups.append(groups_of(cohort))
-        for row in [*methods, *known_rows(config, cohort, known)]:
+        groups.append(build_groups_frame(cohort))
+        for row in [*methods, *select_known_rows(config, cohort, known)]:
+            # a row may have cells at some landmarks only: the first one names it
             rows.setdefault((row.method, row.variant, row.rectifier), row)
-            cells += _cells(config, dataset, landmark, cohort, known, split.hash, row)
-    settings = _settings(config)
-    commit, clean = provenance.commit()
+            cells += _plan_cells(config, dataset, landmark, cohort, known, split.hash, row)
+    settings = _collect_settings(config)
+    commit, clean = provenance.read_commit()
     plan = Plan(
         name="-".join((config.experiment, dataset.info.name, config.protocol.value, digest(settings)[:10])),
         experiment=config.experiment,
@@ -98,7 +99,7 @@ def plan_run(config: RunConfig, say: Callable[[str], None] | None = None) -> Pla
         commit=commit,
         clean=clean,
         schedule=config.schedule.name,
-        tuning=str(budget_of(config)),
+        tuning=str(make_budget(config)),
         rectifier=config.rectifier.value,
         calibration=config.calibration.value,
         folds=config.folds,
@@ -110,7 +111,7 @@ def plan_run(config: RunConfig, say: Callable[[str], None] | None = None) -> Pla
         arm=Arm.from_json(config.arms[0]) if config.arm else None,
         settings=Settings(settings),
         landmarks=described,
-        rows=[_printed(row) for row in rows.values()],
+        rows=[_make_planned_row(row) for row in rows.values()],
         cells=cells,
     )
     return PlannedRun(plan, inputs, pd.concat(groups, ignore_index=True))
@@ -125,8 +126,8 @@ def describe_landmark(dataset: Dataset, landmark: str, cohort: Cohort, split: st
     )
 
 
-def groups_of(cohort: Cohort) -> pd.DataFrame:
-    """``landmark, row`` and a column of labels for each group of the cohort (sex, age band, ...); ``site`` where there are sites."""
+def build_groups_frame(cohort: Cohort) -> pd.DataFrame:
+    """Return ``landmark, row`` and a column of labels for each group of the cohort (sex, age band, ...); ``site`` where there are sites."""
     columns = {name: pd.Categorical.from_codes(g.codes, g.labels) for name, g in cohort.groups.items()}
     if cohort.site is not None:
         columns["site"] = cohort.site
@@ -134,7 +135,7 @@ def groups_of(cohort: Cohort) -> pd.DataFrame:
 
 
 def prepare_dataset(config: RunConfig, say: Callable[[str], None] | None = None, force: bool = False) -> Dataset:
-    """The dataset that the configuration names, built where it is missing or stale."""
+    """Return the dataset of the configuration, built where it is missing or stale; under ``force`` in any case."""
     options = {k: v for k, v in config.dataset.items() if k != "name"}
     embedded = dataset_registry.DATASETS[config.dataset["name"]].kind == "embedded"
     if embedded and config.n is not None:
@@ -147,7 +148,7 @@ def prepare_dataset(config: RunConfig, say: Callable[[str], None] | None = None,
         raise
 
 
-def _cells(
+def _plan_cells(
     config: RunConfig, dataset: Dataset, landmark: str, cohort: Cohort, known: GroundTruth, split: str, row: MethodSpec
 ) -> list[PlannedCell]:
     fitted = row.kind == "method" or row.method == ORACLE
@@ -155,7 +156,7 @@ def _cells(
         return []
     cls = "gbdt" if row.method == ORACLE else row.method
     hyper = {k: v for k, v in row.config.items() if k != "rectifier"}
-    settings = {
+    settings: dict[str, Any] = {
         "method": {"class": cls, "fitted": fitted, "config": hyper},
         "rectifier": {"kind": row.config["rectifier"], "calibration": config.calibration.value},
         "device": config.device,
@@ -174,11 +175,12 @@ def _cells(
     if row.kind == "known":
         values = known.arrays[ORACLE] if row.method == ORACLE else known.predictions[row.method]
         cohort_part += ":" + hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
-    source = source_hash(*cell_sources(settings))
+    source = hash_sources(*list_cell_sources(settings))
     shared = {"config": digest(settings), "cohort": cohort_part, "split": split, "source": source}
-    tuning = budget_of(config).name if row.tuning else Budget().name
+    tuning = make_budget(config).name if row.tuning else Budget().name
     planned = []
     for fold in range(config.folds):
+        # nothing is drawn for predictions that are known
         for seed in range(config.seeds if fitted else 1):
             cell = Cell(dataset.info.name, landmark, config.protocol.value, row.method, row.variant, row.rectifier,
                         tuning, fold, seed)  # fmt: skip
@@ -186,7 +188,7 @@ def _cells(
     return planned
 
 
-def _printed(row: MethodSpec) -> PlannedRow:
+def _make_planned_row(row: MethodSpec) -> PlannedRow:
     """Return a row as the plan has it: its cells hold the configuration and the candidates."""
     return PlannedRow(
         row.method, row.variant, row.rectifier, row.title, row.kind, row.cut, row.change, row.series,
@@ -194,9 +196,9 @@ def _printed(row: MethodSpec) -> PlannedRow:
     )  # fmt: skip
 
 
-def _settings(config: RunConfig) -> dict[str, Any]:
+def _collect_settings(config: RunConfig) -> dict[str, Any]:
     """Return the configuration as plain values, without what no number depends on."""
-    settings = _plain(dataclasses.asdict(config))
+    settings = _convert_to_plain(dataclasses.asdict(config))
     for key in WHERE:
         settings.pop(key)
     if config.executor is Executor.stacked:
@@ -204,9 +206,9 @@ def _settings(config: RunConfig) -> dict[str, Any]:
     return settings | {"arms": [arm["name"] for arm in config.arms]}
 
 
-def _plain(value: Any) -> Any:
+def _convert_to_plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): _convert_to_plain(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [_plain(v) for v in value]
+        return [_convert_to_plain(v) for v in value]
     return value.value if isinstance(value, Enum) else value

@@ -1,22 +1,24 @@
-"""A stored plan's configuration again, so that it can be planned under today's source and cohorts."""
+"""Restores the configuration of a stored plan, so that it can be planned under today's source and cohorts."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.errors import UsageError
-from benchmark.plan.config import PLACES, RunConfig, load_config
+from benchmark.plan.config import PATH_OPTIONS, RunConfig, load_config
 from results.plan import Plan
 
 FIELDS = {"method": "methods"}
 """Names of the command line for fields of another name."""
 
 
-def stored_config(plan: Plan, overrides: list[str]) -> RunConfig:
-    """The configuration that wrote ``plan``, with ``overrides`` of the command line put over it; the experiment's file is not read for
+def restore_config(plan: Plan, overrides: list[str]) -> RunConfig:
+    """Return the configuration that wrote ``plan``, with ``overrides`` of the command line put over it; the experiment's file is not
+    read for
     what they do not name.
 
     Raises:
@@ -24,7 +26,8 @@ def stored_config(plan: Plan, overrides: list[str]) -> RunConfig:
     """
     settings = {**plan.settings.given, "arms": [{"name": name} for name in plan.settings.arms]}
     try:
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), settings))
+        merged = OmegaConf.merge(OmegaConf.structured(RunConfig), settings)
+        config = cast(RunConfig, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
         line = str(error).splitlines()[0]
         raise UsageError(
@@ -35,12 +38,12 @@ def stored_config(plan: Plan, overrides: list[str]) -> RunConfig:
     own = [f"dataset={config.dataset['name']}", f"protocol={config.protocol.value}"]
     asked = load_config(config.experiment, [*own, *overrides])
     for key in (text.partition("=")[0] for text in overrides):
-        config = _put(config, asked, "dataset." + key if key in PLACES else key)
+        config = _take_field(config, asked, "dataset." + key if key in PATH_OPTIONS else key)
     return config
 
 
-def _put(config: RunConfig, asked: RunConfig, key: str) -> RunConfig:
-    """``config`` with what ``key`` names taken from ``asked``."""
+def _take_field(config: RunConfig, asked: RunConfig, key: str) -> RunConfig:
+    """Return ``config`` with what ``key`` names taken from ``asked``."""
     group, _, name = key.partition(".")
     if group == "method" and name:
         return dataclasses.replace(config, hyper={**config.hyper, name: asked.hyper[name]})

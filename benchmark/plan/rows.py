@@ -1,4 +1,4 @@
-"""The rows that a run's tables have: which methods, with which hyper-parameters, and what is known of the cohort's truth."""
+"""The rows of a run's tables: methods with their hyper-parameters, and reference predictions known with the cohort."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from omegaconf.errors import OmegaConfBaseException
 from benchmark.cell.run_cell import ORACLE
 from benchmark.errors import UsageError, unknown
 from benchmark.plan.config import Calibration, Outcomes, RectifierKind, RunConfig
-from benchmark.plan.tuning import Budget, candidates, rules
+from benchmark.plan.tuning import Budget, list_candidates, make_rules
 from datasets.cohort import Cohort
 from datasets.storage import GroundTruth
 from methods import registry as method_registry
+from methods.base import Method
 
 TRUE_SERIES = "true_series"
 """The input mode of a method of series that reads them; its other modes do not."""
@@ -34,10 +35,10 @@ KNOWN_BY_DEFAULT = ("ceiling", "ceiling_series", ORACLE, "apache_iva")
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """One row of a table: a method (with variant and rectifier), or something known beside the cohort.
+    """One row of a table: a method (with variant and rectifier), or reference predictions known with the cohort.
 
-    ``cut``: what the schedule leaves out of the method's stages, to be said over the table; ``change``: the hyper-parameter that a
-    sweep varies in this row, and its value; ``series``: whether the row knows the series of labs and vitals; ``tuning``: the candidates
+    ``cut``: what the schedule leaves out of the method's stages, which the table's caption states; ``change``: the hyper-parameter that a
+    sweep varies in this row, and its value; ``series``: whether the row reads the series of labs and vitals; ``tuning``: the candidates
     of its tuning, none where its defaults stand.
     """
 
@@ -53,8 +54,8 @@ class MethodSpec:
     tuning: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def method_rows(config: RunConfig) -> list[MethodSpec]:
-    """The rows of the chosen methods, in print order; ``all`` stands for every method that can be used, the reference last.
+def select_method_rows(config: RunConfig) -> list[MethodSpec]:
+    """Return the rows of the chosen methods, in print order; ``all`` stands for every method that can be used, the reference last.
 
     Raises:
         UsageError: an unknown variant or hyper-parameter.
@@ -66,10 +67,10 @@ def method_rows(config: RunConfig) -> list[MethodSpec]:
     infos = method_registry.infos()
     chosen: list[str] = []
     for name in config.methods:
-        chosen += in_print_order(_usable(infos), config.reference) if name == "all" else [name]
+        chosen += sort_for_print(_select_usable(infos), config.reference) if name == "all" else [name]
     for name in set(config.hyper) & set(config.sweep):
         raise UsageError(f"method.{name}= is what {config.experiment} varies: it cannot be set as well")
-    budget = budget_of(config)
+    budget = make_budget(config)
     used: set[str] = set()
     rows = []
     for spec in dict.fromkeys(chosen):
@@ -81,23 +82,23 @@ def method_rows(config: RunConfig) -> list[MethodSpec]:
         kind = config.rectifier
         if kind is RectifierKind.auto:
             kind = RectifierKind.on if info.rectifier and variant not in cls.unrectified else RectifierKind.off
-        for change in [{}, *_changes(cls, config.sweep)]:
-            settings, title, taken = resolved(cls, config, info.title, variant, change)
+        for change in [{}, *_list_changes(cls, config.sweep)]:
+            settings, title, taken = resolve_hyperparameters(cls, config, info.title, variant, change)
             used |= taken
             changed = [f"{field}={value}" for field, value in change.items()]
-            tried = candidates(cls, settings, {*cls.variants.get(variant, {}), *taken}, budget)
+            tried = list_candidates(cls, settings, {*cls.variants.get(variant, {}), *taken}, budget)
             rows.append(
                 MethodSpec(
                     name,
                     "+".join(([variant] if variant else []) + changed) or "default",
-                    _rectifier_name(kind, config.calibration),
+                    _name_rectifier(kind, config.calibration),
                     title,
                     "method",
                     settings | {"rectifier": kind.value},
                     info.stages if settings.get("max_epochs", 0) < getattr(cls.Config(), "max_epochs", 0) else "",
                     change,
                     info.uses_series and settings.get("inputs", TRUE_SERIES) == TRUE_SERIES,
-                    rules(tried, info.uses_seed) if tried else {},
+                    make_rules(tried, info.uses_seed) if tried else {},
                 )
             )
     unused = set(config.hyper) - used
@@ -111,14 +112,14 @@ def method_rows(config: RunConfig) -> list[MethodSpec]:
     return rows
 
 
-def _changes(cls: type, sweep: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    """One hyper-parameter at a time, each value of its sweep but the method's default, for those that the method has."""
+def _list_changes(cls: type[Method], sweep: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """Return one change at a time, each value of its sweep but the method's default, for those that the method has."""
     defaults = dataclasses.asdict(cls.Config())
     return [{k: v} for k, values in sweep.items() if k in defaults for v in values if v != defaults[k]]
 
 
-def _usable(infos: dict[str, method_registry.Info]) -> dict[str, method_registry.Info]:
-    """The methods without the plug-ins that cannot be imported, each of which is warned of by name."""
+def _select_usable(infos: dict[str, method_registry.Info]) -> dict[str, method_registry.Info]:
+    """Return the methods without the plug-ins that cannot be imported, each of which is warned of by name."""
     usable = {}
     for name, info in infos.items():
         try:
@@ -126,24 +127,25 @@ def _usable(infos: dict[str, method_registry.Info]) -> dict[str, method_registry
         except method_registry.UnusableMethod as error:
             if not info.is_plug_in:
                 raise
-            said = f"plug-in method {name} is left out of method=all: {error}"
-            warnings.warn(said, method_registry.PlugInWarning, stacklevel=2)
+            message = f"plug-in method {name} is left out of method=all: {error}"
+            warnings.warn(message, method_registry.PlugInWarning, stacklevel=2)
         else:
             usable[name] = info
     return usable
 
 
-def in_print_order(infos: dict[str, Any], reference: str) -> list[str]:
-    """Plain baselines first, then by year and name, the reference last."""
+def sort_for_print(infos: dict[str, Any], reference: str) -> list[str]:
+    """Return the names of methods in print order: plain baselines first, then by year and name, the reference last."""
     return sorted(
         infos, key=lambda name: (name == reference, infos[name].family != "plain baseline", infos[name].year, name)
     )
 
 
-def resolved(
-    cls: type, config: RunConfig, title: str, variant: str, change: dict[str, Any] | None = None
+def resolve_hyperparameters(
+    cls: type[Method], config: RunConfig, title: str, variant: str, change: dict[str, Any] | None = None
 ) -> tuple[dict[str, Any], str, set[str]]:
-    """A method's hyper-parameters after schedule, variant, a sweep's change and overrides, the name to print, and the overrides taken.
+    """Return a method's hyper-parameters after schedule, variant, a sweep's change and overrides, the name to print, and the
+    overrides taken.
 
     The schedule scales the learning rate that a sweep sets as it does the default one.
     """
@@ -158,7 +160,7 @@ def resolved(
         chosen["lr"] = change["lr"] * schedule.lr_factor
     taken = {k: v for k, v in config.hyper.items() if k in fields}
     try:
-        merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls.Config), chosen, taken))
+        merged: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls.Config), chosen, taken))
         settings = dataclasses.asdict(merged)
     except (OmegaConfBaseException, ValueError, TypeError) as error:
         raise UsageError(f"hyper-parameters {taken} of {title}: {str(error).splitlines()[0]}") from None
@@ -167,8 +169,8 @@ def resolved(
     return settings, (own or title) + (f" ({', '.join(notes)})" if notes else ""), set(taken)
 
 
-def known_rows(config: RunConfig, cohort: Cohort, known: GroundTruth) -> list[MethodSpec]:
-    """The comparison rows asked for; ``known=all`` stands for the ceilings, oracle features and APACHE's own predictions.
+def select_known_rows(config: RunConfig, cohort: Cohort, known: GroundTruth) -> list[MethodSpec]:
+    """Return the reference rows asked for; ``known=all`` stands for the ceilings, oracle features and APACHE's own predictions.
 
     By name also the 2 x 2 worth of the pattern: ``known=ceiling,evidence1_cause0,evidence0_cause1,evidence0_cause0``. What this
     cohort does not offer is left out (captions say so); a name that no cohort offers is an error.
@@ -190,12 +192,12 @@ def known_rows(config: RunConfig, cohort: Cohort, known: GroundTruth) -> list[Me
     return rows
 
 
-def budget_of(config: RunConfig) -> Budget:
-    """The budget of the run's tuning."""
+def make_budget(config: RunConfig) -> Budget:
+    """Return the budget of the run's tuning."""
     return Budget(config.tuning.value, config.budget)
 
 
-def _rectifier_name(kind: RectifierKind, calibration: Calibration) -> str:
+def _name_rectifier(kind: RectifierKind, calibration: Calibration) -> str:
     return (
         kind.value
         if kind is RectifierKind.off or calibration is Calibration.valid

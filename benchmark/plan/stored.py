@@ -1,4 +1,4 @@
-"""Which of the stored plans a command speaks of: the newest of each dataset, protocol and arm that agrees with the overrides given."""
+"""Chooses the stored plans that a command applies to: the newest of each dataset, protocol and arm that agrees with the overrides given."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ CHOOSING = {
 }
 
 
-def chosen_plans(store: Store, experiment: str, config: RunConfig, overrides: list[str]) -> list[Plan]:
-    """The plans, by dataset, protocol and arm (in the order of the experiment's file); ``overrides`` are those of the command line,
+def choose_plans(store: Store, experiment: str, config: RunConfig, overrides: list[str]) -> list[Plan]:
+    """Choose the plans, by dataset, protocol and arm (in the order of the experiment's file); ``overrides`` are those of the command line,
     ``config`` is what they compose.
 
     Raises:
@@ -49,8 +49,8 @@ def chosen_plans(store: Store, experiment: str, config: RunConfig, overrides: li
     return [newest[key] for key in sorted(newest)]
 
 
-def newest_plans(store: Store, experiment: str | None = None) -> list[list[Plan]]:
-    """By experiment (or of one) the newest plan of each dataset, protocol and arm, arms in the order of the experiment's file.
+def find_newest_plans(store: Store, experiment: str | None = None) -> list[list[Plan]]:
+    """Return by experiment (or of one) the newest plan of each dataset, protocol and arm, arms in the order of the experiment's file.
 
     Raises:
         UsageError: there is none.
@@ -67,8 +67,8 @@ def newest_plans(store: Store, experiment: str | None = None) -> list[list[Plan]
     return [[plans[key] for key in sorted(plans)] for _, plans in sorted(newest.items())]
 
 
-def store_of(overrides: list[str]) -> Store:
-    """The store that ``store=DIR`` names, or the default one, for a verb that speaks of no experiment."""
+def open_store(overrides: list[str]) -> Store:
+    """Return the store that ``store=DIR`` names, or the default one, for a verb that takes no experiment."""
     places = [text.partition("=")[2] for text in overrides if text.partition("=")[0] == "store"]
     return Store(places[-1] if places else RunConfig.store)
 

@@ -1,1 +1,1 @@
-"""One file a verb of the command line: its ``arguments``, and ``run``. Heavy imports stand inside the functions."""
+"""One file a verb, with ``arguments`` and ``run``, and what verbs share. A verb imports what is heavy inside its functions."""

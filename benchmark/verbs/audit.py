@@ -1,4 +1,4 @@
-"""``audit``: what each step of the released evaluation is worth where the truth is known, and what predictions show of one."""
+"""``audit``: measures what each step of the released evaluation adds where the truth is known, or checks predictions against one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import UsageError
-from benchmark.show import NOTES, progress
+from benchmark.show import NOTES
 from benchmark.verbs.audit_predictions import add_arguments
 from benchmark.verbs.audit_predictions import run as audit_predictions
-from benchmark.verbs.common import JSON, renew_statistics
+from benchmark.verbs.common import JSON, compute_rounds, renew_statistics
 from results.plan import Plan
 
 DEFAULTS = ("n=3000", "seeds=5", "method.max_epochs=20", "method.patience=5")
@@ -20,7 +20,7 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "audit.md"
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """The verb's own arguments."""
+    """Add the verb's own arguments."""
     parser.add_argument(
         "method", nargs="?", default="crl_mmnar", help="whose training and predictions (default crl_mmnar)"
     )
@@ -46,7 +46,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """The audit of a method's evaluation, or of a predictions file."""
+    """Run the audit of a method's evaluation, or of a predictions file."""
     if options.predictions is not None:
         return audit_predictions(options)
     if "=" in options.method:
@@ -54,17 +54,17 @@ def run(options: Namespace) -> int:
         options.method = "crl_mmnar"
     if options.jobs < 1:
         raise UsageError(f"-j {options.jobs} is too small: 1 or more processes")
-    config = _config(options)
+    config = _compose_config(options)
     from results.storage.store import Store
 
     store = Store(config.store)
-    plans, failures = _stored(store) if options.docs else _compute(options, config, store)
+    plans, failures = _load_stored(store) if options.docs else _compute(options, config, store)
     _report(store, plans, config.out, options.json)
     if options.docs:
-        from benchmark.audit.plan import step_facts
+        from benchmark.audit.plan import describe_steps
         from reports.audit.document import rewrite
 
-        NOTES.print(f"wrote {rewrite(store, plans, DOCUMENT, step_facts())}")
+        NOTES.print(f"wrote {rewrite(store, plans, DOCUMENT, describe_steps())}")
     for name, reason in failures:
         NOTES.print(f"failed: {name}: {reason}", style="red")
     return 1 if failures else 0
@@ -84,8 +84,8 @@ def _report(store: Any, plans: list[Plan], out: str, as_json: bool) -> None:
     print(text_of(report.measured))
 
 
-def _stored(store: Any) -> tuple[list[Plan], list[tuple[str, str]]]:
-    """The newest stored plans, their intervals brought up to date; nothing fails."""
+def _load_stored(store: Any) -> tuple[list[Plan], list[tuple[str, str]]]:
+    """Bring the intervals of the newest stored plans up to date; return the plans, and no failures."""
     from reports.audit.numbers import audit_plans
 
     plans = audit_plans(store)
@@ -96,13 +96,13 @@ def _stored(store: Any) -> tuple[list[Plan], list[tuple[str, str]]]:
 
 
 def _renew(store: Any, plans: list[Plan]) -> None:
-    """The intervals of the plans that have cells of their own."""
+    """Bring the intervals of the plans ``audit`` up to date; those of simulations have none."""
     for plan in plans:
         if plan.experiment == "audit":
             renew_statistics(store, plan)
 
 
-def _config(options: Namespace) -> Any:
+def _compose_config(options: Namespace) -> Any:
     from benchmark.plan.config import load_config
 
     if any(text.split("=")[0] in ("method", "protocol", "outcomes", "rectifier") for text in options.overrides):
@@ -114,34 +114,35 @@ def _config(options: Namespace) -> Any:
     if not dataset.startswith("embedded-"):
         kept = [text for text in kept if not text.startswith(("n=", "dataset."))]
     kept = list({text.split("=")[0]: text for text in kept}.values())
-    kept = [text for text in kept if not text.startswith("method.") or _has(options.method, text[7:].split("=")[0])]
+    kept = [
+        text for text in kept if not text.startswith("method.") or _has_field(options.method, text[7:].split("=")[0])
+    ]
     return load_config("table1", [f"method={options.method}", *kept, *options.overrides])
 
 
-def _has(method: str, field: str) -> bool:
-    """Whether a method has this hyper-parameter; one without ``lr`` is not trained by epochs."""
+def _has_field(method: str, field: str) -> bool:
+    """Return whether a method has this hyper-parameter; one without ``lr`` is not trained by epochs."""
     from methods import registry
 
     return hasattr(registry.load(method.partition(":")[0]).Config(), field)
 
 
 def _compute(options: Namespace, config: Any, store: Any) -> tuple[list[Plan], list[tuple[str, str]]]:
-    """What is missing, computed: the plans, and the failures as (name, reason)."""
+    """Compute what is missing; return the plans, and the failures as (name, reason)."""
     from benchmark.audit.cohorts import Dials
-    from benchmark.audit.plan import audit_plan
-    from benchmark.audit.simulations import noise_plan, sampler_plan
+    from benchmark.audit.plan import plan_audit
+    from benchmark.audit.simulations import plan_noise, plan_sampler
     from benchmark.audit.unit import measure
-    from benchmark.executors import Work
-    from results.cell import finished
+    from benchmark.executors import Work, read_stored_cell
 
     dials = {k: v for k, v in (("later_share", options.later_share), ("mention", options.mention)) if v is not None}
     folds = options.test_folds or (1 if options.quick else config.folds)
-    audits = [audit_plan(config, outcomes, folds, options.quick, Dials(**dials)) for outcomes in ("true", "shuffled")]
-    noise, simulations = noise_plan(1 if options.quick else DRAWS)
+    audits = [plan_audit(config, outcomes, folds, options.quick, Dials(**dials)) for outcomes in ("true", "shuffled")]
+    noise, simulations = plan_noise(1 if options.quick else DRAWS)
     plans, waves = [*(a.plan for a in audits), noise], [simulations]
     samplers: list[Any] = []
-    if not options.quick and _has(options.method, "lr"):
-        plan, samplers = sampler_plan(config)
+    if not options.quick and _has_field(options.method, "lr"):
+        plan, samplers = plan_sampler(config)
         plans.append(plan)
     for seed in range(config.seeds):
         for kind in ("fits", "rows"):
@@ -151,26 +152,17 @@ def _compute(options: Namespace, config: Any, store: Any) -> tuple[list[Plan], l
     for plan in plans:
         store.write_plan(plan)
     whole = {work.planned.key: work for wave in waves for work in wave}
-    left = {key for key, work in whole.items() if not finished(store.whole(work.planned))}
+    left = {key for key, work in whole.items() if not read_stored_cell(store, work.planned).finished}
     todo = [list({work.planned.key: work for work in wave if work.planned.key in left}.values()) for wave in waves]
     NOTES.print(
         f"audit of {audits[0].plan.audit['title']} on {config.dataset['name']}: {len(whole)} units, {len(left)} to do"
     )
-    failures = _execute(todo, store, config, options.jobs)
+    outcomes = compute_rounds(
+        todo,
+        sum(map(len, todo)),
+        config,
+        options.jobs,
+        describe=lambda cell: f"{cell.landmark} {cell.variant} seed {cell.seed}",
+    )
     _renew(store, plans)
-    return plans, failures
-
-
-def _execute(waves: list[list[Any]], store: Any, config: Any, jobs: int) -> list[tuple[str, str]]:
-    from benchmark.executors import job_of, run_job
-
-    failures = []
-    with progress() as bar:
-        task = bar.add_task("", total=sum(map(len, waves)))
-        for wave in waves:
-            for outcome in run_job(*job_of(wave, config, jobs)) if wave else ():
-                cell = outcome.cell
-                bar.update(task, advance=1, description=f"{cell.landmark} {cell.variant} seed {cell.seed}")
-                if outcome.status == "failed":
-                    failures.append((cell.name, outcome.reason or ""))
-    return failures
+    return plans, [(o.cell.name, o.reason or "") for o in outcomes if o.status == "failed"]

@@ -1,4 +1,4 @@
-"""``audit --predictions``: holds test predictions against the post-processing step that is declared of them."""
+"""``audit --predictions``: checks test predictions against the post-processing step that is declared for them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = ("offset", "logit_offset", "monotone", "none")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The options of ``audit`` that speak of a predictions file."""
+    """Add the options of ``audit`` for a predictions file."""
     group = parser.add_argument_group(
         "predictions of others", "test predictions before and after a post-processing step"
     )
@@ -56,17 +56,17 @@ def run(options: Namespace) -> int:
     train = read_train(Path(options.train), options.columns) if options.train else None
     audited = []
     for predictions in read_predictions(Path(options.predictions), options.columns, options.one_fold):
-        declared = _declared(options, predictions)
-        predictions = _of_tasks(predictions, options.tasks)
+        declared = _read_declaration(options, predictions)
+        predictions = _select_tasks(predictions, options.tasks)
         audited.append((predictions, declared, examine(predictions.frame, declared, train)))
     if options.json:
-        print(json.dumps(_document(options, audited), indent=1, allow_nan=False))
+        print(json.dumps(_build_document(options, audited), indent=1, allow_nan=False))
     else:
         _print(audited, train is not None)
-    return int(any(not f.query for _, _, found in audited for f in found))
+    return int(any(not f.query for _, _, findings in audited for f in findings))
 
 
-def _declared(options: Namespace, predictions: Predictions) -> Declared:
+def _read_declaration(options: Namespace, predictions: Predictions) -> Declared:
     from benchmark.errors import UsageError
     from results.audit.finding import Declared
 
@@ -86,7 +86,7 @@ def _declared(options: Namespace, predictions: Predictions) -> Declared:
     return Declared(name, halves, (low, high), options.fitted_on)
 
 
-def _of_tasks(predictions: Predictions, tasks: list[str] | None) -> Predictions:
+def _select_tasks(predictions: Predictions, tasks: list[str] | None) -> Predictions:
     from dataclasses import replace
 
     from benchmark.errors import unknown
@@ -105,7 +105,7 @@ def _print(audited: list[tuple[Predictions, Declared, list[Finding]]], with_trai
     from results.audit.checks import KINDS, SILENCE
 
     raised = {True: 0, False: 0}
-    for predictions, declared, found in audited:
+    for predictions, declared, findings in audited:
         frame = predictions.frame
         left_out = f", {predictions.left_out} without a prediction left out" if predictions.left_out else ""
         print(
@@ -114,11 +114,15 @@ def _print(audited: list[tuple[Predictions, Declared, list[Finding]]], with_trai
         )
         width = float(frame[["base_half", "after_half"]].to_numpy().max())
         print(f"declared: {declared}, fitted on {declared.fitted_on} rows; probabilities known to within {width:.1g}")
-        if found:
-            show([_line(f) for f in found], ("", "kind", "where", "groups", "rows", "patients", "lines", "what"), False)
-        for f in found:
+        if findings:
+            show(
+                [_format_finding(f) for f in findings],
+                ("", "kind", "where", "groups", "rows", "patients", "lines", "what"),
+                False,
+            )
+        for f in findings:
             raised[f.query] += 1
-        verdict = ", ".join(sorted({KINDS[f.kind] for f in found if not f.query}))
+        verdict = ", ".join(sorted({KINDS[f.kind] for f in findings if not f.query}))
         print(f"verdict: {f'inconsistent with the declaration: {verdict}' if verdict else 'no finding'}\n")
     print(f"{raised[False]} findings, {raised[True]} queries (a query is a question, no inconsistency).")
     if not with_train:
@@ -126,13 +130,13 @@ def _print(audited: list[tuple[Predictions, Declared, list[Finding]]], with_trai
     print(SILENCE)
 
 
-def _line(f: Finding) -> dict[str, Any]:
+def _format_finding(f: Finding) -> dict[str, Any]:
     where = ", ".join([f.task, *([f.pattern] if f.pattern else []), *([f"fold {f.fold}"] if f.fold else [])])
     return {"": "query" if f.query else "FINDING", "kind": f.kind, "where": where, "groups": f.groups or "-", "rows": f.rows,
             "patients": f.patients, "lines": ", ".join(map(str, f.lines)), "what": f.what}  # fmt: skip
 
 
-def _document(options: Namespace, audited: list[tuple[Predictions, Declared, list[Finding]]]) -> dict[str, Any]:
+def _build_document(options: Namespace, audited: list[tuple[Predictions, Declared, list[Finding]]]) -> dict[str, Any]:
     from results.audit.checks import KINDS, SILENCE
 
     return {
@@ -144,11 +148,11 @@ def _document(options: Namespace, audited: list[tuple[Predictions, Declared, lis
                 "rows": len(predictions.frame),
                 "left_out": predictions.left_out,
                 "patients": int(predictions.frame["patient"].nunique()),
-                "findings": [asdict(f) for f in found if not f.query],
-                "queries": [asdict(f) for f in found if f.query],
-                "verdict": sorted({f.kind for f in found if not f.query}),
+                "findings": [asdict(f) for f in findings if not f.query],
+                "queries": [asdict(f) for f in findings if f.query],
+                "verdict": sorted({f.kind for f in findings if not f.query}),
             }
-            for predictions, declared, found in audited
+            for predictions, declared, findings in audited
         ],
         "kinds": KINDS,
         "silence": SILENCE,

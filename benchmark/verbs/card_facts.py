@@ -1,4 +1,4 @@
-"""What the source says of methods and datasets, for their cards: read from INFO, docstrings and the registry."""
+"""Facts on methods and datasets for their cards, read from INFO, docstrings and the registry."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from datasets.registry import DATASETS
 from methods import registry
 
 
-def method_facts() -> list[dict[str, Any]]:
-    """By method: what INFO says, the docstring of its file, its hyper-parameters with their defaults, and its variants."""
+def collect_method_facts() -> list[dict[str, Any]]:
+    """Return by method what INFO says, the docstring of its file, its hyper-parameters with their defaults, and its variants."""
     facts = []
     for name, info in sorted(registry.infos().items()):
         cls = registry.load(name)
@@ -35,6 +35,6 @@ def method_facts() -> list[dict[str, Any]]:
     return facts
 
 
-def dataset_facts() -> list[dict[str, Any]]:
-    """By dataset: what the registry says of it."""
+def collect_dataset_facts() -> list[dict[str, Any]]:
+    """Return by dataset what the registry says of it."""
     return [dataclasses.asdict(info) for info in DATASETS.values()]

@@ -1,4 +1,4 @@
-"""``check``: the conformance suite on one method."""
+"""``check``: runs the conformance tests on one method."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmark.verbs.common import JSON
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """The verb's own arguments."""
+    """Add the verb's own arguments."""
     parser.add_argument("method", help="METHOD or METHOD:VARIANT, of this repository or a plug-in")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these checks alone")
     parser.add_argument("--slow", action="store_true", help="the checks that take minutes too")
@@ -20,19 +20,19 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """The conformance suite on one method."""
-    from benchmark.check.method import check_method, chosen_checks
+    """Run the conformance tests on one method."""
+    from benchmark.check.method import check_method, choose_checks
 
     only = [name for name in options.only if "=" not in name]
     overrides = [*options.overrides, *(text for text in options.only if "=" in text)]
-    checks = chosen_checks(only, options.slow)
-    found = check_method(options.method, overrides, checks)
+    checks = choose_checks(only, options.slow)
+    results = check_method(options.method, overrides, checks)
     own = [check.name for check in checks if not check.given]
     if own and any(text.startswith("dataset=") for text in overrides):
         NOTES.print(f"on cohorts of their own: {', '.join(own)}")
     rows = []
     with NOTES.status(f"{len(checks)} checks") as status:
-        for check, result in zip(checks, found, strict=True):
+        for check, result in zip(checks, results, strict=True):
             rows.append({**asdict(result), "protects": check.protects})
             status.update(f"{len(rows)} of {len(checks)} checks")
     show(rows, ("name", "verdict", "seconds", "protects"), options.json)

@@ -1,4 +1,4 @@
-"""``compare``: the metrics of one store or locked file against another's, and whether any got worse."""
+"""``compare``: compares the metrics of one store or locked file with another's, and tells whether any got worse."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BROKEN = 3
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """The verb's own arguments."""
+    """Add the verb's own arguments."""
     parser.add_argument("base", help="what it was: a locked CSV (results/locked/gate.csv) or a store's folder")
     parser.add_argument("new", help="what it is now: the same")
     parser.add_argument("experiment", nargs="?", default="gate", help="whose newest plan in a store (default gate)")
@@ -25,18 +25,18 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Compare two sets of metrics; with --gate the exit status is 3 where one got worse or is missing."""
-    from benchmark.verbs.gate_values import compared
-    from benchmark.verbs.show_gate import as_markdown, print_json, print_table
+    from benchmark.verbs.gate_values import compare_metrics
+    from benchmark.verbs.show_gate import format_markdown, print_json, print_table
     from results.gate.judge import RED
 
     overrides = list(options.overrides)
     if "=" in options.experiment:
         overrides, options.experiment = [options.experiment, *overrides], "gate"
-    found = compared(options.base, options.new, options.experiment, overrides, needs_tolerance=options.gate)
+    verdicts = compare_metrics(options.base, options.new, options.experiment, overrides, needs_tolerance=options.gate)
     if options.json:
-        print_json(options.base, options.new, found)
+        print_json(options.base, options.new, verdicts)
     elif options.markdown:
-        print(as_markdown(options.base, options.new, found))
+        print(format_markdown(options.base, options.new, verdicts))
     else:
-        print_table(found, options.all)
-    return BROKEN if options.gate and found["verdict"].isin(RED).any() else 0
+        print_table(verdicts, options.all)
+    return BROKEN if options.gate and verdicts["verdict"].isin(RED).any() else 0

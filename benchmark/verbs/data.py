@@ -1,4 +1,4 @@
-"""``data``: cohorts from raw tables."""
+"""``data``: builds cohorts from raw tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmark.verbs.list import run as list_run
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """The verb's own arguments."""
+    """Add the verb's own arguments."""
     parser.add_argument("action", choices=("list", "fetch", "build", "verify", "describe"))
     parser.add_argument("dataset", nargs="?")
     parser.add_argument("--json", action="store_true", help=JSON)
@@ -23,7 +23,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Cohorts from raw tables."""
+    """List, fetch, build, verify or describe cohorts."""
     from datasets.registry import DATASETS
 
     overrides = list(options.overrides)
@@ -53,20 +53,25 @@ def run(options: Namespace) -> int:
 
 
 def describe_dataset(dataset: Any) -> dict[str, Any]:
-    """By landmark: n, flow of inclusions, tasks, observed share by modality, patterns with outcomes, missing share by feature, and
-    what the builder counted besides (``paper``, ``label rules``, ``absence``)."""
+    """Return by landmark: n, flow of inclusions, tasks, observed share by modality, patterns with outcomes, missing share by feature, and
+    the builder's further counts (``paper``, ``label rules``, ``absence``)."""
     from datasets.describe import add_absent_patterns, compute_missing_shares, describe_cohort
 
     described = {}
     for landmark, part in dataset.manifest["landmarks"].items():
         cohort = dataset.cohort(landmark)
-        found = describe_cohort(cohort)
+        description = describe_cohort(cohort)
         counted = {
             k: v for k, v in part.get("notes", {}).items() if isinstance(v, list) and v and isinstance(v[0], dict)
         }
         if dataset.info.kind == "mimic":
-            found["patterns"] = add_absent_patterns(cohort, found["patterns"])
-        described[landmark] = {"flow": part["flow"], **found, "missing": compute_missing_shares(cohort), **counted}
+            description["patterns"] = add_absent_patterns(cohort, description["patterns"])
+        described[landmark] = {
+            "flow": part["flow"],
+            **description,
+            "missing": compute_missing_shares(cohort),
+            **counted,
+        }
     return described
 
 
@@ -100,7 +105,7 @@ def _fetch(name: str, root: str | None, as_json: bool) -> int:
     if name not in fetch.OPEN:
         raise UsageError(f"{name} is drawn, not downloaded: there is nothing to fetch")
     if folder is None:
-        raise UsageError(f"where to? pass root=DIR, or set CRL_MMNAR_DATA to the folder that {name}/ shall lie in")
+        raise UsageError(f"no folder to fetch into: pass root=DIR, or set CRL_MMNAR_DATA to the folder for {name}/")
     rows = fetch.fetch_release(name, folder, lambda text: NOTES.print(text))
     show(rows, ("file", "status"), as_json)
     counts = Counter(row["status"] for row in rows)

@@ -1,4 +1,4 @@
-"""What the gate compares: a locked CSV, or the newest plan of an experiment in a store."""
+"""The values that the gate compares: of a locked CSV, or of the newest plan of an experiment in a store."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.errors import UsageError, unknown
-from benchmark.plan.config import load_config, names
-from benchmark.plan.stored import chosen_plans
+from benchmark.plan.config import list_names, load_config
+from benchmark.plan.stored import choose_plans
 from results.gate.judge import GateError, gate_values, judge, seeds_of
 from results.gate.locked_csv import read_locked
 from results.storage.store import Store
 
 
-def compared(base: str, new: str, experiment: str, overrides: list[str], needs_tolerance: bool = False) -> pd.DataFrame:
-    """The verdicts (``results.gate.judge.judge``) on ``new`` against ``base``, each a locked CSV or a store's folder.
+def compare_metrics(
+    base: str, new: str, experiment: str, overrides: list[str], needs_tolerance: bool = False
+) -> pd.DataFrame:
+    """Compare ``new`` with ``base``, each a locked CSV or a store's folder; return the verdicts (``results.gate.judge.judge``).
 
     Raises:
         UsageError: a file or store that cannot be used, an unknown method or experiment, two cohorts that differ, or no tolerance where
         one is needed.
     """
-    if experiment not in names("experiment"):
-        raise unknown("experiment", experiment, names("experiment"))
+    if experiment not in list_names("experiment"):
+        raise unknown("experiment", experiment, list_names("experiment"))
     methods = [text.partition("=")[2] for text in overrides if text.startswith("method=")]
     others = [text for text in overrides if not text.startswith("method=")]
     chosen = [name.strip() for name in methods[-1].strip("[]").split(",")] if methods else None
     try:
-        was, now = (values_of(Path(place), experiment, others) for place in (base, new))
+        was, now = (read_values(Path(place), experiment, others) for place in (base, new))
         known = {*was.index.unique("method"), *now.index.unique("method")}
         for name in chosen or []:
             if name not in known:
@@ -39,17 +41,17 @@ def compared(base: str, new: str, experiment: str, overrides: list[str], needs_t
         raise UsageError(str(error)) from None
 
 
-def values_of(place: Path, experiment: str, overrides: list[str]) -> pd.DataFrame:
-    """The values by seed of a locked CSV or of a store (``results.gate.judge.gate_values``)."""
+def read_values(place: Path, experiment: str, overrides: list[str]) -> pd.DataFrame:
+    """Return the values by seed of a locked CSV or of a store (``results.gate.judge.gate_values``)."""
     if place.is_dir():
-        return stored_values(place, experiment, overrides)
+        return read_stored_values(place, experiment, overrides)
     if not place.exists():
         raise UsageError(f"{place} does not exist: name a locked CSV or a store's folder")
     return read_locked(place)
 
 
-def stored_values(root: Path, experiment: str, overrides: list[str]) -> pd.DataFrame:
-    """The values by seed of the newest plan of an experiment in a store; one plan a dataset.
+def read_stored_values(root: Path, experiment: str, overrides: list[str]) -> pd.DataFrame:
+    """Return the values by seed of the newest plan of an experiment in a store; one plan a dataset.
 
     Raises:
         UsageError: no such store or plan, or several plans of one dataset.
@@ -57,7 +59,7 @@ def stored_values(root: Path, experiment: str, overrides: list[str]) -> pd.DataF
     if not root.is_dir():
         raise UsageError(f"{root} is not a store's folder")
     config = load_config(experiment, overrides)
-    plans = chosen_plans(Store(root), experiment, config, [*overrides, f"store={root}"])
+    plans = choose_plans(Store(root), experiment, config, [*overrides, f"store={root}"])
     datasets = [plan.dataset for plan in plans]
     if len(set(datasets)) < len(datasets):
         raise UsageError(f"{root} has several plans of {experiment} on one dataset: choose with protocol= or arm=")

@@ -1,21 +1,25 @@
-"""``list``: what there is, without importing torch."""
+"""``list``: lists methods, datasets or experiments, without importing torch."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from typing import Any
 
 from benchmark.show import show
-from benchmark.verbs.common import JSON, experiments
+from benchmark.verbs.common import JSON, list_experiments
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """The verb's own arguments."""
+    """Add the verb's own arguments."""
     parser.add_argument("what", choices=("methods", "datasets", "experiments"))
     parser.add_argument("--json", action="store_true", help=JSON)
 
 
 def run(options: Namespace) -> int:
-    """Methods, datasets or experiments, without importing torch."""
+    """List methods, datasets or experiments, without importing torch."""
+    rows: Sequence[dict[str, Any]]
+    columns: tuple[str, ...]
     if options.what == "methods":
         from methods.registry import infos
 
@@ -46,7 +50,7 @@ def run(options: Namespace) -> int:
         ]
         columns = ("name", "description", "licence")
     else:
-        rows = experiments()
+        rows = list_experiments()
         columns = ("name", "description")
     show(rows, columns, options.json)
     return 0

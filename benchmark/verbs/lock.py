@@ -1,4 +1,4 @@
-"""``lock``: the metrics of a store with enough seeds, written as the file that the gate compares with."""
+"""``lock``: writes the metrics of a store with enough seeds as the file that the gate compares with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmark.show import NOTES
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """The verb's own arguments."""
+    """Add the verb's own arguments."""
     parser.add_argument("store", help="a store's folder that holds a run with 20 seeds or more")
     parser.add_argument("file", help="the CSV to write, e.g. results/locked/gate.csv")
     parser.add_argument("experiment", nargs="?", default="gate", help="whose newest plan (default gate)")
@@ -19,13 +19,13 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Write the locked metrics of a store's newest plan of an experiment."""
-    from benchmark.verbs.gate_values import stored_values
+    from benchmark.verbs.gate_values import read_stored_values
     from results.gate.judge import GateError
     from results.gate.locked_csv import write_locked
 
     if not options.file.endswith(".csv"):
         raise UsageError(f"{options.file} is no CSV to write: lock STORE FILE.csv")
-    values = stored_values(Path(options.store), options.experiment, [])
+    values = read_stored_values(Path(options.store), options.experiment, [])
     try:
         frame = write_locked(Path(options.file), values, options.keep)
     except GateError as error:

@@ -1,4 +1,4 @@
-"""``new``: the file of a new method, and its test."""
+"""``new``: writes the file of a new method, and its test."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from argparse import ArgumentParser, Namespace
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """The verb's own arguments."""
+    """Add the verb's own arguments."""
     parser.add_argument("method", help="its name: the file is methods/METHOD.py")
 
 
 def run(options: Namespace) -> int:
-    """A new method's file and its test, which pass as they are; prints what to do next."""
+    """Write a new method's file and its test, which pass as they are; print what to do next."""
     from benchmark.check.scaffold import ROOT, write_method
 
     for path in write_method(options.method):

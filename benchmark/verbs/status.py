@@ -1,4 +1,4 @@
-"""``status``: how far the newest matching plans are, and whether what is stored is what was written."""
+"""``status``: shows how far the newest matching plans are, and verifies stored files against their checksums."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections import Counter
 from typing import Any
 
 from benchmark.show import NOTES, show
-from benchmark.verbs.common import JSON, config_of
+from benchmark.verbs.common import JSON, compose_config
 from results.plan import Plan
 
 STATES = ("done", "failed", "skipped", "to do", "broken")
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """The verb's own arguments."""
+    """Add the verb's own arguments."""
     parser.add_argument("experiment", nargs="?", default="=")
     parser.add_argument("--json", action="store_true", help=JSON)
     parser.add_argument(
@@ -24,22 +24,25 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """How far the newest matching plans are, by method; with ``--verify`` the broken cells alone. Exit 1 where any is failed or broken."""
-    from benchmark.plan.stored import chosen_plans
+    """Print how far the newest matching plans are, by method; with ``--verify`` the broken cells alone.
+
+    Exit status 1 where a cell is failed or broken.
+    """
+    from benchmark.plan.stored import choose_plans
     from results.storage.store import Store
 
-    config = config_of(options, "status")
+    config = compose_config(options, "status")
     store = Store(config.store)
-    plans = chosen_plans(store, options.experiment, config, options.overrides)
+    plans = choose_plans(store, options.experiment, config, options.overrides)
     if options.verify:
         return _verify(store, plans, options)
-    rows = [row for plan in plans for row in _counts(store, plan)]
+    rows = [row for plan in plans for row in _count_cells(store, plan)]
     show(rows, tuple(rows[0]) if rows else (), options.json)
     return 1 if any(row["failed"] or row["broken"] for row in rows) else 0
 
 
-def _counts(store: Any, plan: Plan) -> list[dict[str, Any]]:
-    """A row a method: its cells by state, from their records alone."""
+def _count_cells(store: Any, plan: Plan) -> list[dict[str, Any]]:
+    """Return a row for each method: its cells by state, from their records alone."""
     from results.storage.store import BrokenCell
 
     counts: dict[str, Counter] = {}
@@ -55,11 +58,11 @@ def _counts(store: Any, plan: Plan) -> list[dict[str, Any]]:
 
 
 def _verify(store: Any, plans: list[Plan], options: Namespace) -> int:
-    """A row a file that is missing, extra or unlike its checksum."""
+    """Print each file that is missing, extra or unlike its checksum; return the exit status."""
 
     cells = {store.folder(p): p for plan in plans for p in plan.cells}
     stored = [folder for folder in cells if folder.is_dir()]
-    faults = {folder: found for folder in stored if (found := store.faults(cells[folder]))}
+    faults = {folder: broken for folder in stored if (broken := store.faults(cells[folder]))}
     rows = [
         {"cell": cells[folder].cell.name, "file": name, "folder": str(folder)}
         for folder, names in faults.items()

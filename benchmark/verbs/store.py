@@ -1,4 +1,4 @@
-"""``store``: results computed elsewhere into this store, and what of it may leave a credentialed site."""
+"""``store``: merges results computed elsewhere into this store, and exports what may leave a credentialed site."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COLUMNS = ("source", "copied", "replaced", "same", "kept", "different", "broken"
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """The verb's own arguments."""
+    """Add the verb's own arguments."""
     parser.add_argument("action", choices=("merge", "export"))
     parser.add_argument(
         "places", nargs="*", metavar="PLACE", help="merge: SOURCE ...; export: DIR [EXPERIMENT]; store=DIR"
@@ -25,7 +25,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Merge stores into this one, or export the public part of it."""
-    from benchmark.plan.stored import store_of
+    from benchmark.plan.stored import open_store
 
     overrides = [text for text in options.places if "=" in text]
     for text in overrides:
@@ -33,11 +33,11 @@ def run(options: Namespace) -> int:
             raise unknown("override", text.partition("=")[0], ["store"])
     places = [text for text in options.places if "=" not in text]
     act = _merge if options.action == "merge" else _export
-    return act(store_of(overrides), places, options)
+    return act(open_store(overrides), places, options)
 
 
 def _merge(store: Any, sources: list[str], options: Namespace) -> int:
-    """Exit 1 where something could not be taken over: a cell broken there, or with other results here."""
+    """Merge stores; exit status 1 where a cell could not be merged: broken there, or with other results here."""
     from results.merge import merge
 
     if not sources:
@@ -57,7 +57,7 @@ def _merge(store: Any, sources: list[str], options: Namespace) -> int:
 
 
 def _export(store: Any, places: list[str], options: Namespace) -> int:
-    from benchmark.plan.stored import newest_plans
+    from benchmark.plan.stored import find_newest_plans
     from reports.public.public import CONTENTS, export
 
     if not 1 <= len(places) <= 2:
@@ -67,7 +67,7 @@ def _export(store: Any, places: list[str], options: Namespace) -> int:
             "store export writes metrics and tables, no rows of patients, with groups under 10 suppressed: say --public to "
             f"write {', '.join(line.split()[0] for line in CONTENTS.splitlines())} to {places[0]}"
         )
-    experiments = newest_plans(store, places[1] if len(places) > 1 else None)
+    experiments = find_newest_plans(store, places[1] if len(places) > 1 else None)
     with NOTES.status("tables"):
         made = export(store.root, experiments, Path(places[0]))
     for name in made.files:

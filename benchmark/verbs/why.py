@@ -1,4 +1,4 @@
-"""``why``: which part of a cell's key changed since its stored result."""
+"""``why``: tells which part of a cell's key changed since its stored result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DIGITS = 16
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """The verb's own arguments."""
+    """Add the verb's own arguments."""
     parser.add_argument(
         "cell", help="its name as printed, a part of it that no other cell has, or a path into the store"
     )
@@ -27,56 +27,58 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Which part of a cell's key changed since its stored result: config, cohort, split, source, or nothing."""
+    """Print which part of a cell's key changed since its stored result: config, cohort, split, source, or nothing."""
     from benchmark.errors import UsageError
     from benchmark.plan.plan import plan_run
-    from benchmark.plan.replan import stored_config
-    from benchmark.plan.stored import store_of
-    from benchmark.plan.why import explain, find
+    from benchmark.plan.replan import restore_config
+    from benchmark.plan.stored import open_store
+    from benchmark.plan.why import explain, find_cell
 
     if "=" in options.cell:
         raise UsageError("why needs a cell: its name as printed, or its folder in the store")
-    store = store_of(options.overrides)
-    plan, cell = find(store, options.cell)
-    config = stored_config(plan, options.overrides)
+    store = open_store(options.overrides)
+    plan, cell = find_cell(store, options.cell)
+    config = restore_config(plan, options.overrides)
     answer = explain(store, plan, cell, plan_run(config, say=lambda text: NOTES.print(text)).plan)
     if options.json:
         print(json.dumps(asdict(answer), indent=1))
     else:
-        print("\n".join(lines(answer)))
+        print("\n".join(format_answer(answer)))
     return 0
 
 
-def lines(answer: Answer) -> list[str]:
-    """An answer as text."""
+def format_answer(answer: Answer) -> list[str]:
+    """Return an answer as text."""
     stored = answer.stored or {}
-    said = [answer.cell, f"plan: {answer.plan}"]
+    text_lines = [answer.cell, f"plan: {answer.plan}"]
     if "finished" in stored:
         commit = f", commit {stored['commit'][:10]}" if stored["commit"] else ""
-        said.append(f"stored: {stored['status']}, {stored['finished']}{commit}, key {stored['key'][:DIGITS]}")
-    said.append(f"now: key {answer.key[:DIGITS]}")
+        text_lines.append(f"stored: {stored['status']}, {stored['finished']}{commit}, key {stored['key'][:DIGITS]}")
+    text_lines.append(f"now: key {answer.key[:DIGITS]}")
     if answer.verdict == "stands":
         why = f" ({stored['status']}: {stored['reason']})" if stored["status"] != "done" else ""
-        return [*said, f"nothing: the stored result stands{why}"]
+        return [*text_lines, f"nothing: the stored result stands{why}"]
     if answer.verdict == "failed":
-        return [*said, f"failed: {stored['reason']}; the next run computes it again"]
+        return [*text_lines, f"failed: {stored['reason']}; the next run computes it again"]
     if answer.verdict == "not stored":
-        return [*said, "nothing is stored under this name: the next run computes it"]
+        return [*text_lines, "nothing is stored under this name: the next run computes it"]
     if answer.verdict == "broken":
         files = ", ".join(answer.faults)
-        said.append(f"broken: {files} of key {stored['key'][:DIGITS]} not as written; the next run computes it again")
+        text_lines.append(
+            f"broken: {files} of key {stored['key'][:DIGITS]} not as written; the next run computes it again"
+        )
     for part, changes in answer.changed.items():
-        said += [f"changed: {part}", *(f"  {_line(change)}" for change in changes)]
-    return said
+        text_lines += [f"changed: {part}", *(f"  {_format_change(change)}" for change in changes)]
+    return text_lines
 
 
-def _line(change: Change) -> str:
+def _format_change(change: Change) -> str:
     if change.old is None and change.new is None:
         return change.what
-    return f"{change.what}: {_value(change.old)} -> {_value(change.new)}"
+    return f"{change.what}: {_format_value(change.old)} -> {_format_value(change.new)}"
 
 
-def _value(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if value is None:
         return "-"
     text = f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -8,10 +8,10 @@ from sklearn.metrics import roc_auc_score
 
 from benchmark.cell.inputs import CellInputs
 from benchmark.cell.run_cell import run_cell
-from benchmark.cell.splits import stored_split
-from benchmark.check.cohorts import random_cohort
+from benchmark.cell.splits import load_or_draw_split
+from benchmark.check.cohorts import draw_random_cohort
 from benchmark.plan.config import load_config
-from benchmark.plan.rows import resolved
+from benchmark.plan.rows import resolve_hyperparameters
 from datasets.storage import GroundTruth, save_cohort, save_ground_truth
 from methods import registry
 from results.cell import Cell, PlannedCell
@@ -23,7 +23,7 @@ TEST = 0
 def planned(method, fold=TEST, epochs=4):
     config = dataclasses.replace(load_config("table1", []))
     config.schedule.max_epochs = epochs
-    settings, title, _ = resolved(registry.load(method), config, method, "")
+    settings, title, _ = resolve_hyperparameters(registry.load(method), config, method, "")
     cell = Cell("random", "test", "strict", method, "default", "on", "none", fold, 0)
     how = {
         "method": {"class": method, "fitted": True, "config": settings},
@@ -36,7 +36,7 @@ def planned(method, fold=TEST, epochs=4):
 def run(method, cohort, folder, split_file=None, fold=TEST):
     save_cohort(cohort, folder / "cohort")
     save_ground_truth(GroundTruth(), folder / "known")
-    place = CellInputs(folder, split_file or stored_split(cohort, folder / "splits", 4)[1])
+    place = CellInputs(folder, split_file or load_or_draw_split(cohort, folder / "splits", 4)[1])
     record, frames = run_cell(planned(method, fold), place)
     assert record["status"] == "done", record["traceback"]
     return frames["predictions"], place.split_file
@@ -50,7 +50,7 @@ def predictions(frame):
 
 @pytest.fixture(scope="module")
 def cohort():
-    return random_cohort(360, seed=11)
+    return draw_random_cohort(360, seed=11)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_rows_removed_from_the_test_part_leave_the_others_as_they_were(method, c
 @pytest.mark.parametrize("method", METHODS)
 def test_shuffled_outcomes_give_an_auc_of_a_half(method, tmp_path):
     """Pooled over folds by the mean; the bound is three standard errors of an AUC without information."""
-    made = random_cohort(480, seed=5, undefined=0.0, series=True)
+    made = draw_random_cohort(480, seed=5, undefined=0.0, series=True)
     shuffled = dataclasses.replace(made, outcomes=made.outcomes[np.random.default_rng(1).permutation(len(made))])
     aucs, split_file = [], None
     for fold in range(4):

@@ -14,6 +14,7 @@ import pytest
 
 from benchmark.cli import main
 from results.cell import Cell
+from results.storage.store import Store
 from tests.benches import write
 from tests.benchmark.conftest import SMALL
 from tests.stores import stored
@@ -78,6 +79,16 @@ def test_run_then_status_then_report(cli, tmp_path):
     assert "1 stored cells do not match their checksums" in err
     assert path.read_bytes() == before[path.relative_to(tmp_path / "cells")]
     assert cli("status", "table1", "--verify")[0] == 0
+
+
+def test_a_run_hashes_each_stored_cell_once(cli, monkeypatch):
+    few = (*SMALL, "landmark=icu_24h", "known=none", "method=logistic")
+    assert cli("run", "table1", *few)[0] == 0
+    looked, faults = [], Store.faults
+    monkeypatch.setattr(Store, "faults", lambda store, planned: looked.append(planned.cell) or faults(store, planned))
+    assert cli("run", "table1", *few)[0] == 0
+    assert looked
+    assert len(looked) == len(set(looked))
 
 
 def test_a_cell_alone_equals_the_cell_inside_a_run(cli, tmp_path):

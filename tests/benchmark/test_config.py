@@ -3,7 +3,7 @@
 import pytest
 
 from benchmark.errors import UsageError
-from benchmark.plan.config import Protocol, RectifierKind, arms_of, load_config, names
+from benchmark.plan.config import Protocol, RectifierKind, list_names, load_arms, load_config
 
 
 def test_defaults():
@@ -87,18 +87,18 @@ def test_refusals_say_what_would_be_right(experiment, overrides, message):
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("dataset", names("dataset"))
+@pytest.mark.parametrize("dataset", list_names("dataset"))
 def test_every_dataset_composes(dataset):
     assert load_config("smoke", [f"dataset={dataset}"]).dataset["name"] == dataset
 
 
 def test_an_experiment_without_arms_is_one_configuration():
-    (config,) = arms_of("table1", ["seeds=2"])
+    (config,) = load_arms("table1", ["seeds=2"])
     assert (config.arm, config.arms, config.seeds) == (None, [], 2)
 
 
 def test_each_arm_has_its_overrides_and_those_of_the_command_line():
-    configs = arms_of("mechanisms", ["folds=2"])
+    configs = load_arms("mechanisms", ["folds=2"])
     by_name = {c.arm: c for c in configs}
     assert [c.arm for c in configs] == [a["name"] for a in load_config("mechanisms", []).arms]
     assert (by_name["mcar_beta=0"].dataset["mechanism"], by_name["mcar_beta=0"].dataset["beta"]) == ("mcar", 0.0)
@@ -108,7 +108,7 @@ def test_each_arm_has_its_overrides_and_those_of_the_command_line():
 
 
 def test_an_arm_knows_all_arms_of_its_experiment_but_not_their_overrides():
-    (config,) = arms_of("learning_curve", ["arm=n=1000"])
+    (config,) = load_arms("learning_curve", ["arm=n=1000"])
     assert (config.arm, config.n, len(config.arms)) == ("n=1000", 1000, 1)
     of = config.arms[0]["of"]
     assert [a["name"] for a in of] == [a["name"] for a in load_config("learning_curve", []).arms]
@@ -116,20 +116,20 @@ def test_an_arm_knows_all_arms_of_its_experiment_but_not_their_overrides():
 
 
 def test_arms_can_be_chosen_and_an_unknown_one_is_refused():
-    assert [c.arm for c in arms_of("learning_curve", ["arm=n=2000, n=500"])] == ["n=500", "n=2000"]
+    assert [c.arm for c in load_arms("learning_curve", ["arm=n=2000, n=500"])] == ["n=500", "n=2000"]
     with pytest.raises(UsageError, match="unknown arm of learning_curve 'n=501'; did you mean n=500"):
-        arms_of("learning_curve", ["arm=n=501"])
+        load_arms("learning_curve", ["arm=n=501"])
 
 
 @pytest.mark.parametrize(("experiment", "override"), [("learning_curve", "n=300"), ("mechanisms", "dataset.kappa=1")])
 def test_what_the_arms_vary_cannot_be_set_as_well(experiment, override):
     with pytest.raises(UsageError, match=f"{override.split('=')[0]}= is what the arms of {experiment} vary"):
-        arms_of(experiment, [override])
+        load_arms(experiment, [override])
 
 
 def test_an_experiment_speaks_of_some_datasets_only():
-    with pytest.raises(UsageError, match="speaks of embedded-mimic, embedded-eicu, not of eicu-demo"):
-        arms_of("mechanisms", ["dataset=eicu-demo"])
+    with pytest.raises(UsageError, match="applies to embedded-mimic, embedded-eicu, not to eicu-demo"):
+        load_arms("mechanisms", ["dataset=eicu-demo"])
 
 
 @pytest.mark.parametrize("experiment", ["learning_curve", "mechanisms"])

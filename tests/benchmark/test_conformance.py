@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from benchmark.check import CHECKS, learning, run_checks
-from benchmark.check.cohorts import changed, random_cohort
-from benchmark.check.method import check_method, chosen_checks
+from benchmark.check.cohorts import draw_random_cohort, replace_fields
+from benchmark.check.method import check_method, choose_checks
 from methods import registry
 from tests.broken import BROKEN, PeeksThroughMemory, Sound
 
@@ -19,7 +19,7 @@ TIMES_THE_PLAIN_NETWORK = 15
 
 
 def results(cls, names=None, **given):
-    checks = None if names is None else chosen_checks(names, slow=True)
+    checks = None if names is None else choose_checks(names, slow=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         return {r.name: r for r in run_checks(lambda seed: cls(seed=seed), checks, **given)}
@@ -136,13 +136,13 @@ def test_a_method_without_state_fails_one_check():
 
 
 def test_a_given_cohort_takes_the_place_of_the_small_one_and_may_be_too_plain_for_a_check():
-    plain = random_cohort(200, widths=(4,), tasks=("mortality_inhosp",))
-    plain = changed(plain, observed=np.ones_like(plain.observed))
+    plain = draw_random_cohort(200, widths=(4,), tasks=("mortality_inhosp",))
+    plain = replace_fields(plain, observed=np.ones_like(plain.observed))
     found = results(Sound, cohort=plain)
     skipped = {r.name for r in found.values() if r.verdict == "skipped"}
     assert skipped == {"unseen_pattern", "single_modality", "absent_modality"}
     assert {r.verdict for r in found.values()} == {"passed", "skipped"}
-    few = results(Sound, ["last_batch"], cohort=random_cohort(100))["last_batch"]
+    few = results(Sound, ["last_batch"], cohort=draw_random_cohort(100))["last_batch"]
     assert (few.verdict, few.detail) == ("skipped", "the training part has fewer than 65 stays")
 
 

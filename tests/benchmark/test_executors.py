@@ -106,13 +106,13 @@ def done(work, root):
         file.write(f"{work.planned.cell.fold}\n")
     record = record_of(work.planned, "done", [], None)
     Store(root).write(work.planned, record, {})
-    return Outcome.of(work.planned, record)
+    return Outcome.from_record(work.planned, record)
 
 
 def done_unless_stored(work, root):
     record = Store(root).record(work.planned)
     time.sleep(0.01)
-    return done(work, root) if record is None else Outcome.of(work.planned, record)
+    return done(work, root) if record is None else Outcome.from_record(work.planned, record)
 
 
 def dies_first(work, root):
@@ -198,7 +198,7 @@ def test_two_runs_on_one_store_compute_no_cell_twice(tmp_path, monkeypatch):
 def test_freed_memory_stays_for_the_next_step_and_goes_at_the_end():
     """Blocks of 64 MiB, each freed before the next: their pages are those of the first."""
     code = (
-        "import contextlib, resource, numpy, psutil; from benchmark.executors.attempt import freed_memory_kept\n"
+        "import contextlib, resource, numpy, psutil; from benchmark.executors.attempt import keep_freed_memory\n"
         "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "resident = lambda: psutil.Process().memory_info().rss // 2**20\n"
         "before = resident()\n"
@@ -211,7 +211,7 @@ def test_freed_memory_stays_for_the_next_step_and_goes_at_the_end():
     )
     kept, given_back = (
         [int(number) for number in subprocess.check_output([sys.executable, "-c", code.format(how)], cwd=ROOT).split()]
-        for how in ("freed_memory_kept()", "contextlib.nullcontext()")
+        for how in ("keep_freed_memory()", "contextlib.nullcontext()")
     )
     assert kept[0] < given_back[0] / 100
     assert kept[1] > 60 > 10 > kept[2]

@@ -7,7 +7,7 @@ import pytest
 
 from benchmark.errors import UsageError
 from benchmark.plan.config import load_config
-from benchmark.plan.rows import known_rows, method_rows
+from benchmark.plan.rows import select_known_rows, select_method_rows
 from datasets.storage import GroundTruth
 from methods import registry
 
@@ -16,7 +16,7 @@ def test_a_schedule_with_fewer_epochs_says_what_it_leaves_out_of_stages():
     rows = {
         schedule: {
             row.method: row.cut
-            for row in method_rows(load_config("table1", ["method=smil,zero_fill", f"schedule={schedule}"]))
+            for row in select_method_rows(load_config("table1", ["method=smil,zero_fill", f"schedule={schedule}"]))
         }
         for schedule in ("short", "paper")
     }
@@ -28,7 +28,7 @@ def test_a_schedule_with_fewer_epochs_says_what_it_leaves_out_of_stages():
 def test_a_variant_may_have_a_name_of_its_own_to_print():
     titles = {
         row.variant: row.title
-        for row in method_rows(load_config("table1", ["method=m3care,m3care:transductive,m3care:no_ln"]))
+        for row in select_method_rows(load_config("table1", ["method=m3care,m3care:transductive,m3care:no_ln"]))
     }
     assert titles == {
         "default": "M3Care (bank inference)",
@@ -38,7 +38,7 @@ def test_a_variant_may_have_a_name_of_its_own_to_print():
 
 
 def table4(*overrides):
-    return method_rows(load_config("table4", list(overrides)))
+    return select_method_rows(load_config("table4", list(overrides)))
 
 
 def test_a_sweep_is_one_row_a_value_without_the_default():
@@ -94,7 +94,7 @@ def test_what_a_sweep_varies_cannot_be_set_as_well():
 
 
 def test_each_step_of_the_ladder_changes_one_thing():
-    rows = method_rows(load_config("table2", []))
+    rows = select_method_rows(load_config("table2", []))
     assert [(row.variant, row.rectifier) for row in rows] == [("concat", "off"), ("mmnar", "off"), ("default", "on")]
     steps = [rows[0].config, rows[1].config, rows[2].config | {"rectifier": "off"}, rows[2].config]
     changed = [{k for k in a if a[k] != b[k]} for a, b in pairwise(steps)]
@@ -102,13 +102,13 @@ def test_each_step_of_the_ladder_changes_one_thing():
 
 
 def test_rectifier_on_holds_for_ablations_too():
-    assert {row.rectifier for row in method_rows(load_config("table2", ["rectifier=on"]))} == {"on"}
+    assert {row.rectifier for row in select_method_rows(load_config("table2", ["rectifier=on"]))} == {"on"}
 
 
 def test_a_known_row_that_a_cohort_does_not_offer_is_left_out_but_a_typo_is_refused():
     offered = GroundTruth(predictions={"ceiling": np.zeros((1, 1))})
     config = load_config("mechanisms", [])
-    assert [row.method for row in known_rows(config, None, offered)] == ["ceiling"]
-    assert known_rows(config, None, GroundTruth()) == []
+    assert [row.method for row in select_known_rows(config, None, offered)] == ["ceiling"]
+    assert select_known_rows(config, None, GroundTruth()) == []
     with pytest.raises(UsageError, match="unknown known row 'ceilling'; did you mean ceiling"):
-        known_rows(load_config("mechanisms", ["known=ceiling,ceilling"]), None, offered)
+        select_known_rows(load_config("mechanisms", ["known=ceiling,ceilling"]), None, offered)

@@ -10,7 +10,7 @@ ROOT = Path(keys.ROOT)
 
 
 def names(*paths):
-    return {p.relative_to(ROOT).as_posix() for p in keys.closure(*[ROOT / p for p in paths])}
+    return {p.relative_to(ROOT).as_posix() for p in keys.find_import_closure(*[ROOT / p for p in paths])}
 
 
 def test_imports_are_followed():
@@ -37,9 +37,9 @@ def test_the_hash_changes_with_an_imported_file(tmp_path, monkeypatch):
     monkeypatch.setattr(keys, "ROOT", tmp_path)
 
     def fresh():
-        keys.imported_modules.cache_clear()
-        keys.source_hash.cache_clear()
-        return keys.source_hash(tmp_path / "methods" / "a.py")
+        keys.find_imported_modules.cache_clear()
+        keys.hash_sources.cache_clear()
+        return keys.hash_sources(tmp_path / "methods" / "a.py")
 
     before = fresh()
     (tmp_path / "methods" / "c.py").write_text("Y = 2\n")
@@ -69,7 +69,7 @@ def plug_in(folder):
 
 def test_a_plug_in_stands_on_its_own_package_and_on_what_it_imports_from_this_project(tmp_path):
     method = plug_in(tmp_path)
-    found = keys.closure(method)
+    found = keys.find_import_closure(method)
     assert {p.relative_to(tmp_path).as_posix() for p in found if p.is_relative_to(tmp_path)} == {
         "beside.py", "pack/__init__.py", "pack/maths.py", "pack/far.py",
         "pack/deep/__init__.py", "pack/deep/method.py", "pack/deep/near.py",
@@ -88,16 +88,16 @@ def test_the_hash_of_a_plug_in_changes_with_its_own_modules_alone(tmp_path, file
         method = plug_in(tmp_path / folder)
         if text:
             (tmp_path / folder / file).write_text(text)
-        hashes.append(keys.source_hash(ROOT / "benchmark" / "cell" / "run_cell.py", method))
+        hashes.append(keys.hash_sources(ROOT / "benchmark" / "cell" / "run_cell.py", method))
     assert hashes[0] == hashes[1]
     assert (hashes[0] == hashes[2]) == (file == "pack/unread.py")
 
 
 def test_an_environment_inside_the_clone_is_not_the_project(tmp_path, monkeypatch):
-    outside = keys.source_hash(plug_in(tmp_path / "outside"))
+    outside = keys.hash_sources(plug_in(tmp_path / "outside"))
     monkeypatch.setattr(keys, "ROOT", tmp_path / "clone")
     for package in ("methods/common", "environment"):
         (tmp_path / "clone" / package).mkdir(parents=True)
     for file in ("common/__init__.py", "common/layers.py"):
         (tmp_path / "clone" / "methods" / file).write_bytes((ROOT / "methods" / file).read_bytes())
-    assert keys.source_hash(plug_in(tmp_path / "clone" / "environment")) == outside
+    assert keys.hash_sources(plug_in(tmp_path / "clone" / "environment")) == outside

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from benchmark.plan.config import load_config
-from benchmark.plan.rows import method_rows
+from benchmark.plan.rows import select_method_rows
 from methods.registry import PlugInWarning, UnreadableInfo, UnusableMethod
 from tests.benchmark.conftest import SMALL
 
@@ -105,11 +105,11 @@ def test_one_that_cannot_be_used_is_one_line_where_it_is_asked_for(outside, name
 def test_all_methods_are_those_that_can_be_used(installed, monkeypatch):
     monkeypatch.syspath_prepend(str(installed))
     with pytest.warns(PlugInWarning) as said:
-        rows = {row.method for row in method_rows(load_config("table1", []))}
+        rows = {row.method for row in select_method_rows(load_config("table1", []))}
     assert {"nearest_mean", "crl_mmnar", "logistic"} <= rows
     assert not {"lacks_package", "broken_info"} & rows
     assert any(re.search(f"left out of method=all: {LACKS}", str(w.message)) for w in said)
     assert any(re.search(BROKEN, str(w.message)) for w in said)
     for name, error in (("lacks_package", UnusableMethod), ("broken_info", UnreadableInfo)):
         with pytest.raises(error, match=name):
-            method_rows(load_config("table1", [f"method={name}"]))
+            select_method_rows(load_config("table1", [f"method={name}"]))

@@ -10,10 +10,10 @@ from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, brier_score_loss, roc_auc_score
 
 from benchmark.cell import run_cell as run_cell_module
-from benchmark.cell.keys import RUN_CELL, closure
-from benchmark.cell.probes import Fitted, drop, efficiency, embedding, measure, probe_file
+from benchmark.cell.keys import RUN_CELL, find_import_closure
+from benchmark.cell.probes import Fitted, drop, efficiency, embedding, find_probe_file, measure
 from benchmark.cell.run_cell import run_cell
-from benchmark.check.cohorts import random_cohort, spoiled
+from benchmark.check.cohorts import draw_random_cohort, spoil_unobserved
 from benchmark.plan.config import load_config
 from benchmark.plan.plan import plan_run
 from methods import registry
@@ -58,7 +58,7 @@ def made(h=None, **changes):
 
 
 def fitted(method, cohort=None, test=0.5):
-    cohort = random_cohort(600, seed=5) if cohort is None else cohort
+    cohort = draw_random_cohort(600, seed=5) if cohort is None else cohort
     n, cut = len(cohort), int((1 - test) * len(cohort))
     rows = {"train": np.arange(0, cut), "valid": np.arange(cut, cut), "test": np.arange(cut, n)[::-1].copy()}
     return Fitted(method, cohort, rows, 0, {"fit": 12.5})
@@ -86,7 +86,7 @@ def test_noise_decodes_no_better_than_the_majority():
     def noise(cohort):
         return np.random.default_rng(len(cohort)).normal(size=(len(cohort), 3)).astype(np.float32)
 
-    numbers, _ = embedding.probe(fitted(made(noise), random_cohort(4000, seed=1)))
+    numbers, _ = embedding.probe(fitted(made(noise), draw_random_cohort(4000, seed=1)))
     accuracy, patterns = value(numbers, "decoded_accuracy"), value(numbers, "patterns")
     assert accuracy == pytest.approx(value(numbers, "majority_accuracy"), abs=0.03)
     assert accuracy > 1.5 / patterns
@@ -163,16 +163,16 @@ def test_withholding_what_a_method_ignores_changes_nothing_bit_for_bit():
 
 @pytest.mark.parametrize("modalities", [3, 10])
 def test_withheld_predictions_are_those_of_stays_that_lack_the_modality(modalities):
-    cohort = random_cohort(200, widths=(3,) * modalities)
+    cohort = draw_random_cohort(200, widths=(3,) * modalities)
     given = fitted(made(reads=range(modalities)), cohort)
-    before = spoiled(cohort, 1).observed.copy()
+    before = spoil_unobserved(cohort, 1).observed.copy()
     numbers, frame = drop.probe(given)
     test = cohort.take(given.rows["test"])
     assert list(frame["withheld"].unique()) == ["nothing", *cohort.modality_names]
     for m, name in enumerate(cohort.modality_names):
         observed = test.observed.copy()
         observed[:, m] = False
-        lacking = spoiled(dataclasses.replace(test, observed=observed, fingerprint=""), m).without_outcomes()
+        lacking = spoil_unobserved(dataclasses.replace(test, observed=observed, fingerprint=""), m).without_outcomes()
         p = made(reads=range(modalities)).predict_proba(lacking)
         own = by_name(frame, name)
         for t, task in enumerate(test.tasks):
@@ -198,7 +198,7 @@ def test_numbers_of_drop_follow_from_its_frame():
 
 
 def test_a_part_with_one_class_has_reasons_in_place_of_numbers():
-    cohort = random_cohort(100)
+    cohort = draw_random_cohort(100)
     cohort = dataclasses.replace(cohort, outcomes=np.zeros_like(cohort.outcomes), fingerprint="")
     numbers, _ = drop.probe(fitted(made(), cohort))
     assert "one class" in value(numbers, "auc_difference", group="m1", task="mortality_inhosp")
@@ -218,7 +218,7 @@ def test_latency_is_the_time_of_predict_proba_after_a_warm_up(monkeypatch):
             time.sleep(0.2 if calls.count(len(cohort)) <= efficiency.WARM_UP else 0.004)
             return super().predict_proba(cohort)
 
-    numbers, frame = efficiency.probe(fitted(Slow(), random_cohort(700, seed=2)))
+    numbers, frame = efficiency.probe(fitted(Slow(), draw_random_cohort(700, seed=2)))
     assert calls == [1] * (3 + 7) + [256] * (3 + 6)
     assert frame.groupby("what", sort=False)["stays"].agg(["size", "max"]).to_numpy().tolist() == [[7, 1], [6, 256]]
     for what in ("one", "batch"):
@@ -237,13 +237,13 @@ def test_a_slow_method_is_not_repeated_for_long(monkeypatch):
 
 
 def test_sizes_are_counted():
-    cohort = random_cohort(150)
-    network = ZeroFill(MlpConfig(hidden=4, max_epochs=1)).fit(cohort, random_cohort(80, seed=1))
+    cohort = draw_random_cohort(150)
+    network = ZeroFill(MlpConfig(hidden=4, max_epochs=1)).fit(cohort, draw_random_cohort(80, seed=1))
     wide = sum(network.preprocessor.widths) + 3
-    assert efficiency.parameters(network) == (wide + 1) * 4 + (4 + 1) * 4 + (4 + 1) * 2
+    assert efficiency.count_parameters(network) == (wide + 1) * 4 + (4 + 1) * 4 + (4 + 1) * 2
     network.module.net[0].requires_grad_(False)
-    assert efficiency.parameters(network) == (4 + 1) * 4 + (4 + 1) * 2
-    assert efficiency.parameters(made()) == 12
+    assert efficiency.count_parameters(network) == (4 + 1) * 4 + (4 + 1) * 2
+    assert efficiency.count_parameters(made()) == 12
 
 
 def test_memory_and_device_are_of_this_machine():
@@ -281,12 +281,12 @@ def test_a_probe_changes_the_key_of_its_cells_and_none_of_their_predictions(buil
 
 
 def test_no_other_cell_stands_on_a_probe():
-    files = {name: probe_file(name) for name in PROBES}
-    plain = set().union(*(closure(RUN_CELL, registry.source_file(name)) for name in registry.infos()))
+    files = {name: find_probe_file(name) for name in PROBES}
+    plain = set().union(*(find_import_closure(RUN_CELL, registry.source_file(name)) for name in registry.infos()))
     assert not plain & set(files.values())
     for name, path in files.items():
-        assert path in closure(RUN_CELL, path)
-        assert not set(closure(RUN_CELL, path)) & (set(files.values()) - {path}), name
+        assert path in find_import_closure(RUN_CELL, path)
+        assert not set(find_import_closure(RUN_CELL, path)) & (set(files.values()) - {path}), name
 
 
 def test_a_probe_that_fails_fails_its_cell_by_name(built, monkeypatch):

@@ -8,9 +8,9 @@ import pytest
 
 from benchmark.cell import run_cell as module
 from benchmark.cell.inputs import CellInputs
-from benchmark.cell.run_cell import ORACLE, checked, run_cell
-from benchmark.cell.splits import stored_split
-from benchmark.check.cohorts import random_cohort
+from benchmark.cell.run_cell import ORACLE, run_cell, validate_probabilities
+from benchmark.cell.splits import load_or_draw_split
+from benchmark.check.cohorts import draw_random_cohort
 from datasets.storage import GroundTruth, save_cohort, save_ground_truth
 from methods import registry
 from methods.base import Method, Unsuited
@@ -34,7 +34,7 @@ class Prevalence(Method):
 def place_for(folder, cohort, known=None):
     save_cohort(cohort, folder / "cohort")
     save_ground_truth(known or GroundTruth(), folder / "known")
-    return CellInputs(folder, stored_split(cohort, folder / "splits", 2)[1])
+    return CellInputs(folder, load_or_draw_split(cohort, folder / "splits", 2)[1])
 
 
 def planned(method="made", rectifier="off", protocol="strict", fitted=True, calibration="valid", fold=0):
@@ -49,7 +49,7 @@ def planned(method="made", rectifier="off", protocol="strict", fitted=True, cali
 
 @pytest.fixture
 def cohort():
-    return random_cohort(240, seed=3)
+    return draw_random_cohort(240, seed=3)
 
 
 @pytest.fixture
@@ -229,4 +229,4 @@ def test_oracle_features_are_all_that_the_oracle_row_sees(monkeypatch, tmp_path,
 
 
 def test_checked_gives_float64():
-    assert checked(np.full((2, 1), 0.5, np.float32), 2, ("t",)).dtype == np.float64
+    assert validate_probabilities(np.full((2, 1), 0.5, np.float32), 2, ("t",)).dtype == np.float64

@@ -53,8 +53,8 @@ def test_a_new_method_is_short_clean_and_named_throughout(clone, name):
         ("all", "method=all stands for every method"),
         ("crl_mmnar", "a method named crl_mmnar exists already, in "),
         ("ceiling", "a row of the tables is named ceiling already"),
-        ("batch", "'batch' stands for something else in the new files"),
-        ("torch_method", "stands for something else in the new files"),
+        ("batch", "'batch' has another meaning in the new files"),
+        ("torch_method", "has another meaning in the new files"),
         ("base", "methods/base.py exists already"),
     ],
 )

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.cell.splits import draw_site_split, draw_split, joint_outcome, stored_split
+from benchmark.cell.splits import draw_site_split, draw_split, load_or_draw_split, stratify_by_outcome
 from datasets.cohort import Cohort, CohortError, Modality
 
 
@@ -53,20 +53,20 @@ def test_the_draw_is_the_same_each_time_and_its_hash_tells_another():
 
 def test_rare_joint_classes_join_the_nearest():
     outcomes = np.array([[0, 0]] * 10 + [[1, 0]] * 5 + [[1, 1]], dtype=np.float32)
-    strata = joint_outcome(outcomes, least=5)
+    strata = stratify_by_outcome(outcomes, least=5)
     assert len(set(strata)) == 2
     assert strata[-1] == strata[10]
 
 
 def test_a_stored_split_is_kept(tmp_path):
-    first, path = stored_split(cohort(), tmp_path, 5)
+    first, path = load_or_draw_split(cohort(), tmp_path, 5)
     before = path.read_bytes()
-    again, same = stored_split(cohort(), tmp_path, 5)
+    again, same = load_or_draw_split(cohort(), tmp_path, 5)
     assert (same, again.hash) == (path, first.hash)
     assert path.read_bytes() == before
     path.write_bytes(b"broken")
     with pytest.raises(CohortError, match="remove it, and it is drawn again"):
-        stored_split(cohort(), tmp_path, 5)
+        load_or_draw_split(cohort(), tmp_path, 5)
 
 
 def test_one_class_and_few_stays():
@@ -113,7 +113,7 @@ def test_a_site_split_is_the_same_each_time_and_no_split_at_random(tmp_path):
     c = hospitals()
     assert draw_site_split(c, 4).hash == draw_site_split(c, 4).hash
     assert draw_site_split(c, 4).hash != draw_split(c, 4).hash
-    (folds, one), (sites, other) = (stored_split(c, tmp_path, 4, kind) for kind in ("folds", "sites"))
+    (folds, one), (sites, other) = (load_or_draw_split(c, tmp_path, 4, kind) for kind in ("folds", "sites"))
     assert (folds.hash, sites.hash) == (draw_split(c, 4).hash, draw_site_split(c, 4).hash)
     assert one != other
 

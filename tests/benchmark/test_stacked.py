@@ -56,14 +56,14 @@ def test_a_fold_that_does_not_suit_the_method_is_skipped_alone(cli, tmp_path, mo
     from benchmark.cell import run_cell
     from methods.base import Unsuited
 
-    whole = run_cell._parts
+    whole = run_cell._take_training_parts
 
     def parts(planned, cohort, rows):
         if planned.cell.fold == 1:
             raise Unsuited("no task has two classes")
         return whole(planned, cohort, rows)
 
-    monkeypatch.setattr(run_cell, "_parts", parts)
+    monkeypatch.setattr(run_cell, "_take_training_parts", parts)
     status, _, err = cli(*RUN, "executor=stacked")
     assert status == 0, err
     assert {(r["cell"]["fold"], r["status"]) for r in records(tmp_path / "cells").values()} == {

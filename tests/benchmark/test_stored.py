@@ -6,7 +6,7 @@ import pytest
 
 from benchmark.errors import UsageError
 from benchmark.plan.config import load_config
-from benchmark.plan.stored import chosen_plans
+from benchmark.plan.stored import choose_plans
 from results.plan import Settings
 from results.storage.store import Store
 from tests.stores import made_plan
@@ -55,7 +55,7 @@ def store(tmp_path):
     ],
 )
 def test_the_newest_of_each_dataset_and_protocol_that_agrees(store, overrides, names):
-    found = chosen_plans(store, "table1", load_config("table1", overrides), overrides)
+    found = choose_plans(store, "table1", load_config("table1", overrides), overrides)
     assert sorted(p.name for p in found) == sorted(names)
 
 
@@ -68,4 +68,4 @@ def test_the_newest_of_each_dataset_and_protocol_that_agrees(store, overrides, n
 )
 def test_what_cannot_be_found_says_what_to_do(store, overrides, message):
     with pytest.raises(UsageError, match=message):
-        chosen_plans(store, "table1", load_config("table1", overrides), overrides)
+        choose_plans(store, "table1", load_config("table1", overrides), overrides)

@@ -36,7 +36,7 @@ def test_patterns_and_groups_share_the_cells_of_the_main_table(cli, store, tmp_p
 
 
 def test_the_arms_of_sites_keep_their_cells_apart(cli, store, tmp_path):
-    assert "sites speaks of embedded-eicu" in cli("run", "sites")[2]
+    assert "sites applies to embedded-eicu" in cli("run", "sites")[2]
     overrides = ("dataset=embedded-eicu", "known=none", "method=logistic", *SMALL)
     status, _, err = cli("run", "sites", *overrides)
     assert (status, "8 cells, 0 done before" in " ".join(err.split())) == (0, True)

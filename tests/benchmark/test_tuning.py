@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from benchmark.cell.run_cell import run_cell
-from benchmark.cell.splits import stored_split
-from benchmark.check.cohorts import random_cohort
+from benchmark.cell.splits import load_or_draw_split
+from benchmark.check.cohorts import draw_random_cohort
 from benchmark.plan import tuning
-from benchmark.plan.tuning import Budget, candidates, choose, first_trials, further_trials
+from benchmark.plan.tuning import Budget, choose_candidate, list_candidates, list_first_trials, list_further_trials
 from datasets.storage import GroundTruth, save_cohort, save_ground_truth
 from methods import registry
 from methods.base import Method
@@ -37,32 +37,32 @@ class Tuned(Method):
 
 def test_candidates_are_the_grid_without_what_is_set_and_what_cannot_be():
     base = {"lr": 0.1, "size": 2}
-    found = candidates(Tuned, base, (), Budget("grid"))
+    found = list_candidates(Tuned, base, (), Budget("grid"))
     assert found == [{"lr": a, "size": b} for a in (0.1, 0.2) for b in (1, 2, 4) if (a, b) != (0.2, 4)]
-    assert candidates(Tuned, base, {"size"}, Budget("grid")) == [{"lr": 0.1}, {"lr": 0.2}]
-    assert candidates(Tuned, base, {"size", "lr"}, Budget("grid")) == []
-    assert candidates(Tuned, base, (), Budget()) == []
+    assert list_candidates(Tuned, base, {"size"}, Budget("grid")) == [{"lr": 0.1}, {"lr": 0.2}]
+    assert list_candidates(Tuned, base, {"size", "lr"}, Budget("grid")) == []
+    assert list_candidates(Tuned, base, (), Budget()) == []
 
 
 def test_the_schedule_scales_the_learning_rates_of_the_grid_like_the_default():
-    found = candidates(Tuned, {"lr": 0.1 * 1.4142, "size": 2}, {"size"}, Budget("grid"))
+    found = list_candidates(Tuned, {"lr": 0.1 * 1.4142, "size": 2}, {"size"}, Budget("grid"))
     assert [c["lr"] for c in found] == pytest.approx([0.14142, 0.28284])
 
 
 def test_a_random_part_is_of_the_grid_and_the_same_each_time():
     base = {"lr": 0.1, "size": 2}
-    whole = candidates(Tuned, base, (), Budget("grid"))
-    some = candidates(Tuned, base, (), Budget("random", 3))
+    whole = list_candidates(Tuned, base, (), Budget("grid"))
+    some = list_candidates(Tuned, base, (), Budget("random", 3))
     assert len(some) == 3
     assert [c for c in whole if c in some] == some
-    assert candidates(Tuned, base, (), Budget("random", 3)) == some
-    assert candidates(Tuned, base, (), Budget("random", 50)) == whole
+    assert list_candidates(Tuned, base, (), Budget("random", 3)) == some
+    assert list_candidates(Tuned, base, (), Budget("random", 50)) == whole
 
 
 @pytest.mark.parametrize("method", sorted(registry.infos()))
 def test_every_grid_names_fields_and_values_that_the_method_takes(method):
     cls = registry.load(method)
-    found = candidates(cls, dataclasses.asdict(cls.Config()), (), Budget("grid"))
+    found = list_candidates(cls, dataclasses.asdict(cls.Config()), (), Budget("grid"))
     assert bool(found) == bool(cls.grid)
     assert set(cls.grid) <= {f.name for f in dataclasses.fields(cls.Config)}
 
@@ -73,7 +73,7 @@ def planned(draws=True, changes=({"size": 1}, {"size": 2}, {"size": 3}, {"size":
         "method": {"class": "logistic", "fitted": True, "config": {"size": 2}},
         "rectifier": {"kind": "on", "calibration": "valid"},
         "device": "cpu",
-        "tuning": tuning.rules(list(changes), draws),
+        "tuning": tuning.make_rules(list(changes), draws),
     }
     parts = {"cell": cell.name, "config": "c", "cohort": "f", "split": "s", "source": "x"}
     return PlannedCell(cell, settings, parts, "M")
@@ -90,13 +90,13 @@ def stored(store, trials, scores):
 def test_the_best_three_get_two_more_seeds_and_the_best_mean_wins(tmp_path):
     store, cell = Store(tmp_path), planned()
     scores = {1: (0.7, 0.7, 0.7), 2: (0.9, 0.5, 0.4), 3: (0.8, 0.8, 0.8), 4: (0.1, 1.0, 1.0)}
-    stored(store, first_trials(cell), scores)
-    further = further_trials(cell, store)
+    stored(store, list_first_trials(cell), scores)
+    further = list_further_trials(cell, store)
     assert {(t.config["method"]["config"]["size"], t.cell.seed) for t in further} == {
         (size, seed) for size in (1, 2, 3) for seed in (1, 2)
     }
     stored(store, further, scores)
-    choice = choose(cell, store)
+    choice = choose_candidate(cell, store)
     assert choice["change"] == {"size": 3}
     assert choice["score"] == pytest.approx(0.8)
     assert (choice["trials"], choice["failed"], choice["candidates"], choice["seeds"]) == (10, 0, 4, 3)
@@ -106,45 +106,45 @@ def test_the_best_three_get_two_more_seeds_and_the_best_mean_wins(tmp_path):
 def test_a_failed_trial_loses_and_where_all_fail_nothing_is_chosen(tmp_path):
     store, cell = Store(tmp_path), planned()
     scores = {1: (None,) * 3, 2: (0.6, None, 0.9), 3: (0.5, 0.5, 0.5), 4: (None,) * 3}
-    stored(store, first_trials(cell), scores)
-    stored(store, further_trials(cell, store), scores)
-    choice = choose(cell, store)
+    stored(store, list_first_trials(cell), scores)
+    stored(store, list_further_trials(cell, store), scores)
+    choice = choose_candidate(cell, store)
     assert (choice["change"], choice["failed"]) == ({"size": 3}, 3)
 
     other = planned(changes=({"size": 4}, {"size": 1}), fold=1)
-    stored(store, first_trials(other), scores)
-    assert further_trials(other, store) == []
-    choice = choose(other, store)
+    stored(store, list_first_trials(other), scores)
+    assert list_further_trials(other, store) == []
+    choice = choose_candidate(other, store)
     assert choice["change"] is None
     assert "out of memory" in choice["reason"]
 
 
 def test_a_method_that_draws_nothing_is_tried_once(tmp_path):
     store, cell = Store(tmp_path), planned(draws=False)
-    stored(store, first_trials(cell), {1: (0.7,), 2: (0.9,), 3: (0.9,), 4: (0.1,)})
-    assert further_trials(cell, store) == []
-    assert choose(cell, store)["change"] == {"size": 2}, "equals go by the grid's order"
+    stored(store, list_first_trials(cell), {1: (0.7,), 2: (0.9,), 3: (0.9,), 4: (0.1,)})
+    assert list_further_trials(cell, store) == []
+    assert choose_candidate(cell, store)["change"] == {"size": 2}, "equals go by the grid's order"
 
 
 def test_trials_are_shared_by_seeds_and_rectifiers_and_draw_alike():
     cell = planned()
     other = dataclasses.replace(cell, cell=dataclasses.replace(cell.cell, seed=4, rectifier="off"))
-    assert [t.key for t in first_trials(cell)] == [t.key for t in first_trials(other)]
-    assert len({t.key for t in first_trials(cell)}) == 4
-    assert len({t.cell.draw_seed() for t in first_trials(cell)}) == 1
-    assert first_trials(cell)[0].cell.draw_seed() != cell.cell.draw_seed()
+    assert [t.key for t in list_first_trials(cell)] == [t.key for t in list_first_trials(other)]
+    assert len({t.key for t in list_first_trials(cell)}) == 4
+    assert len({t.cell.draw_seed() for t in list_first_trials(cell)}) == 1
+    assert list_first_trials(cell)[0].cell.draw_seed() != cell.cell.draw_seed()
     probing = dataclasses.replace(cell, config={**cell.config, "probes": ["drop"]})
-    assert [t.key for t in first_trials(probing)] == [t.key for t in first_trials(cell)]
+    assert [t.key for t in list_first_trials(probing)] == [t.key for t in list_first_trials(cell)]
 
 
 @pytest.fixture
 def place(tmp_path):
     from benchmark.cell.inputs import CellInputs
 
-    cohort = random_cohort(240, seed=3)
+    cohort = draw_random_cohort(240, seed=3)
     save_cohort(cohort, tmp_path / "l" / "cohort")
     save_ground_truth(GroundTruth(), tmp_path / "l" / "known")
-    return CellInputs(tmp_path / "l", stored_split(cohort, tmp_path / "splits", 3)[1])
+    return CellInputs(tmp_path / "l", load_or_draw_split(cohort, tmp_path / "splits", 3)[1])
 
 
 def real(change=None):
@@ -155,14 +155,14 @@ def real(change=None):
         "method": {"class": "logistic", "fitted": True, "config": dataclasses.asdict(cls.Config())},
         "rectifier": {"kind": "off", "calibration": "valid"},
         "device": "cpu",
-        "tuning": tuning.rules(changes, False),
+        "tuning": tuning.make_rules(changes, False),
     }
     return PlannedCell(cell, settings, {"cell": cell.name}, "Logistic"), changes
 
 
 def test_a_trial_predicts_the_validation_part_alone(place):
     cell, _ = real()
-    record, frames = run_cell(first_trials(cell)[0], place)
+    record, frames = run_cell(list_first_trials(cell)[0], place)
     assert record["status"] == "done", record["traceback"]
     assert set(frames["predictions"]["split"]) == {"valid"}
     assert {m["split"] for m in record["metrics"]} == {"valid"}

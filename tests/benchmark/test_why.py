@@ -7,9 +7,9 @@ import pytest
 from benchmark.cell import keys
 from benchmark.cli import main
 from benchmark.errors import UsageError
-from benchmark.plan.config import arms_of, load_config
+from benchmark.plan.config import load_arms, load_config
 from benchmark.plan.plan import plan_run
-from benchmark.plan.replan import stored_config
+from benchmark.plan.replan import restore_config
 from results.plan import Plan, Settings
 from results.storage.store import Store
 from tests.stores import made_plan
@@ -74,14 +74,14 @@ def test_a_changed_file(why, monkeypatch):
     read = keys.Path.read_bytes
     edited = keys.ROOT / "methods" / "common" / "training.py"
     monkeypatch.setattr(keys.Path, "read_bytes", lambda path: read(path) + (b"# edited" if path == edited else b""))
-    for cached in (keys.source_hash, keys._digest):
+    for cached in (keys.hash_sources, keys._hash_file):
         cached.cache_clear()
     try:
         answer, _ = why(NAME)
         ceiling, _ = why(NAME.replace("s_only", "ceiling"))
     finally:
         monkeypatch.undo()
-        for cached in (keys.source_hash, keys._digest):
+        for cached in (keys.hash_sources, keys._hash_file):
             cached.cache_clear()
     assert set(answer["changed"]) == {"source"}
     ((name, (old, new)),) = changed(answer, "source").items()
@@ -172,24 +172,24 @@ def test_a_stored_configuration_makes_the_same_plan(experiment, overrides, built
     config = load_config(experiment, ["n=160", "folds=2", "dataset.draws=16", f"built={built}", *overrides])
     plan = plan_run(config)
     stored = Plan.from_json(json.loads(json.dumps(plan.plan.to_json())))
-    again = plan_run(stored_config(stored, [f"built={built}"]))
+    again = plan_run(restore_config(stored, [f"built={built}"]))
     assert again.name == plan.name
     assert [p.key for p in again.cells] == [p.key for p in plan.cells]
 
 
 def test_an_arm_keeps_its_settings():
-    config = arms_of("sites", ["dataset=embedded-eicu", "arm=sites"])[0]
-    from benchmark.plan.plan import _plain
+    config = load_arms("sites", ["dataset=embedded-eicu", "arm=sites"])[0]
+    from benchmark.plan.plan import _convert_to_plain
 
-    settings = _plain({**vars(config), "schedule": vars(config.schedule)})
+    settings = _convert_to_plain({**vars(config), "schedule": vars(config.schedule)})
     settings["arms"] = [arm["name"] for arm in config.arms]
-    again = stored_config(made_plan(settings=Settings(settings)), [])
+    again = restore_config(made_plan(settings=Settings(settings)), [])
     assert (again.split, again.arm, again.arms) == (config.split, "sites", [{"name": "sites"}])
 
 
 def test_settings_of_another_version_are_one_line():
     with pytest.raises(UsageError, match="plan p was written by another version"):
-        stored_config(made_plan(settings=Settings({"experiment": "table1", "flavour": "sweet"})), [])
+        restore_config(made_plan(settings=Settings({"experiment": "table1", "flavour": "sweet"})), [])
 
 
 def test_a_record_names_the_files_of_its_source(store):
@@ -197,4 +197,4 @@ def test_a_record_names_the_files_of_its_source(store):
         sources = store.record(planned)["sources"]
         assert "benchmark/cell/run_cell.py" in sources
         assert ("methods/s_only.py" in sources) == (planned.cell.method == "s_only")
-        assert sources == keys.source_files(*keys.cell_sources(planned.config))
+        assert sources == keys.hash_source_files(*keys.list_cell_sources(planned.config))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from benchmark.check.cohorts import random_cohort
+from benchmark.check.cohorts import draw_random_cohort
 from methods.cm_ae import (
     FINETUNE,
     HEAD,
@@ -209,7 +209,7 @@ def test_half_precision_changes_the_losses_little(stage):
 
 def fitted(n=90, **changes):
     config = Config(**{"h_s": 16, "max_epochs": 3, "batch_size": 32, **changes})
-    return CmAe(config, seed=3).fit(random_cohort(n), random_cohort(40, seed=1))
+    return CmAe(config, seed=3).fit(draw_random_cohort(n), draw_random_cohort(40, seed=1))
 
 
 def test_stage_b_changes_no_parameter_but_the_heads(monkeypatch):
@@ -249,11 +249,11 @@ def test_each_stage_has_its_rate_and_its_epochs(monkeypatch):
 
 
 def test_stages_that_read_no_outcome_do_not():
-    train, valid = random_cohort(90), random_cohort(40, seed=1)
+    train, valid = draw_random_cohort(90), draw_random_cohort(40, seed=1)
     flipped = [replace(c, outcomes=1 - c.outcomes, fingerprint="") for c in (train, valid)]
     config = Config(h_s=16, max_epochs=3, pretrain_epochs=2, finetune=False)
     one, other = (CmAe(config).fit(*parts) for parts in ((train, valid), flipped))
-    test = random_cohort(30, seed=2)
+    test = draw_random_cohort(30, seed=2)
     np.testing.assert_array_equal(one.represent(test), other.represent(test))
     assert one.represent(test).shape == (30, 16)
     unsupervised = [e for e in one.history if e["stage"] < HEAD]
@@ -267,7 +267,7 @@ def test_reconstruction_is_stopped_by_training_stays_held_out_of_it():
     assert len(valid) < 150
     assert int(np.argmax(valid)) == len(valid) - 4
     method.module.enter(RECONSTRUCT)
-    train = random_cohort(90)
+    train = draw_random_cohort(90)
     rest, held = held_out(len(train), method.seed)
     assert sorted([*rest, *held]) == list(range(len(train)))
     errors = method.module.eval().content_errors(method.tensors(train.take(held)))[0]
@@ -277,7 +277,7 @@ def test_reconstruction_is_stopped_by_training_stays_held_out_of_it():
 @pytest.mark.parametrize("name", list(CmAe.variants))
 def test_variants_survive_their_state(name):
     method = fitted(max_epochs=1, **CmAe.variants[name])
-    test = random_cohort(30, seed=2)
+    test = draw_random_cohort(30, seed=2)
     again = CmAe(method.config, seed=9).load_state(method.state())
     np.testing.assert_array_equal(again.predict_proba(test), method.predict_proba(test))
     stages = {"faithful": [0, 1, 2], "frozen": [1, 2]}.get(name, [1, 2, 3])
@@ -287,7 +287,7 @@ def test_variants_survive_their_state(name):
 @pytest.mark.parametrize("name", ["modern", "faithful"])
 def test_learns_an_easy_complete_cohort_as_well_as_zero_filling(name):
     def complete(n, seed):
-        cohort = random_cohort(n, seed=seed, signal=3.0, series=False)
+        cohort = draw_random_cohort(n, seed=seed, signal=3.0, series=False)
         return cohort.take(np.flatnonzero(cohort.observed.all(axis=1)))
 
     train, valid, test = complete(1200, 0), complete(400, 1), complete(1600, 2)

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn import functional as F
 
-from benchmark.check.cohorts import random_cohort, spoiled
+from benchmark.check.cohorts import draw_random_cohort, spoil_unobserved
 from methods import com
 from methods.com import Bank, Com, ComModule, Config, attention, supcon
 from methods.com.networks import GroupedBatchNorm, Rows, inward, outward
@@ -418,16 +418,16 @@ SMALL = {"hidden": 16, "width": 12, "max_epochs": 2, "batch_size": 32, "lr": 1e-
 @cache
 def fitted(variant=""):
     changes = {k: v for k, v in Com.variants.get(variant, {}).items() if k != "width"}
-    return Com(Config(**SMALL, **changes), seed=3).fit(random_cohort(97), random_cohort(40, seed=1))
+    return Com(Config(**SMALL, **changes), seed=3).fit(draw_random_cohort(97), draw_random_cohort(40, seed=1))
 
 
 @pytest.mark.parametrize("variant", ["", *Com.variants])
 def test_variants_fit_keep_their_state_and_treat_rows_alone(variant):
-    method, test = fitted(variant), random_cohort(30, seed=2).without_outcomes()
+    method, test = fitted(variant), draw_random_cohort(30, seed=2).without_outcomes()
     p = method.predict_proba(test)
     assert np.isfinite(p).all()
     np.testing.assert_allclose(method.predict_proba(test.take(np.arange(3, 9))), p[3:9], atol=1e-6)
-    np.testing.assert_array_equal(method.predict_proba(spoiled(test, 1)), p)
+    np.testing.assert_array_equal(method.predict_proba(spoil_unobserved(test, 1)), p)
     again = Com(method.config, seed=9).load_state({k: np.array(v) for k, v in method.state().items()})
     np.testing.assert_array_equal(again.predict_proba(test), p)
     assert method.module.bank is None
@@ -462,7 +462,7 @@ def test_only_a_trained_discriminator_moves():
 
 
 def test_nearly_as_good_as_zero_filling_on_an_easy_complete_cohort():
-    made = [random_cohort(n, seed=s, undefined=0.0, signal=3.0) for n, s in ((900, 0), (400, 1), (1500, 2))]
+    made = [draw_random_cohort(n, seed=s, undefined=0.0, signal=3.0) for n, s in ((900, 0), (400, 1), (1500, 2))]
     train, valid, test = (c.take(np.flatnonzero(c.observed.all(1))) for c in made)
     aucs = []
     for cls in (Com, ZeroFill):

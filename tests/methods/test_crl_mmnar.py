@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from benchmark.check.cohorts import random_cohort
+from benchmark.check.cohorts import draw_random_cohort
 from methods.common.training import Batch
 from methods.crl_mmnar import (
     Config,
@@ -259,13 +259,13 @@ def test_detached_target_gets_no_gradient():
 
 def fitted(**changes):
     config = Config(**{"hidden": 16, "heads": 4, "max_epochs": 3, "lr": 1e-3, **changes})
-    return CrlMmnar(config, seed=3).fit(random_cohort(90), random_cohort(40, seed=1))
+    return CrlMmnar(config, seed=3).fit(draw_random_cohort(90), draw_random_cohort(40, seed=1))
 
 
 def test_zero_weights_equal_the_smaller_variant_step_for_step():
     smaller, zero = fitted(**CrlMmnar.variants["mmnar"]), fitted(lambda_rec=0.0, lambda_con=0.0)
     assert smaller.history == zero.history
-    test = random_cohort(30, seed=2)
+    test = draw_random_cohort(30, seed=2)
     np.testing.assert_array_equal(smaller.predict_proba(test), zero.predict_proba(test))
     assert (fitted().predict_proba(test) != zero.predict_proba(test)).any()
 
@@ -291,7 +291,7 @@ def test_missingness_loss_makes_the_pattern_readable():
 @pytest.mark.parametrize("fusion", ["mmnar", "concat"])
 def test_a_stay_with_nothing_observed_has_one_learned_answer(fusion):
     method = fitted(fusion=fusion)
-    test = random_cohort(40, seed=2)
+    test = draw_random_cohort(40, seed=2)
     observed = test.observed.copy()
     observed[:10] = False
     empty = replace(test, observed=observed, fingerprint="")

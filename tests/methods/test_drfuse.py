@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmark.check import CHECKS
-from benchmark.check.cohorts import random_cohort, spoiled
+from benchmark.check.cohorts import draw_random_cohort, spoil_unobserved
 from benchmark.check.method import check_method
 from methods import registry
 from methods.common.training import Batch
@@ -382,14 +382,14 @@ SHORT = {"hidden": 16, "max_epochs": 4, "batch_size": 32, "lr": 1e-3}
 
 @cache
 def fitted(**changes):
-    return DrFuse(Config(**SHORT, **changes), seed=3).fit(random_cohort(97), random_cohort(40, seed=1))
+    return DrFuse(Config(**SHORT, **changes), seed=3).fit(draw_random_cohort(97), draw_random_cohort(40, seed=1))
 
 
 @pytest.mark.parametrize("variant", list(DrFuse.variants))
 def test_a_variant_changes_one_thing_and_the_fit(variant):
     changes = DrFuse.variants[variant]
     assert len(changes) == 1
-    test = random_cohort(30, seed=2)
+    test = draw_random_cohort(30, seed=2)
     p = fitted(**changes).predict_proba(test)
     assert np.isfinite(p).all()
     assert not np.array_equal(p, fitted().predict_proba(test))
@@ -397,7 +397,7 @@ def test_a_variant_changes_one_thing_and_the_fit(variant):
 
 @pytest.mark.parametrize("modalities", ["all", "pair", "m0+m2"])
 def test_state_comes_back(modalities):
-    method, test = fitted(modalities=modalities), random_cohort(30, seed=2)
+    method, test = fitted(modalities=modalities), draw_random_cohort(30, seed=2)
     state = {k: np.array(v) for k, v in method.state().items()}
     again = DrFuse(method.config, seed=9).load_state(state)
     np.testing.assert_array_equal(again.predict_proba(test), method.predict_proba(test))
@@ -406,20 +406,20 @@ def test_state_comes_back(modalities):
 
 
 def test_a_pair_is_the_first_two_modalities_and_nothing_else():
-    test = random_cohort(60, seed=2)
+    test = draw_random_cohort(60, seed=2)
     p = fitted(modalities="pair").predict_proba(test)
     np.testing.assert_array_equal(fitted(modalities="m1+m0").predict_proba(test), p)
     assert len(fitted(modalities="pair").module.auxiliary.weight) == 3
     other = replace(test, observed=test.observed & [True, True, False], fingerprint="")
-    np.testing.assert_array_equal(fitted(modalities="pair").predict_proba(spoiled(other, 1)), p)
-    two = [with_modalities(c, "pair") for c in (random_cohort(97), random_cohort(40, seed=1), test)]
+    np.testing.assert_array_equal(fitted(modalities="pair").predict_proba(spoil_unobserved(other, 1)), p)
+    two = [with_modalities(c, "pair") for c in (draw_random_cohort(97), draw_random_cohort(40, seed=1), test)]
     assert [m.name for m in two[0].modalities] == ["m0", "m1"]
     method = DrFuse(Config(**SHORT), seed=3).fit(*two[:2])
     np.testing.assert_array_equal(method.predict_proba(two[2]), p)
 
 
 def test_modalities_are_chosen_by_name_in_the_cohorts_order():
-    cohort = random_cohort(20)
+    cohort = draw_random_cohort(20)
     assert with_modalities(cohort, "all") is cohort
     chosen = with_modalities(cohort, "m2+m0")
     assert [m.name for m in chosen.modalities] == ["m0", "m2"]
@@ -453,7 +453,7 @@ def test_variants_keep_the_contract_too(variant):
 def test_an_easy_complete_cohort_is_learned_like_zero_filling_does():
     parts = []
     for n, seed in ((300, 0), (100, 1), (500, 2)):
-        c = random_cohort(n, seed=seed, undefined=0.0)
+        c = draw_random_cohort(n, seed=seed, undefined=0.0)
         rng = np.random.default_rng(seed + 10)
         fill = [rng.normal(size=m.values.shape).astype(np.float32) for m in c.modalities]
         x = tuple(

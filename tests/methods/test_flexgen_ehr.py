@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from benchmark.check.cohorts import random_cohort, spoiled
+from benchmark.check.cohorts import draw_random_cohort, spoil_unobserved
 from methods import registry
 from methods.common.training import TorchMethod
 from methods.flexgen_ehr import HELD_OUT, Config, FlexgenEhr, choose_anchors, outcomes_alone
@@ -18,9 +18,9 @@ SMALL = {"hidden": 16, "latent": 6, "anchors": 20, "n_t": 5, "batch_size": 32, "
 
 
 def fit(train=None, valid=None, seed=3, **changes):
-    train = random_cohort(90) if train is None else train
+    train = draw_random_cohort(90) if train is None else train
     return FlexgenEhr(Config(**{**SMALL, **changes}), seed).fit(
-        train, random_cohort(40, seed=1) if valid is None else valid
+        train, draw_random_cohort(40, seed=1) if valid is None else valid
     )
 
 
@@ -111,7 +111,7 @@ def test_the_head_is_trained_on_real_stays_and_on_synthetic_ones_with_outcomes_o
 ):
     given = []
     monkeypatch.setattr(Denoiser, "sample", lambda self, c, w: given.append((c, w)) or torch.full((len(c), 18), 7.0))
-    train = random_cohort(90)
+    train = draw_random_cohort(90)
     labels, mask = heads_stays(monkeypatch, **changes)
     assert len(labels) == real + made
     expected = ~np.isnan(train.outcomes)
@@ -130,8 +130,8 @@ def test_the_head_is_trained_on_real_stays_and_on_synthetic_ones_with_outcomes_o
 
 def test_synthetic_stays_reach_the_head(monkeypatch):
     """Where they contradict the real ones, a head trained on them alone follows them."""
-    train = random_cohort(300, undefined=0.0)
-    test = random_cohort(300, seed=2, undefined=0.0)
+    train = draw_random_cohort(300, undefined=0.0)
+    test = draw_random_cohort(300, seed=2, undefined=0.0)
     method = fit(train, max_epochs=10, lr=3e-3)
 
     def contrary(self, c, w):  # a latent that says the opposite of its outcomes
@@ -141,7 +141,7 @@ def test_synthetic_stays_reach_the_head(monkeypatch):
         return torch.stack([centre[not bool(row[0])] for row in c])
 
     monkeypatch.setattr(Denoiser, "sample", contrary)
-    valid = random_cohort(40, seed=1).without_outcomes()
+    valid = draw_random_cohort(40, seed=1).without_outcomes()
     again = fit(train, valid, max_epochs=10, lr=3e-3, tstr=True)
     aucs = [roc_auc_score(test.outcomes[:, 0], m.predict_proba(test)[:, 0]) for m in (method, again)]
     assert aucs[0] > 0.75
@@ -149,7 +149,7 @@ def test_synthetic_stays_reach_the_head(monkeypatch):
 
 
 def test_autoencoders_know_no_outcomes_and_plans_those_of_anchors_alone():
-    train, method = random_cohort(90), fitted()
+    train, method = draw_random_cohort(90), fitted()
     y = train.outcomes
     flipped = fit(with_outcomes(train, 1 - y))
     assert same(part(method, "vaes"), part(flipped, "vaes"))
@@ -166,20 +166,20 @@ def test_autoencoders_know_no_outcomes_and_plans_those_of_anchors_alone():
 
 def test_norms_end_with_the_statistics_of_the_training_stays():
     method = fitted()
-    encoder, batch = method.module.vaes.encoder, method.tensors(random_cohort(90))
+    encoder, batch = method.module.vaes.encoder, method.tensors(draw_random_cohort(90))
     for m, (w, x) in enumerate(zip(encoder.first, batch.x, strict=True)):
         torch.testing.assert_close(encoder.norm_h.mean[m], w(x[batch.observed[:, m]]).mean(0), atol=1e-5, rtol=1e-4)
 
 
 def test_validation_stays_stop_the_head_and_nothing_else():
-    other = fit(valid=random_cohort(70, seed=9, signal=-2.0), max_epochs=4)
+    other = fit(valid=draw_random_cohort(70, seed=9, signal=-2.0), max_epochs=4)
     method = fit(max_epochs=4)
     for name in ("vaes", "transport", "denoiser", "errors"):
         assert same(part(method, name), part(other, name))
 
 
 def test_anchors_are_training_stays_with_the_modality_that_measure_nothing():
-    observed = random_cohort(200).observed
+    observed = draw_random_cohort(200).observed
     held, rows = choose_anchors(observed, 30, 0)
     assert held.sum() == int(HELD_OUT * 200)
     for m, chosen in enumerate(rows):
@@ -196,22 +196,22 @@ def test_anchors_are_training_stays_with_the_modality_that_measure_nothing():
 
 def test_the_hub_is_the_modality_that_most_stays_have():
     method = fitted()
-    assert method.module.transport.hub == random_cohort(90).observed.mean(0).argmax()
+    assert method.module.transport.hub == draw_random_cohort(90).observed.mean(0).argmax()
 
 
 @pytest.mark.parametrize("changes", [{}, {"synthetic": 1.0, "tstr": True}, {"mass": 1.0}], ids=str)
 def test_predictions_know_no_test_outcomes_no_other_stays_and_nothing_unobserved(changes):
-    method, test = fitted(**changes), random_cohort(30, seed=2)
+    method, test = fitted(**changes), draw_random_cohort(30, seed=2)
     p = method.predict_proba(test)
     assert np.isfinite(p).all()
-    np.testing.assert_array_equal(method.predict_proba(spoiled(test, 1)), p)
+    np.testing.assert_array_equal(method.predict_proba(spoil_unobserved(test, 1)), p)
     np.testing.assert_array_equal(method.predict_proba(with_outcomes(test, 1 - test.outcomes)), p)
     for rows in ([4], [20, 3, 11]):
         np.testing.assert_allclose(method.predict_proba(test.take(rows)), p[rows], atol=1e-6)
 
 
 def test_stays_with_nothing_observed_have_one_answer_from_mean_latents():
-    method, test = fitted(), random_cohort(12, seed=2)
+    method, test = fitted(), draw_random_cohort(12, seed=2)
     p = method.predict_proba(replace(test, observed=np.zeros_like(test.observed), fingerprint=""))
     z = method.module.transport.mean.flatten()[None].float()
     logits = method.module.head.net(z).detach() + method.offset
@@ -219,7 +219,7 @@ def test_stays_with_nothing_observed_have_one_answer_from_mean_latents():
 
 
 def test_logits_are_the_heads_of_observed_and_filled_latents():
-    method, test = fitted(), random_cohort(12, seed=2)
+    method, test = fitted(), draw_random_cohort(12, seed=2)
     batch = method.tensors(test)
     mu, sd = method.module.vaes.latents(batch.x, batch.observed)
     z = method.module.transport.fill(mu, batch.observed)
@@ -230,7 +230,7 @@ def test_logits_are_the_heads_of_observed_and_filled_latents():
 
 
 def test_state_keeps_predictions_report_and_generator():
-    method, test = fitted(), random_cohort(30, seed=2)
+    method, test = fitted(), draw_random_cohort(30, seed=2)
     state = {k: np.array(v) for k, v in method.state().items()}
     again = FlexgenEhr(method.config, seed=9).load_state(state)
     np.testing.assert_array_equal(again.predict_proba(test), method.predict_proba(test))
@@ -240,7 +240,7 @@ def test_state_keeps_predictions_report_and_generator():
 
 
 def test_the_report_is_of_training_stays_and_transport_beats_the_mean_where_modalities_show_one_latent():
-    report = fit(random_cohort(400), max_epochs=15, anchors=200).fill_report
+    report = fit(draw_random_cohort(400), max_epochs=15, anchors=200).fill_report
     assert report.keys() == {"m0", "m1", "m2"}
     for errors in report.values():
         assert errors.keys() == {"ot", "mean", "knn"}
@@ -266,13 +266,13 @@ def test_generated_stays_have_every_modality_and_are_drawn_by_seed():
 
 def test_generated_latents_are_within_the_range_of_training():
     method = fitted()
-    z = method.evaluate(lambda b: method.module.complete(b)[:, 0], method.tensors(random_cohort(90)))
+    z = method.evaluate(lambda b: method.module.complete(b)[:, 0], method.tensors(draw_random_cohort(90)))
     np.testing.assert_allclose(method.module.denoiser.low, z.min(0), atol=1e-5)
     np.testing.assert_allclose(method.module.denoiser.high, z.max(0), atol=1e-5)
 
 
 def test_stays_with_outcomes_alone_may_repeat():
-    cohort = random_cohort(20)
+    cohort = draw_random_cohort(20)
     some = outcomes_alone(cohort, np.array([3, 3, 5]))
     np.testing.assert_array_equal(some.outcomes, cohort.outcomes[[3, 3, 5]])
     assert not some.observed.any()
@@ -282,7 +282,7 @@ def test_stays_with_outcomes_alone_may_repeat():
 def test_an_easy_complete_cohort_is_learned_like_zero_filling_does():
     parts = []
     for n, seed in ((300, 0), (100, 1), (500, 2)):
-        c = random_cohort(n, seed=seed, undefined=0.0)
+        c = draw_random_cohort(n, seed=seed, undefined=0.0)
         rng = np.random.default_rng(seed + 10)
         x = tuple(
             replace(
@@ -304,7 +304,7 @@ def test_an_easy_complete_cohort_is_learned_like_zero_filling_does():
 def test_variants_fit(name):
     changes = FlexgenEhr.variants[name]
     method = fit(**changes)
-    assert np.isfinite(method.predict_proba(random_cohort(30, seed=2))).all()
+    assert np.isfinite(method.predict_proba(draw_random_cohort(30, seed=2))).all()
 
 
 def test_defaults_are_those_documented():

@@ -3,12 +3,12 @@
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from benchmark.check.cohorts import random_cohort
+from benchmark.check.cohorts import draw_random_cohort
 from methods.gbdt import Config, Gbdt
 
 
 def test_equals_scikit_learn_on_features_with_nan_and_the_pattern():
-    train, valid, test = random_cohort(150, seed=0), random_cohort(80, seed=1), random_cohort(50, seed=2)
+    train, valid, test = draw_random_cohort(150, seed=0), draw_random_cohort(80, seed=1), draw_random_cohort(50, seed=2)
 
     def features(cohort):
         return np.column_stack([*(m.values for m in cohort.modalities), cohort.observed])  # slots are NaN already

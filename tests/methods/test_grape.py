@@ -9,7 +9,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from benchmark.check import CHECKS
-from benchmark.check.cohorts import random_cohort, spoiled
+from benchmark.check.cohorts import draw_random_cohort, spoil_unobserved
 from benchmark.check.method import check_method
 from methods import registry
 from methods.common.training import Batch
@@ -209,12 +209,12 @@ def settings(graph, **changes):
 
 @cache
 def fitted(graph):
-    return Grape(settings(graph), seed=3).fit(random_cohort(97), random_cohort(40, seed=1))
+    return Grape(settings(graph), seed=3).fit(draw_random_cohort(97), draw_random_cohort(40, seed=1))
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_the_states_are_those_of_the_training_graph_under_the_best_weights(graph):
-    method, train, test = fitted(graph), random_cohort(97), random_cohort(30, seed=2)
+    method, train, test = fitted(graph), draw_random_cohort(97), draw_random_cohort(30, seed=2)
     batch, before = method.tensors(train), method.module.states.clone()
     with torch.no_grad():
         e, seen = method.module.edges(batch)
@@ -223,12 +223,12 @@ def test_the_states_are_those_of_the_training_graph_under_the_best_weights(graph
     p = method.predict_proba(test)
     assert torch.equal(method.module.states, before)
     np.testing.assert_allclose(method.predict_proba(test.take(np.arange(5))), p[:5], atol=1e-6)
-    np.testing.assert_array_equal(method.predict_proba(spoiled(test, 1)), p)
+    np.testing.assert_array_equal(method.predict_proba(spoil_unobserved(test, 1)), p)
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_a_stay_without_edges_has_one_finite_answer(graph):
-    test = random_cohort(40, seed=2)
+    test = draw_random_cohort(40, seed=2)
     observed = test.observed.copy()
     observed[:10] = False
     p = fitted(graph).predict_proba(replace(test, observed=observed, fingerprint=""))
@@ -238,7 +238,7 @@ def test_a_stay_without_edges_has_one_finite_answer(graph):
 
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_state_comes_back(graph):
-    method, test = fitted(graph), random_cohort(30, seed=2)
+    method, test = fitted(graph), draw_random_cohort(30, seed=2)
     state = {k: np.array(v) for k, v in method.state().items()}
     again = Grape(method.config, seed=9).load_state(state)
     np.testing.assert_array_equal(again.predict_proba(test), method.predict_proba(test))
@@ -251,7 +251,7 @@ def test_the_feature_graph_keeps_the_contract_too(check):
 
 
 def test_columns_are_recorded_values_or_components_of_training_stays():
-    train, test = random_cohort(97), random_cohort(60, seed=2)
+    train, test = draw_random_cohort(97), draw_random_cohort(60, seed=2)
     extra = fitted("feature").extra_inputs(train)
     values, edges = extra["values"], extra["edges"]
     assert values.shape == (97, 3 + 5 + 4)  # the first modality, of six, as three components
@@ -274,7 +274,7 @@ def test_columns_are_recorded_values_or_components_of_training_stays():
 
 
 def test_the_imputation_loss_trains_the_imputed_row():
-    train, valid = random_cohort(97), random_cohort(40, seed=1)
+    train, valid = draw_random_cohort(97), draw_random_cohort(40, seed=1)
     losses = [h["imp"] for h in Grape(settings("modality", lambda_imp=1.0, max_epochs=15)).fit(train, valid).history]
     assert losses[-1] < 0.75 * losses[0]
     assert "imp" not in fitted("modality").history[0]
@@ -283,7 +283,7 @@ def test_the_imputation_loss_trains_the_imputed_row():
 def test_an_easy_complete_cohort_is_learned_like_zero_filling_does():
     parts = []
     for n, seed in ((300, 0), (100, 1), (500, 2)):
-        c = random_cohort(n, seed=seed, undefined=0.0)
+        c = draw_random_cohort(n, seed=seed, undefined=0.0)
         rng = np.random.default_rng(seed + 10)
         x = tuple(
             replace(

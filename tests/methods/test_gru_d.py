@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn import functional
 
-from benchmark.check.cohorts import changed, random_cohort
+from benchmark.check.cohorts import draw_random_cohort, replace_fields
 from datasets.cohort import Cohort, Series
 from methods.common.layers import keep_observed
 from methods.common.series import NoSeries
@@ -340,16 +340,16 @@ SMALL = {"hidden": 8, "max_epochs": 2, "batch_size": 32}
 
 
 def fitted(train=None, valid=None, **changes):
-    train, valid = train or random_cohort(90), valid or random_cohort(40, seed=1)
+    train, valid = train or draw_random_cohort(90), valid or draw_random_cohort(40, seed=1)
     return GruDMethod(Config(**{**SMALL, **changes}), seed=3).fit(train, valid)
 
 
 def with_series(cohort, **fields):
-    return changed(cohort, series=replace(cohort.series, **fields))
+    return replace_fields(cohort, series=replace(cohort.series, **fields))
 
 
 def test_series_slots_without_a_record_change_nothing_bit_for_bit():
-    parts = [random_cohort(n, seed=s) for n, s in ((90, 0), (40, 1), (30, 2))]
+    parts = [draw_random_cohort(n, seed=s) for n, s in ((90, 0), (40, 1), (30, 2))]
     rng = np.random.default_rng(0)
     spoiled = []
     for c in parts:
@@ -364,7 +364,7 @@ def test_series_slots_without_a_record_change_nothing_bit_for_bit():
 
 
 def test_a_channel_that_nobody_in_training_has_is_not_read_later():
-    train, valid, test = (random_cohort(n, seed=s) for n, s in ((90, 0), (40, 1), (30, 2)))
+    train, valid, test = (draw_random_cohort(n, seed=s) for n, s in ((90, 0), (40, 1), (30, 2)))
     off = lambda c: c.series.mask & (np.arange(3) != 1)  # noqa: E731
     method = fitted(with_series(train, mask=off(train)), valid)
     p = method.predict_proba(test)
@@ -374,7 +374,7 @@ def test_a_channel_that_nobody_in_training_has_is_not_read_later():
 
 @pytest.mark.parametrize("changes", [{}, *GruDMethod.variants.values(), {"decay_init": "uniform", "dropout": 0.0}])
 def test_variants_fit_keep_their_state_and_treat_rows_alone(changes, tmp_path):
-    method, test = fitted(**changes), random_cohort(30, seed=2).without_outcomes()
+    method, test = fitted(**changes), draw_random_cohort(30, seed=2).without_outcomes()
     p = method.predict_proba(test)
     assert np.isfinite(p).all()
     np.testing.assert_allclose(method.predict_proba(test.take(np.arange(3, 9))), p[3:9], atol=1e-6)
@@ -389,13 +389,13 @@ def test_variants_fit_keep_their_state_and_treat_rows_alone(changes, tmp_path):
 
 
 def test_without_series_it_declines_and_modalities_as_sensors_never_look_for_them(monkeypatch):
-    bare = [changed(random_cohort(n, seed=s), series=None) for n, s in ((90, 0), (40, 1), (30, 2))]
+    bare = [replace_fields(draw_random_cohort(n, seed=s), series=None) for n, s in ((90, 0), (40, 1), (30, 2))]
     with pytest.raises(NoSeries, match="gru_d:modality_as_sensor"):
         fitted(*bare[:2])
     with pytest.raises(NoSeries):
         fitted().predict_proba(bare[2])
     p = fitted(*bare[:2], inputs="modality_as_sensor").predict_proba(bare[2])
-    full = [random_cohort(n, seed=s) for n, s in ((90, 0), (40, 1), (30, 2))]
+    full = [draw_random_cohort(n, seed=s) for n, s in ((90, 0), (40, 1), (30, 2))]
     for c in full:
         monkeypatch.setitem(vars(c), "series", Untouchable(c.series))
     np.testing.assert_array_equal(fitted(*full[:2], inputs="modality_as_sensor").predict_proba(full[2]), p)
@@ -413,7 +413,7 @@ class Untouchable:
 
 def noise_cohort(n, seed):
     """Modalities say nothing, and the outcome is how a channel was when it was last recorded, some hours before the end."""
-    c, rng = random_cohort(n, seed=seed, undefined=0.0), np.random.default_rng(seed)
+    c, rng = draw_random_cohort(n, seed=seed, undefined=0.0), np.random.default_rng(seed)
     mask = rng.random((n, 12, 2)) < 0.3
     values = np.where(mask, rng.normal(size=mask.shape), np.nan).astype(np.float32)
     final = np.array([v[~np.isnan(v)][-1:].sum() for v in values[:, :, 0]])
@@ -421,7 +421,7 @@ def noise_cohort(n, seed):
     modalities = tuple(replace(m, values=rng.normal(size=m.values.shape).astype(np.float32)) for m in c.modalities)
     y = (final > 0).astype(np.float32)
     series = Series(values, mask, hours, ("a", "b"))
-    return changed(c, modalities=modalities, series=series, outcomes=np.stack([y, 1 - y], axis=1))
+    return replace_fields(c, modalities=modalities, series=series, outcomes=np.stack([y, 1 - y], axis=1))
 
 
 def test_what_only_the_series_say_is_learned():
@@ -433,10 +433,10 @@ def test_what_only_the_series_say_is_learned():
 def easy_parts() -> list[Cohort]:
     parts = []
     for n, seed in ((300, 0), (100, 1), (500, 2)):
-        c, rng = random_cohort(n, seed=seed, undefined=0.0), np.random.default_rng(seed + 10)
+        c, rng = draw_random_cohort(n, seed=seed, undefined=0.0), np.random.default_rng(seed + 10)
         x = [np.where(np.isnan(m.values), rng.normal(size=m.values.shape), m.values) for m in c.modalities]
         full = tuple(replace(m, values=v.astype(np.float32)) for m, v in zip(c.modalities, x, strict=True))
-        parts.append(changed(c, modalities=full, observed=np.ones_like(c.observed)))
+        parts.append(replace_fields(c, modalities=full, observed=np.ones_like(c.observed)))
     return parts
 
 
@@ -452,7 +452,7 @@ def test_an_easy_complete_cohort_is_learned_like_zero_filling_does(inputs):
 @pytest.mark.parametrize("changes", [{}, {"inputs": "modality_as_sensor"}])
 def test_half_precision_changes_the_result_little(changes):
     method = fitted(**changes)
-    batch = method.tensors(random_cohort(20, seed=2))
+    batch = method.tensors(draw_random_cohort(20, seed=2))
     with torch.no_grad():
         exact = method.module(batch).logits
         with torch.autocast("cpu", torch.bfloat16):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from benchmark.check.cohorts import random_cohort
+from benchmark.check.cohorts import draw_random_cohort
 from methods import zero_fill
 from methods.common.preprocessing import Inputs
 from methods.common.training import Batch
@@ -248,8 +248,8 @@ def test_types_are_frequent_patterns_and_the_rest_follows_the_fallback():
 
 def test_ten_modalities_of_rare_patterns_keep_what_is_observed():
     widths = (3,) * 10
-    train, test = (random_cohort(200, widths, seed=s) for s in (0, 1))
-    method = Hgmf(Config(max_epochs=6), seed=0).fit(train, random_cohort(60, widths, seed=2))
+    train, test = (draw_random_cohort(200, widths, seed=s) for s in (0, 1))
+    method = Hgmf(Config(max_epochs=6), seed=0).fit(train, draw_random_cohort(60, widths, seed=2))
     assert method.relabelled > 180
     known = ~np.isnan(test.outcomes[:, 0])
     assert roc_auc_score(test.outcomes[known, 0], method.predict_proba(test)[known, 0]) > 0.7
@@ -271,13 +271,13 @@ def test_a_stay_without_neighbours_gets_the_output_of_its_self_loop(layers):
 
 def fitted(valid_seed=1, **changes):
     settings = {**SMALL, "max_epochs": 2, **changes}
-    return Hgmf(Config(**settings), seed=3).fit(random_cohort(130), random_cohort(50, seed=valid_seed))
+    return Hgmf(Config(**settings), seed=3).fit(draw_random_cohort(130), draw_random_cohort(50, seed=valid_seed))
 
 
 def test_graph_and_tables_come_from_training_stays_alone():
     one, two = fitted(max_epochs=1), fitted(2, max_epochs=1)
     before = {k: v.copy() for k, v in one.state().items()}
-    one.predict_proba(random_cohort(40, seed=6))
+    one.predict_proba(draw_random_cohort(40, seed=6))
     for k, v in before.items():
         np.testing.assert_array_equal(one.state()[k], v)
         np.testing.assert_array_equal(two.state()[k], v)
@@ -285,7 +285,7 @@ def test_graph_and_tables_come_from_training_stays_alone():
 
 def test_tables_are_those_of_the_weights_kept():
     method = fitted(max_epochs=4, layers=2)
-    train = random_cohort(130)
+    train = draw_random_cohort(130)
     batch = method._batch(train)._replace(rows=None)
     edges = method.graph.attach(method.preprocessor.transform(train), 3, "cpu", themselves=True)
     before = [method.module.get_buffer(f"table_{l}").clone() for l in range(2)]
@@ -296,21 +296,21 @@ def test_tables_are_those_of_the_weights_kept():
 
 @pytest.mark.parametrize("variant", Hgmf.variants)
 def test_variants_run_and_their_state_predicts_the_same(variant):
-    method, test = fitted(**Hgmf.variants[variant]), random_cohort(40, seed=2)
+    method, test = fitted(**Hgmf.variants[variant]), draw_random_cohort(40, seed=2)
     again = Hgmf(method.config, seed=9).load_state(method.state())
     np.testing.assert_array_equal(again.predict_proba(test), method.predict_proba(test))
     assert method._own is None
 
 
 def test_nothing_observed_has_one_learned_answer():
-    test = random_cohort(20, seed=2)
+    test = draw_random_cohort(20, seed=2)
     p = fitted().predict_proba(replace(test, observed=np.zeros_like(test.observed), fingerprint=""))
     np.testing.assert_allclose(p, p[:1].repeat(20, axis=0), atol=1e-7)
 
 
 def complete(n, seed):
     """Everything observed, a strong signal in every modality."""
-    made, rng = random_cohort(n, seed=seed), np.random.default_rng(seed)
+    made, rng = draw_random_cohort(n, seed=seed), np.random.default_rng(seed)
     h = rng.normal(size=(n, 1))
     x = [h * np.resize([1.0, -1.0, 0.5], m.width) + rng.normal(size=(n, m.width)) for m in made.modalities]
     modalities = tuple(replace(m, values=v.astype(np.float32)) for m, v in zip(made.modalities, x, strict=True))

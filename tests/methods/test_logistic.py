@@ -5,14 +5,14 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from benchmark.check.cohorts import random_cohort
+from benchmark.check.cohorts import draw_random_cohort
 from methods.common.preprocessing import Preprocessor
 from methods.logistic import Config, Logistic
 
 
 @pytest.fixture(scope="module")
 def parts():
-    return random_cohort(150, seed=0), random_cohort(80, seed=1), random_cohort(50, seed=2)
+    return draw_random_cohort(150, seed=0), draw_random_cohort(80, seed=1), draw_random_cohort(50, seed=2)
 
 
 def direct(train, cohort, c):

@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from benchmark.check.cohorts import random_cohort
+from benchmark.check.cohorts import draw_random_cohort
 from methods import zero_fill
 from methods.common.layers import ObservedBatchNorm
 from methods.common.outcomes import selection_score
@@ -371,16 +371,16 @@ def test_degree_of_the_bank_counts_neighbours():
 
 
 def fitted(valid_seed=1, train=None, **changes):
-    train = random_cohort(90) if train is None else train
-    return M3Care(Config(**{**SMALL, **changes}), seed=3).fit(train, random_cohort(40, seed=valid_seed))
+    train = draw_random_cohort(90) if train is None else train
+    return M3Care(Config(**{**SMALL, **changes}), seed=3).fit(train, draw_random_cohort(40, seed=valid_seed))
 
 
 def test_bank_is_drawn_from_training_stays_without_their_outcomes():
-    train = random_cohort(90)
+    train = draw_random_cohort(90)
     one, two = fitted(max_epochs=1), fitted(2, max_epochs=1)
     assert len(one.module.bank_observed) == 15
     before = {k: v.copy() for k, v in one.state().items()}
-    one.predict_proba(random_cohort(40, seed=6))
+    one.predict_proba(draw_random_cohort(40, seed=6))
     for k, v in before.items():
         np.testing.assert_array_equal(one.state()[k], v)
         np.testing.assert_array_equal(two.state()[k], v)
@@ -391,11 +391,11 @@ def test_bank_is_drawn_from_training_stays_without_their_outcomes():
 
 
 def test_bank_and_validation_scores_are_those_of_the_weights_kept():
-    valid = random_cohort(40, seed=1)
+    valid = draw_random_cohort(40, seed=1)
     method = fitted(max_epochs=6)
     scores = [entry["valid"] for entry in method.history]
     assert selection_score(valid.outcomes, method.predict_proba(valid)) == max(scores)
-    train = random_cohort(90)
+    train = draw_random_cohort(90)
     rows = np.random.default_rng(3).permutation(90)[:15]
     kept = {k: v.clone() for k, v in method.module.named_buffers() if k.startswith("bank")}
     method.module.refresh(method.tensors(train.take(rows)))
@@ -405,7 +405,7 @@ def test_bank_and_validation_scores_are_those_of_the_weights_kept():
 
 @pytest.mark.parametrize("variant", ["default", *M3Care.variants])
 def test_variants_run_and_their_state_predicts_the_same(variant):
-    method, test = fitted(**M3Care.variants.get(variant, {})), random_cohort(40, seed=2)
+    method, test = fitted(**M3Care.variants.get(variant, {})), draw_random_cohort(40, seed=2)
     p = method.predict_proba(test)
     again = M3Care(method.config, seed=9).load_state(method.state())
     np.testing.assert_array_equal(again.predict_proba(test), p)
@@ -415,13 +415,13 @@ def test_variants_run_and_their_state_predicts_the_same(variant):
 
 
 def test_transductive_graphs_are_of_consecutive_stays():
-    method, test = fitted(transductive=True), random_cohort(40, seed=2)
+    method, test = fitted(transductive=True), draw_random_cohort(40, seed=2)
     parts = [method.predict_proba(test.take(np.arange(i, min(i + 16, 40)))) for i in (0, 16, 32)]
     np.testing.assert_allclose(method.predict_proba(test), np.concatenate(parts), atol=1e-7)
 
 
 def test_nothing_observed_has_one_answer_that_owes_nothing_to_the_bank():
-    method, test = fitted(), random_cohort(20, seed=2)
+    method, test = fitted(), draw_random_cohort(20, seed=2)
     test = replace(test, observed=np.zeros_like(test.observed), fingerprint="")
     p = method.predict_proba(test)
     np.testing.assert_allclose(p, p[:1].repeat(20, axis=0), atol=1e-7)
@@ -431,13 +431,13 @@ def test_nothing_observed_has_one_answer_that_owes_nothing_to_the_bank():
 
 @pytest.mark.parametrize("n", [1, 2, 20])
 def test_tiny_training_parts_work(n):
-    method = fitted(train=random_cohort(20, undefined=0.0).take(np.arange(n)))
+    method = fitted(train=draw_random_cohort(20, undefined=0.0).take(np.arange(n)))
     assert len(method.module.bank_observed) == max(1, min(16, n) - 1)
-    assert np.isfinite(method.predict_proba(random_cohort(9, seed=2))).all()
+    assert np.isfinite(method.predict_proba(draw_random_cohort(9, seed=2))).all()
 
 
 def test_nearly_as_good_as_zero_filling_on_a_complete_cohort():
-    made = [random_cohort(n, seed=s, undefined=0.0, signal=3.0) for n, s in ((900, 0), (400, 1), (1500, 2))]
+    made = [draw_random_cohort(n, seed=s, undefined=0.0, signal=3.0) for n, s in ((900, 0), (400, 1), (1500, 2))]
     train, valid, test = (c.take(np.flatnonzero(c.observed.all(1))) for c in made)
     aucs = []
     for cls, settings in ((M3Care, Config), (zero_fill.ZeroFill, zero_fill.Config)):

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn import functional as F
 
-from benchmark.check.cohorts import hidden, random_cohort
+from benchmark.check.cohorts import draw_random_cohort, hide_modalities
 from methods import missmodal
 from methods.common.layers import Dropout, GroupedLayerNorm
 from methods.common.training import Batch, Output, TorchMethod
@@ -95,10 +95,10 @@ def test_without_its_losses_it_is_its_network_step_for_step(plain, changes, monk
         steps = []
         method = cls(cls.Config(**{**FITTED_ALIKE, **more}), seed=3)
         method.on_epoch = lambda _: steps.append([p.detach().clone() for p in method.module.parameters()])
-        method.fit(random_cohort(90), random_cohort(40, seed=1))
+        method.fit(draw_random_cohort(90), draw_random_cohort(40, seed=1))
         return method, steps
 
-    test = random_cohort(30, seed=2)
+    test = draw_random_cohort(30, seed=2)
     expected, expected_steps = fit(plain)
     with monkeypatch.context() as m:
         m.setattr(missmodal, "draw_views", None)  # nothing may be drawn
@@ -356,11 +356,11 @@ def test_complete_only_aligns_stays_with_all_that_training_has():
         assert aligned_stays(stays, 3, False).tolist() == [True, True, False, False]
         assert aligned_stays(stays, 3, True).tolist() == [True, False, False, False]
     assert not aligned_stays(observed[1:, :1], 1, True).any()
-    train, valid = random_cohort(90), random_cohort(40, seed=1)
+    train, valid = draw_random_cohort(90), draw_random_cohort(40, seed=1)
     n = train.observed.sum(1)
     assert fitted(train, valid).aligned_share == pytest.approx((n >= 2).mean())
     assert fitted(train, valid, complete_only=True).aligned_share == pytest.approx((n == 3).mean())
-    two = hidden(train, np.array([False, False, True]) & np.ones_like(train.observed))
+    two = hide_modalities(train, np.array([False, False, True]) & np.ones_like(train.observed))
     method = fitted(two, valid, complete_only=True)
     assert method.aligned_share == pytest.approx((two.observed.sum(1) == 2).mean())
     assert method.history[-1]["geo"] > 0
@@ -375,13 +375,13 @@ def test_complete_only_aligns_stays_with_all_that_training_has():
 
 
 def fitted(train=None, valid=None, **changes):
-    train, valid = train or random_cohort(90), valid or random_cohort(40, seed=1)
+    train, valid = train or draw_random_cohort(90), valid or draw_random_cohort(40, seed=1)
     return MissModal(Config(**{"hidden": 16, "max_epochs": 2, "batch_size": 32, **changes}), seed=3).fit(train, valid)
 
 
 @pytest.mark.parametrize("name", list(MissModal.variants))
 def test_variants_fit_keep_their_state_and_treat_rows_alone(name, tmp_path):
-    method, test = fitted(**MissModal.variants[name]), random_cohort(30, seed=2).without_outcomes()
+    method, test = fitted(**MissModal.variants[name]), draw_random_cohort(30, seed=2).without_outcomes()
     p = method.predict_proba(test)
     np.testing.assert_array_equal(method.predict_proba(test), p)
     np.testing.assert_allclose(method.predict_proba(test.take(np.arange(3, 9))), p[3:9], atol=1e-6)
@@ -412,7 +412,7 @@ def test_half_precision_changes_the_losses_little():
 
 
 def test_learns_an_easy_complete_cohort_as_well_as_zero_filling():
-    made = [random_cohort(n, seed=s, undefined=0.0, signal=3.0) for n, s in ((900, 0), (400, 1), (1500, 2))]
+    made = [draw_random_cohort(n, seed=s, undefined=0.0, signal=3.0) for n, s in ((900, 0), (400, 1), (1500, 2))]
     train, valid, test = (c.take(np.flatnonzero(c.observed.all(1))) for c in made)
     aucs = []
     for method in (MissModal(Config(max_epochs=20)), ZeroFill(ZeroFill.Config(max_epochs=20, lr=1e-3))):
@@ -423,9 +423,9 @@ def test_learns_an_easy_complete_cohort_as_well_as_zero_filling():
 
 def test_alignment_helps_stays_that_lost_a_modality_since_training():
     """Complete stays train it; the first modality is then taken away from all test stays."""
-    made = [random_cohort(n, seed=s, undefined=0.0, signal=3.0) for n, s in ((900, 0), (400, 1), (1500, 2))]
+    made = [draw_random_cohort(n, seed=s, undefined=0.0, signal=3.0) for n, s in ((900, 0), (400, 1), (1500, 2))]
     train, valid, test = (c.take(np.flatnonzero(c.observed.all(1))) for c in made)
-    losing = hidden(test, np.array([True, True, False]) & np.ones_like(test.observed))
+    losing = hide_modalities(test, np.array([True, True, False]) & np.ones_like(test.observed))
     losses = []
     for changes in ({}, MissModal.variants["backbone"]):
         p = MissModal(Config(max_epochs=20, **changes)).fit(train, valid).predict_proba(losing)

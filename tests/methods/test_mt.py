@@ -10,7 +10,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
-from benchmark.check.cohorts import random_cohort
+from benchmark.check.cohorts import draw_random_cohort
 from methods import registry
 from methods.common.training import Batch, supervised_loss
 from methods.mt import Mt, PolicySearch, sample_gates, warm_up_cosine
@@ -267,7 +267,7 @@ def test_alpha_steps_and_theta_steps_do_not_touch_each_other(monkeypatch):
 
     monkeypatch.setattr(PolicySearch, "alpha_step", watched)
     config = Config(**SMALL, batch_size=32, max_epochs=4, lr=1e-3, search_frozen=1)
-    search = PolicySearch(config, seed=1).fit(random_cohort(90), random_cohort(40, seed=1))
+    search = PolicySearch(config, seed=1).fit(draw_random_cohort(90), draw_random_cohort(40, seed=1))
     assert len(seen) == 3 * 3  # none in the frozen epoch
     for (_, alpha), (before, _) in pairwise(seen):
         assert torch.equal(alpha, before[1])
@@ -279,23 +279,23 @@ def test_alpha_steps_and_theta_steps_do_not_touch_each_other(monkeypatch):
 
 def fitted(train=None, valid=None, **changes):
     config = Config(**{**SMALL, "max_epochs": 4, "batch_size": 32, "lr": 1e-3, **changes})
-    return Mt(config, seed=3).fit(train or random_cohort(90), valid or random_cohort(40, seed=1))
+    return Mt(config, seed=3).fit(train or draw_random_cohort(90), valid or draw_random_cohort(40, seed=1))
 
 
 def test_the_search_reads_training_stays_only_and_leaves_no_other_trace():
-    found, other = fitted(layers=2), fitted(layers=2, valid=random_cohort(50, seed=7))
+    found, other = fitted(layers=2), fitted(layers=2, valid=draw_random_cohort(50, seed=7))
     torch.testing.assert_close(found.module.trajectory, other.module.trajectory, atol=0, rtol=0, equal_nan=True)
     assert found.module.start == other.module.start
     pi = found.module.trajectory
     assert torch.isfinite(pi[:2]).all()  # a third of four epochs
     assert pi[2:].isnan().all()
     assert pi[1].argmax() == found.module.start
-    test, fixed = random_cohort(30, seed=2), POLICIES[1 + found.module.start]
+    test, fixed = draw_random_cohort(30, seed=2), POLICIES[1 + found.module.start]
     np.testing.assert_array_equal(found.predict_proba(test), fitted(layers=2, policy=fixed).predict_proba(test))
 
 
 def test_the_found_policy_survives_saving(tmp_path):
-    method, test = fitted(), random_cohort(30, seed=2)
+    method, test = fitted(), draw_random_cohort(30, seed=2)
     method.module.settle(2)
     np.savez(tmp_path / "state.npz", **method.state())
     with np.load(tmp_path / "state.npz") as state:
@@ -306,7 +306,7 @@ def test_the_found_policy_survives_saving(tmp_path):
 
 def together(n, seed):
     """The outcome is whether two signs agree: no mean of one part a modality can tell."""
-    made = random_cohort(n, (2, 2), seed=seed, undefined=0.0, series=False)
+    made = draw_random_cohort(n, (2, 2), seed=seed, undefined=0.0, series=False)
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], (n, 2)).astype(np.float32)
     parts = tuple(replace(m, values=np.stack([s, s], 1)) for m, s in zip(made.modalities, signs.T, strict=True))
     y = np.repeat((signs.prod(1, keepdims=True) > 0).astype(np.float32), 2, axis=1)
@@ -331,7 +331,7 @@ def test_the_search_finds_fusion_where_only_fusion_can_tell():
 def test_an_easy_complete_cohort_is_learned_as_well_as_by_the_plain_network():
     parts = []
     for n, seed in ((400, 0), (100, 1), (500, 2)):
-        made = random_cohort(n, seed=seed, signal=4.0, pattern_effect=0.0, series=False)
+        made = draw_random_cohort(n, seed=seed, signal=4.0, pattern_effect=0.0, series=False)
         h = made.outcomes[:, :1]
         rng = np.random.default_rng(seed)
         known = np.where(np.isnan(h), 0.5, h)

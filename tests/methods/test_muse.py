@@ -9,8 +9,8 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
-from benchmark.check.cohorts import random_cohort, spoiled
-from benchmark.check.method import check_method, chosen_checks
+from benchmark.check.cohorts import draw_random_cohort, spoil_unobserved
+from benchmark.check.method import check_method, choose_checks
 from methods import registry
 from methods.common.layers import ObservedBatchNorm, mlp
 from methods.common.training import Batch
@@ -296,7 +296,7 @@ def settings(**changes):
 
 @cache
 def fitted(**changes):
-    return Muse(settings(**changes), seed=3).fit(random_cohort(97), random_cohort(40, seed=1))
+    return Muse(settings(**changes), seed=3).fit(draw_random_cohort(97), draw_random_cohort(40, seed=1))
 
 
 def same(a, b):
@@ -305,8 +305,8 @@ def same(a, b):
 
 
 def test_muse_is_muse_plus_where_all_stays_are_labelled():
-    valid = random_cohort(40, seed=1)
-    complete, partly = random_cohort(97, undefined=0.0), random_cohort(97, undefined=0.4)
+    valid = draw_random_cohort(40, seed=1)
+    complete, partly = draw_random_cohort(97, undefined=0.0), draw_random_cohort(97, undefined=0.4)
     for train, equal in ((complete, True), (partly, False)):
         fits = [Muse(settings(unlabelled=u), seed=3).fit(train, valid) for u in (True, False)]
         assert np.isnan(train.outcomes).all(axis=1).any() != equal
@@ -316,7 +316,7 @@ def test_muse_is_muse_plus_where_all_stays_are_labelled():
 
 
 def test_masked_labels_are_hidden_from_the_method_and_the_pair_differs():
-    train, valid = random_cohort(97, undefined=0.0), random_cohort(40, seed=1)
+    train, valid = draw_random_cohort(97, undefined=0.0), draw_random_cohort(40, seed=1)
     muse, plus = (
         Muse(replace(settings(), **Muse.variants[v]), seed=3).fit(train, valid)
         for v in ("masked_muse", "masked_muse_plus")
@@ -335,7 +335,7 @@ def test_masked_labels_are_hidden_from_the_method_and_the_pair_differs():
 
 @pytest.mark.parametrize("layers", [2, 3])
 def test_the_states_are_those_of_the_training_graph_under_the_best_weights(layers):
-    method, train, test = fitted(layers=layers), random_cohort(97), random_cohort(30, seed=2)
+    method, train, test = fitted(layers=layers), draw_random_cohort(97), draw_random_cohort(30, seed=2)
     net, batch, before = method.module, method.tensors(train), method.module.states.clone()
     with torch.no_grad():
         _, states = by_edges(net.layers, net.nodes, net.encoders(batch.x, batch.observed), batch.observed)
@@ -345,18 +345,18 @@ def test_the_states_are_those_of_the_training_graph_under_the_best_weights(layer
     rows = np.random.default_rng(0).permutation(30)
     np.testing.assert_allclose(method.predict_proba(test.take(rows)), p[rows], atol=1e-6)
     np.testing.assert_allclose(method.predict_proba(test.take(np.arange(1))), p[:1], atol=1e-6)
-    np.testing.assert_array_equal(method.predict_proba(spoiled(test, 1)), p)
+    np.testing.assert_array_equal(method.predict_proba(spoil_unobserved(test, 1)), p)
     assert np.ptp(p, axis=0).min() > 0
 
 
 def test_as_released_the_graph_is_that_of_the_stays_predicted():
-    own, train, test = fitted(), random_cohort(97), random_cohort(30, seed=2)
+    own, train, test = fitted(), draw_random_cohort(97), draw_random_cohort(30, seed=2)
     batch = Muse(replace(own.config, inference="batch"), seed=3).load_state(own.state())
     np.testing.assert_allclose(batch.predict_proba(train), own.predict_proba(train), atol=1e-6)
     p = batch.predict_proba(test)
     assert np.abs(p - own.predict_proba(test)).max() > 1e-5
     assert np.abs(p[:5] - batch.predict_proba(test.take(np.arange(5)))).max() > 1e-5
-    many = random_cohort(530, seed=4)
+    many = draw_random_cohort(530, seed=4)
     q = batch.predict_proba(many)
     np.testing.assert_allclose(q[:512], batch.predict_proba(many.take(np.arange(512))), atol=1e-6)
     assert np.abs(q[:256] - batch.predict_proba(many.take(np.arange(256)))).max() > 1e-6
@@ -364,13 +364,13 @@ def test_as_released_the_graph_is_that_of_the_stays_predicted():
 
 
 def test_as_released_breaks_the_contract_in_one_way():
-    checks = chosen_checks(["other_rows", "save_and_load", "unobserved_in_prediction"], slow=False)
+    checks = choose_checks(["other_rows", "save_and_load", "unobserved_in_prediction"], slow=False)
     found = {r.name: r.verdict for r in check_method("muse:as_released", [], checks)}
     assert found == {"other_rows": "failed", "save_and_load": "passed", "unobserved_in_prediction": "passed"}
 
 
 def test_a_task_alone_is_a_method_of_its_own():
-    train, valid, test = random_cohort(97), random_cohort(40, seed=1), random_cohort(30, seed=2)
+    train, valid, test = draw_random_cohort(97), draw_random_cohort(40, seed=1), draw_random_cohort(30, seed=2)
     p = fitted(head="per_task", unlabelled=False).predict_proba(test)
     for t in range(2):
         one = [replace(c, outcomes=c.outcomes[:, [t]], tasks=c.tasks[t : t + 1]) for c in (train, valid)]
@@ -381,13 +381,13 @@ def test_a_task_alone_is_a_method_of_its_own():
 
 def test_a_task_alone_keeps_the_contract():
     names = ["probabilities", "other_rows", "save_and_load", "nothing_observed", "single_class", "tiny"]
-    found = {r.name: r.verdict for r in check_method("muse:per_task", [], chosen_checks(names, slow=False))}
+    found = {r.name: r.verdict for r in check_method("muse:per_task", [], choose_checks(names, slow=False))}
     assert set(found.values()) == {"passed"}, found
 
 
 @pytest.mark.parametrize("changes", [*Muse.variants.values(), {"layers": 1}, {"layers": 3}])
 def test_variants_fit_and_come_back(changes):
-    method, test = fitted(**changes), random_cohort(30, seed=2).without_outcomes()
+    method, test = fitted(**changes), draw_random_cohort(30, seed=2).without_outcomes()
     p = method.predict_proba(test)
     assert np.isfinite(p).all()
     state = {k: np.array(v) for k, v in method.state().items()}
@@ -395,7 +395,7 @@ def test_variants_fit_and_come_back(changes):
 
 
 def test_stays_without_edges_have_one_finite_answer():
-    test = random_cohort(40, seed=2)
+    test = draw_random_cohort(40, seed=2)
     observed = test.observed.copy()
     observed[:10] = False
     p = fitted().predict_proba(replace(test, observed=observed, fingerprint=""))
@@ -418,7 +418,7 @@ def test_losses_are_those_summed_and_weighted():
 def test_an_easy_complete_cohort_is_learned_like_zero_filling_does():
     parts = []
     for n, seed in ((400, 0), (150, 1), (600, 2)):
-        c = random_cohort(n, seed=seed, undefined=0.0, series=False)
+        c = draw_random_cohort(n, seed=seed, undefined=0.0, series=False)
         rng = np.random.default_rng(seed + 10)
         values = [np.where(np.isnan(m.values), rng.normal(size=m.values.shape), m.values) for m in c.modalities]
         x = tuple(replace(m, values=v.astype(np.float32)) for m, v in zip(c.modalities, values, strict=True))

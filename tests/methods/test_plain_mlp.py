@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.check.cohorts import random_cohort
+from benchmark.check.cohorts import draw_random_cohort
 from methods.common.plain_mlp import Config, PlainMlp
 from methods.common.training import Batch
 from methods.mean_impute import MeanImpute
@@ -16,7 +16,7 @@ from methods.zero_fill import ZeroFill
 
 @pytest.fixture(scope="module")
 def parts():
-    return random_cohort(120, seed=0), random_cohort(60, seed=1), random_cohort(50, seed=2)
+    return draw_random_cohort(120, seed=0), draw_random_cohort(60, seed=1), draw_random_cohort(50, seed=2)
 
 
 def fitted(cls, parts):
@@ -41,7 +41,7 @@ def test_s_only_sees_neither_the_other_modalities_nor_their_pattern(parts):
 
 @pytest.mark.parametrize(("cls", "sees_pattern"), [(MeanImpute, False), (ZeroFill, True)])
 def test_a_slot_equals_the_training_mean_but_for_the_pattern(parts, cls, sees_pattern):
-    train, valid = (random_cohort(120, seed=s) for s in (0, 1))
+    train, valid = (draw_random_cohort(120, seed=s) for s in (0, 1))
     complete = [
         replace(c, modalities=tuple(replace(m, values=np.nan_to_num(m.values)) for m in c.modalities))
         for c in (train, valid)

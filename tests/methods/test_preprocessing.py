@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.check.cohorts import random_cohort
+from benchmark.check.cohorts import draw_random_cohort
 from datasets.cohort import Cohort, Modality
 from methods.common.preprocessing import CLIP, Preprocessor, raw_features
 
@@ -52,14 +52,14 @@ def test_later_gaps_get_the_median_and_far_values_are_clipped():
 
 
 def test_zero_is_the_training_mean_of_every_column():
-    train = random_cohort(500)
+    train = draw_random_cohort(500)
     inputs = Preprocessor().fit(train).transform(train)
     for m, x in enumerate(inputs.x):
         np.testing.assert_allclose(x[train.observed[:, m]].mean(axis=0), 0, atol=1e-5)
 
 
 def test_slots_are_never_read():
-    train, later = random_cohort(200), random_cohort(50, seed=1)
+    train, later = draw_random_cohort(200), draw_random_cohort(50, seed=1)
     prep = Preprocessor().fit(train)
     for garbage in (np.nan, np.inf, -np.inf, 1e30):
 
@@ -78,21 +78,21 @@ def test_slots_are_never_read():
 
 @pytest.mark.parametrize("observed", [np.zeros(30, bool), np.ones(30, bool)])
 def test_a_modality_without_content_is_one_column_of_zeros(observed):
-    base = random_cohort(30)
+    base = draw_random_cohort(30)
     seen = base.observed.copy()
     seen[:, 2] = observed
     empty = replace(base.modalities[2], values=np.full((30, 4), np.nan, np.float32))
     train = replace(base, modalities=(*base.modalities[:2], empty), observed=seen)
     prep = Preprocessor().fit(train)
-    inputs = prep.transform(random_cohort(40, seed=1))
+    inputs = prep.transform(draw_random_cohort(40, seed=1))
     assert prep.widths[2] == 1
     np.testing.assert_array_equal(inputs.x[2], 0)
     # what no training stay has counts as unobserved; what is there but empty stays observed
-    np.testing.assert_array_equal(inputs.observed[:, 2], random_cohort(40, seed=1).observed[:, 2] & observed.any())
+    np.testing.assert_array_equal(inputs.observed[:, 2], draw_random_cohort(40, seed=1).observed[:, 2] & observed.any())
 
 
 def test_state_round_trip():
-    train, later = random_cohort(100), random_cohort(50, seed=1)
+    train, later = draw_random_cohort(100), draw_random_cohort(50, seed=1)
     prep = Preprocessor().fit(train)
     again = Preprocessor().load_state(prep.state())
     for a, b in zip(prep.transform(later).x, again.transform(later).x, strict=True):
@@ -101,7 +101,7 @@ def test_state_round_trip():
 
 
 def test_flat_and_raw_layout():
-    cohort = random_cohort(60)
+    cohort = draw_random_cohort(60)
     inputs = Preprocessor().fit(cohort).transform(cohort)
     flat = inputs.flat(pattern=True)
     np.testing.assert_array_equal(flat[:, -3:], cohort.observed)
@@ -115,6 +115,6 @@ def test_flat_and_raw_layout():
 
 
 def test_other_sizes_are_refused():
-    prep = Preprocessor().fit(random_cohort(30))
+    prep = Preprocessor().fit(draw_random_cohort(30))
     with pytest.raises(ValueError, match=r"\[6, 5\], fitted were \[6, 5, 4\]"):
-        prep.transform(random_cohort(30, widths=(6, 5)))
+        prep.transform(draw_random_cohort(30, widths=(6, 5)))

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from benchmark.check import CHECKS
-from benchmark.check.cohorts import random_cohort
+from benchmark.check.cohorts import draw_random_cohort
 from benchmark.check.method import check_method
 from methods import registry
 from methods.common.series import NoSeries, SeriesScaler
@@ -361,7 +361,9 @@ def settings(**changes):
 
 @cache
 def fitted(variant="paper", inputs="true_series"):
-    return Raindrop(settings(variant=variant, inputs=inputs), 3).fit(random_cohort(97), random_cohort(40, seed=1))
+    return Raindrop(settings(variant=variant, inputs=inputs), 3).fit(
+        draw_random_cohort(97), draw_random_cohort(40, seed=1)
+    )
 
 
 def stretched(cohort, before=2, after=5):
@@ -378,10 +380,10 @@ def stretched(cohort, before=2, after=5):
 
 @pytest.mark.parametrize("variant", FORMS)
 def test_bins_in_which_nothing_was_recorded_are_no_steps(variant):
-    test = random_cohort(50, seed=2)
+    test = draw_random_cohort(50, seed=2)
     p = fitted(variant).predict_proba(test)
     np.testing.assert_array_equal(fitted(variant).predict_proba(stretched(test)), p)
-    parts = [stretched(random_cohort(n, seed=s)) for n, s in ((97, 0), (40, 1))]
+    parts = [stretched(draw_random_cohort(n, seed=s)) for n, s in ((97, 0), (40, 1))]
     again = Raindrop(settings(variant=variant), 3).fit(*parts)
     np.testing.assert_array_equal(again.predict_proba(test), p)
 
@@ -390,9 +392,9 @@ def test_bins_in_which_nothing_was_recorded_are_no_steps(variant):
 def test_the_last_steps_count_of_a_stay_with_more_than_any_in_training(variant):
     short = [
         replace(c, series=cut(c.series, slice(3, None)), fingerprint="")
-        for c in (random_cohort(97), random_cohort(40, seed=1))
+        for c in (draw_random_cohort(97), draw_random_cohort(40, seed=1))
     ]
-    method, test = Raindrop(settings(variant=variant), 3).fit(*short), random_cohort(50, seed=2)
+    method, test = Raindrop(settings(variant=variant), 3).fit(*short), draw_random_cohort(50, seed=2)
     assert method.steps == 3
     mask = test.series.mask
     recent = mask & (mask.any(axis=2)[:, ::-1].cumsum(axis=1)[:, ::-1, None] <= 3)
@@ -410,7 +412,7 @@ def cut(series, bins):
 
 @pytest.mark.parametrize("variant", FORMS)
 def test_a_stay_without_steps_has_a_finite_answer_of_its_late_modalities(variant):
-    test, series = random_cohort(40, seed=2), random_cohort(40, seed=2).series
+    test, series = draw_random_cohort(40, seed=2), draw_random_cohort(40, seed=2).series
     empty = replace(test, series=replace(series, mask=np.zeros_like(series.mask)), fingerprint="")
     p = fitted(variant).predict_proba(empty)
     assert np.isfinite(p).all()
@@ -422,20 +424,20 @@ def test_a_stay_without_steps_has_a_finite_answer_of_its_late_modalities(variant
 
 @pytest.mark.parametrize("variant", FORMS)
 def test_nothing_recorded_in_training_is_a_series_of_one_empty_step(variant):
-    parts = [random_cohort(n, seed=s) for n, s in ((97, 0), (40, 1))]
+    parts = [draw_random_cohort(n, seed=s) for n, s in ((97, 0), (40, 1))]
     empty = [replace(c, series=replace(c.series, mask=np.zeros_like(c.series.mask)), fingerprint="") for c in parts]
     method = Raindrop(settings(variant=variant, max_epochs=1)).fit(*empty)
     assert method.steps == 1
-    assert np.isfinite(method.predict_proba(random_cohort(30, seed=2))).all()
+    assert np.isfinite(method.predict_proba(draw_random_cohort(30, seed=2))).all()
 
 
 def test_a_cohort_without_series_is_declined_unless_modalities_are_sensors(monkeypatch):
-    parts = [random_cohort(n, seed=s, series=False) for n, s in ((97, 0), (40, 1))]
+    parts = [draw_random_cohort(n, seed=s, series=False) for n, s in ((97, 0), (40, 1))]
     with pytest.raises(NoSeries, match="raindrop:modality_as_sensor"):
         Raindrop(settings()).fit(*parts)
     monkeypatch.setattr("methods.raindrop.series_of", lambda *_: pytest.fail("the series was read"))
     p = Raindrop(settings(inputs="modality_as_sensor"), 3).fit(*parts).predict_proba(parts[1])
-    with_series = [random_cohort(n, seed=s) for n, s in ((97, 0), (40, 1))]
+    with_series = [draw_random_cohort(n, seed=s) for n, s in ((97, 0), (40, 1))]
     again = Raindrop(settings(inputs="modality_as_sensor"), 3).fit(*with_series).predict_proba(with_series[1])
     np.testing.assert_array_equal(again, p)
 
@@ -443,7 +445,7 @@ def test_a_cohort_without_series_is_declined_unless_modalities_are_sensors(monke
 @pytest.mark.parametrize("inputs", ["true_series", "modality_as_sensor"])
 @pytest.mark.parametrize("variant", FORMS)
 def test_state_comes_back(variant, inputs):
-    method, test = fitted(variant, inputs), random_cohort(30, seed=2)
+    method, test = fitted(variant, inputs), draw_random_cohort(30, seed=2)
     state = {k: np.array(v) for k, v in method.state().items()}
     assert ("series.mean" in state) == (inputs == "true_series")
     again = Raindrop(method.config, seed=9).load_state(state)
@@ -451,7 +453,7 @@ def test_state_comes_back(variant, inputs):
 
 
 def test_series_are_scaled_by_training_stays():
-    train, test = random_cohort(97), random_cohort(30, seed=2)
+    train, test = draw_random_cohort(97), draw_random_cohort(30, seed=2)
     expected = recorded_steps(SeriesScaler().fit(train.series).transform(test.series), 6)
     for key, value in fitted().extra_inputs(test).items():
         np.testing.assert_array_equal(value, expected[key])
@@ -479,7 +481,7 @@ def test_variants_keep_the_contract_too(variant, check):
 def test_an_easy_complete_cohort_is_learned_like_zero_filling_does():
     parts = []
     for n, seed in ((300, 0), (100, 1), (500, 2)):
-        c = random_cohort(n, seed=seed, undefined=0.0)
+        c = draw_random_cohort(n, seed=seed, undefined=0.0)
         rng = np.random.default_rng(seed + 10)
         fill = [np.where(np.isnan(m.values), rng.normal(size=m.values.shape), m.values) for m in c.modalities]
         x = tuple(replace(m, values=v.astype(np.float32)) for m, v in zip(c.modalities, fill, strict=True))
@@ -498,7 +500,7 @@ def test_the_series_alone_are_learned(variant):
     """The latent is in the series only: modalities are noise."""
     parts = []
     for n, seed in ((400, 0), (100, 1), (500, 2)):
-        c = random_cohort(n, seed=seed, undefined=0.0, pattern_effect=0.0)
+        c = draw_random_cohort(n, seed=seed, undefined=0.0, pattern_effect=0.0)
         rng = np.random.default_rng(seed)
         x = tuple(replace(m, values=rng.normal(size=m.values.shape).astype(np.float32)) for m in c.modalities[:1])
         parts.append(replace(c, modalities=x, observed=np.ones((n, 1), dtype=bool), fingerprint=""))

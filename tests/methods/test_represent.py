@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.check.cohorts import random_cohort, spoiled
+from benchmark.check.cohorts import draw_random_cohort, spoil_unobserved
 from methods import registry
 
 HEADS = {
@@ -36,23 +36,25 @@ def fitted(spec):
     name, _, variant = spec.partition(":")
     cls = registry.load(name)
     fields = cls.variants.get(variant, {}) | ({"max_epochs": 1} if hasattr(cls.Config(), "max_epochs") else {})
-    return cls(cls.Config(**fields | CUTS.get(spec, {})), 0).fit(random_cohort(90, seed=0), random_cohort(50, seed=1))
+    return cls(cls.Config(**fields | CUTS.get(spec, {})), 0).fit(
+        draw_random_cohort(90, seed=0), draw_random_cohort(50, seed=1)
+    )
 
 
 @pytest.mark.parametrize("spec", HEADS)
 def test_probabilities_follow_from_the_representation_alone(spec):
-    method, test = fitted(spec), random_cohort(40, seed=2).without_outcomes()
+    method, test = fitted(spec), draw_random_cohort(40, seed=2).without_outcomes()
     h = method.represent(test)
     assert (h.dtype, h.ndim, len(h)) == (np.float32, 2, 40)
     with torch.inference_mode():
         logits = HEADS[spec](method.module.eval())(torch.from_numpy(h)) + method.offset
     np.testing.assert_allclose(torch.sigmoid(logits.double()), method.predict_proba(test), atol=1e-6)
     np.testing.assert_array_equal(method.represent(test), h)
-    np.testing.assert_array_equal(method.represent(spoiled(test, 3)), h)
+    np.testing.assert_array_equal(method.represent(spoil_unobserved(test, 3)), h)
     some = [7, 31, 2]
     np.testing.assert_allclose(method.represent(test.take(some)), h[some], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("spec", NONE)
 def test_none_where_no_one_vector_decides(spec):
-    assert fitted(spec).represent(random_cohort(10, seed=2).without_outcomes()) is None
+    assert fitted(spec).represent(draw_random_cohort(10, seed=2).without_outcomes()) is None

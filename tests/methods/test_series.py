@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.check.cohorts import random_cohort
+from benchmark.check.cohorts import draw_random_cohort
 from methods.common.series import NoSeries, SeriesScaler, series_of
 
 
 @pytest.fixture
 def series():
-    return random_cohort(80).series
+    return draw_random_cohort(80).series
 
 
 def test_recorded_training_values_have_mean_0_and_sd_1(series):
@@ -60,4 +60,4 @@ def test_the_scaler_survives_saving(series):
 
 def test_a_cohort_without_series_is_refused_in_one_line():
     with pytest.raises(NoSeries, match=r"^gru_d reads the series .* run gru_d:modality_as_sensor instead$"):
-        series_of(random_cohort(20, series=False), "gru_d")
+        series_of(draw_random_cohort(20, series=False), "gru_d")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmark.check.cohorts import changed, random_cohort
+from benchmark.check.cohorts import draw_random_cohort, replace_fields
 from methods import registry
 from methods.common.outcomes import base_rate
 
@@ -19,11 +19,11 @@ def never_labelled(y):
 @pytest.mark.parametrize("name", list(registry.infos()))
 @pytest.mark.parametrize("spoil", [single_class, never_labelled])
 def test_a_task_with_one_class_gets_its_smoothed_base_rate(name, spoil):
-    train, valid, test = (random_cohort(n, seed=s) for s, n in enumerate((97, 40, 60)))
+    train, valid, test = (draw_random_cohort(n, seed=s) for s, n in enumerate((97, 40, 60)))
     outcomes = train.outcomes.copy()
     outcomes[:, 0] = spoil(outcomes[:, 0])
     cls = registry.load(name)
     brief = {"max_epochs": 1} if hasattr(cls.Config(), "max_epochs") else {}
-    p = cls(cls.Config(**brief)).fit(changed(train, outcomes=outcomes), valid).predict_proba(test)
+    p = cls(cls.Config(**brief)).fit(replace_fields(train, outcomes=outcomes), valid).predict_proba(test)
     np.testing.assert_allclose(p[:, 0], base_rate(outcomes)[0], atol=1e-9)
     assert p[:, 1].std() > 0

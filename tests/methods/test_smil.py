@@ -10,7 +10,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
-from benchmark.check.cohorts import random_cohort, spoiled
+from benchmark.check.cohorts import draw_random_cohort, spoil_unobserved
 from methods import smil
 from methods.common.training import Batch, supervised_loss
 from methods.smil import Config, Core, Noise, Smil, adapt, complete_stays, gaussian_kl, meta_losses, modality_priors
@@ -276,7 +276,7 @@ SMALL = {"hidden": 16, "width": 8, "clusters": 4, "max_epochs": 2}
 
 
 def fitted(train=None, valid=None, **changes):
-    train, valid = train or random_cohort(90), valid or random_cohort(40, seed=1)
+    train, valid = train or draw_random_cohort(90), valid or draw_random_cohort(40, seed=1)
     return Smil(Config(**{**SMALL, **changes}), seed=3).fit(train, valid)
 
 
@@ -288,8 +288,8 @@ def test_priors_come_from_training_stays_alone_and_encoders_stay_frozen(monkeypa
         return modality_priors(h, observed, clusters)
 
     monkeypatch.setattr(smil, "modality_priors", spy)
-    train, other, found = random_cohort(90), random_cohort(33, seed=8, signal=-1.0), []
-    for valid in (random_cohort(40, seed=1), other):
+    train, other, found = draw_random_cohort(90), draw_random_cohort(33, seed=8, signal=-1.0), []
+    for valid in (draw_random_cohort(40, seed=1), other):
         method = Smil(Config(**{**SMALL, "max_epochs": 1}), seed=3)  # one epoch: valid has nothing to choose
         method.fit(train, valid)
         found.append(method.module.core.priors)
@@ -327,7 +327,7 @@ def watched_batches(monkeypatch, train):
 
 
 def test_the_meta_stage_takes_from_complete_stays_what_incomplete_ones_lack(monkeypatch):
-    train = random_cohort(300)
+    train = draw_random_cohort(300)
     complete, _ = complete_stays(train.observed, 4)
     lacking = {tuple(r) for r in train.observed[~complete]}
     method, seen = watched_batches(monkeypatch, train)
@@ -346,7 +346,7 @@ def test_the_meta_stage_takes_from_complete_stays_what_incomplete_ones_lack(monk
 
 
 def test_without_incomplete_stays_modalities_are_taken_away_one_at_a_time(monkeypatch):
-    made = random_cohort(120)
+    made = draw_random_cohort(120)
     rng = np.random.default_rng(0)
     full = tuple(replace(m, values=rng.normal(size=m.values.shape).astype(np.float32)) for m in made.modalities)
     train = replace(made, observed=np.ones_like(made.observed), modalities=full, fingerprint="")
@@ -361,11 +361,11 @@ def test_without_incomplete_stays_modalities_are_taken_away_one_at_a_time(monkey
 
 
 def test_unobserved_content_cannot_matter():
-    train, valid, test = random_cohort(90), random_cohort(40, seed=1), random_cohort(30, seed=2)
+    train, valid, test = draw_random_cohort(90), draw_random_cohort(40, seed=1), draw_random_cohort(30, seed=2)
     for changes in ({}, {"form": "paper", "samples": 3}):
         p = fitted(train, valid, **changes).predict_proba(test)
-        other = fitted(spoiled(train, 5), spoiled(valid, 6), **changes)
-        np.testing.assert_array_equal(other.predict_proba(spoiled(test, 7)), p)
+        other = fitted(spoil_unobserved(train, 5), spoil_unobserved(valid, 6), **changes)
+        np.testing.assert_array_equal(other.predict_proba(spoil_unobserved(test, 7)), p)
 
 
 def test_inner_rate_falls_by_ten(monkeypatch):
@@ -377,7 +377,7 @@ def test_inner_rate_falls_by_ten(monkeypatch):
 
 @pytest.mark.parametrize("changes", [*Smil.variants.values(), {"beta_kl": 0.1}, {"inner_steps": 2}])
 def test_variants_fit_keep_their_state_and_treat_rows_alone(changes, tmp_path):
-    method, test = fitted(**changes), random_cohort(30, seed=2).without_outcomes()
+    method, test = fitted(**changes), draw_random_cohort(30, seed=2).without_outcomes()
     p = method.predict_proba(test)
     assert np.isfinite(p).all()
     np.testing.assert_array_equal(method.predict_proba(test), p)
@@ -389,7 +389,7 @@ def test_variants_fit_keep_their_state_and_treat_rows_alone(changes, tmp_path):
 
 
 def test_prediction_is_the_mean_probability_of_the_noisy_passes():
-    method, test = fitted(form="paper", samples=3), random_cohort(30, seed=2)
+    method, test = fitted(form="paper", samples=3), draw_random_cohort(30, seed=2)
     net, b = method.module.core, method.tensors(test)
     with torch.inference_mode():
         h = method.module.encoders(b.x, b.observed)
@@ -399,7 +399,7 @@ def test_prediction_is_the_mean_probability_of_the_noisy_passes():
 
 
 def test_nearly_as_good_as_zero_filling_on_a_complete_cohort():
-    made = [random_cohort(n, seed=s, undefined=0.0, signal=3.0) for n, s in ((900, 0), (400, 1), (1500, 2))]
+    made = [draw_random_cohort(n, seed=s, undefined=0.0, signal=3.0) for n, s in ((900, 0), (400, 1), (1500, 2))]
     train, valid, test = (c.take(np.flatnonzero(c.observed.all(1))) for c in made)
     aucs = []
     for method in (Smil(Config(max_epochs=8)), ZeroFill(PlainConfig(max_epochs=8, lr=1e-3))):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.check.cohorts import random_cohort
+from benchmark.check.cohorts import draw_random_cohort
 from methods import registry
 from methods.common.stacked import Replica, fit_stacked, stacks_of
 from methods.common.training import Output, TorchMethod, TrainingConfig
@@ -25,7 +25,7 @@ NOTHING_DRAWN = {
 
 @pytest.fixture(scope="module")
 def cohort():
-    return random_cohort(160, seed=3)
+    return draw_random_cohort(160, seed=3)
 
 
 def parts(cohort, seed, n=96):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.check.cohorts import random_cohort
+from benchmark.check.cohorts import draw_random_cohort
 from methods.common.outcomes import base_rate, selection_score
 from methods.common.training import Batch, Output, TorchMethod, TrainingConfig, supervised_loss
 
@@ -41,7 +41,7 @@ class Simple(TorchMethod):
 
 @pytest.fixture(scope="module")
 def parts():
-    return random_cohort(97, seed=0), random_cohort(60, seed=1), random_cohort(80, seed=2)
+    return draw_random_cohort(97, seed=0), draw_random_cohort(60, seed=1), draw_random_cohort(80, seed=2)
 
 
 @pytest.mark.parametrize(("gamma", "expected"), [(2.0, 0.2104361), (3.5, 0.1553328)])

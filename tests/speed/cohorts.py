@@ -6,7 +6,7 @@ from itertools import cycle, islice
 
 import numpy as np
 
-from benchmark.check.cohorts import random_series
+from benchmark.check.cohorts import draw_random_series
 from datasets.cohort import Cohort, Modality
 from datasets.synthetic.presets import EICU, MIMIC
 
@@ -28,6 +28,6 @@ def random_cohort(preset, n, m):
         for i, shape in enumerate(shapes)
     )
     outcomes = (modalities[0].values[:, :2] > 0.84).astype(np.float32)
-    series = random_series(rng.normal(size=n), rng, bins=24, channels=10)
+    series = draw_random_series(rng.normal(size=n), rng, bins=24, channels=10)
     tasks = ("readmission_30d", "icu_90d")
     return Cohort("random", "made", np.arange(n), modalities, observed, outcomes, tasks, series=series)

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 import pytest
 
 from benchmark.cell import provenance
-from benchmark.executors.attempt import one_thread
+from benchmark.executors.attempt import limit_to_one_thread
 from tests.speed.peer import versions
 
 PLANNED = pytest.StashKey[list]()
@@ -36,17 +36,17 @@ def stated(request):
     row = row_of(request.node) or {}
     if "benchmark" in request.fixturenames:
         request.getfixturevalue("benchmark").extra_info |= row
-    with one_thread() if row.get("threads") == 1 else nullcontext():
+    with limit_to_one_thread() if row.get("threads") == 1 else nullcontext():
         yield
 
 
 def pytest_benchmark_update_json(config, output_json):
-    commit, clean = provenance.commit()
+    commit, clean = provenance.read_commit()
     output_json["planned"] = config.stash[PLANNED]
     output_json["provenance"] = {
         "commit": commit,
         "clean": clean,
-        "versions": provenance.versions() | versions(),
-        "hardware": provenance.hardware(),
+        "versions": provenance.collect_versions() | versions(),
+        "hardware": provenance.describe_hardware(),
         "finished": provenance.now(),
     }

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.cell.provenance import peak_memory_mib, reset_peak_memory
+from benchmark.cell.provenance import read_peak_memory_mib, reset_peak_memory
 from datasets.eicu import events as eicu_events
 from datasets.eicu import sources as eicu_sources
 from datasets.eicu import static as eicu_static
@@ -81,9 +81,9 @@ BUILDERS = {
 def metered():
     """A block whose CPU seconds and memory are in the dictionary that it is given."""
     reset_peak_memory()
-    found, started = {"before_mib": peak_memory_mib()}, time.process_time()
+    found, started = {"before_mib": read_peak_memory_mib()}, time.process_time()
     yield found
-    found |= {"seconds": time.process_time() - started, "peak_mib": peak_memory_mib()}
+    found |= {"seconds": time.process_time() - started, "peak_mib": read_peak_memory_mib()}
 
 
 def builder(demo, root, table):

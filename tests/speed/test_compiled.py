@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 import pytest
 
-from benchmark.executors.attempt import one_thread
+from benchmark.executors.attempt import limit_to_one_thread
 from methods import registry
 from tests.speed.cohorts import random_cohort
 from tests.speed.test_growth import TORCH
@@ -24,7 +24,7 @@ def epochs(cls, train, valid):
     ends = []
     method.on_epoch = lambda _: ends.append((time.process_time(), time.perf_counter()))
     started = time.process_time(), time.perf_counter()
-    with one_thread():
+    with limit_to_one_thread():
         method.fit(train, valid)
     seconds = np.diff([started, *ends], axis=0)
     return seconds[:, 0], seconds[0, 1], method

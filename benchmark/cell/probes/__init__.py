@@ -1,4 +1,4 @@
-"""What a cell measures of a fitted method besides its predictions: one file a probe, asked for by an experiment (``probes:``).
+"""Measurements of a fitted method besides its predictions: one file a probe, asked for by an experiment (``probes:``).
 
 A probe is a module with ``probe(fitted: Fitted) -> tuple[list[dict], DataFrame | None]``: numbers (``metric``, ``value`` or None with a
 ``reason``, and what tells them apart: ``group``, ``task``, ...) for ``cell.json``, and perhaps a frame, stored as ``<probe>.parquet``,
@@ -35,13 +35,13 @@ class Fitted:
     seconds: dict[str, float]
 
 
-def probe_file(name: str) -> Path:
-    """The file of a probe."""
+def find_probe_file(name: str) -> Path:
+    """Return the file of a probe."""
     return Path(__file__).resolve().parent / f"{name}.py"
 
 
 def measure(name: str, fitted: Fitted | None) -> Found:
-    """What the probe ``name`` finds; nothing where nothing was fitted."""
+    """Return what the probe ``name`` measures; nothing where nothing was fitted."""
     if fitted is None:
         return [], None
     return import_module(f"benchmark.cell.probes.{name}").probe(fitted)

@@ -1,4 +1,4 @@
-"""What becomes of a fitted method's test predictions when a modality is withheld from every test stay, one modality at a time.
+"""The test predictions of a fitted method when a modality is withheld from every test stay, one modality at a time.
 
 Withheld: unobserved in ``observed`` and NaN in its values. The series of labs and vitals is not gated by ``observed``: a method that
 reads it still does. A modality that every stay has is withheld too, which makes patterns that no training stay showed. Predictions are
@@ -23,11 +23,12 @@ NOTHING = "nothing"
 
 
 def probe(fitted: Fitted) -> Found:
-    """The numbers, and the frame ``withheld, row, task, label, probability`` (single precision, as predictions are stored and scored)."""
+    """Return the numbers, and the frame ``withheld, row, task, label, probability`` (single precision, as predictions are stored and
+    scored)."""
     test = fitted.cohort.take(fitted.rows["test"])
     parts, had = [], {}
     for name in (NOTHING, *test.modality_names):
-        given = test if name == NOTHING else without(test, name)
+        given = test if name == NOTHING else withhold_modality(test, name)
         had[name] = int((test.observed & ~given.observed).sum())
         probability = fitted.method.predict_proba(given.without_outcomes())
         parts += [
@@ -42,11 +43,11 @@ def probe(fitted: Fitted) -> Found:
         {"metric": "withheld_from", "group": name, "task": None, "value": k, "reason": None, "n": len(test), "positives": None}
         for name, k in had.items() if name != NOTHING
     ]  # fmt: skip
-    return counts + measured(frame), frame
+    return counts + compute_metrics(frame), frame
 
 
-def without(cohort: Cohort, name: str) -> Cohort:
-    """The cohort in which no stay has the modality called ``name``."""
+def withhold_modality(cohort: Cohort, name: str) -> Cohort:
+    """Return the cohort in which no stay has the modality called ``name``."""
     m = cohort.modality_names.index(name)
     observed = cohort.observed.copy()
     observed[:, m] = False
@@ -57,9 +58,9 @@ def without(cohort: Cohort, name: str) -> Cohort:
     return replace(cohort, observed=observed, modalities=modalities, fingerprint=f"{cohort.fingerprint} without {name}")
 
 
-def measured(frame: pd.DataFrame) -> list[dict]:
-    """Metrics and differences of the probe's frame."""
-    found = []
+def compute_metrics(frame: pd.DataFrame) -> list[dict]:
+    """Return the metrics and differences of the probe's frame."""
+    numbers = []
     for task, of_task in frame.groupby("task", sort=False, observed=True):
         scored = {
             name: score(own["label"].to_numpy(), own["probability"].to_numpy(np.float64))
@@ -68,9 +69,11 @@ def measured(frame: pd.DataFrame) -> list[dict]:
         for name, metrics in scored.items():
             for metric, complete in zip(metrics, scored[NOTHING], strict=True):
                 at = {"group": name, "task": task, "n": metric.n, "positives": metric.positives}
-                found.append({"metric": metric.metric, "value": metric.value, "reason": metric.reason, **at})
+                numbers.append({"metric": metric.metric, "value": metric.value, "reason": metric.reason, **at})
                 if name != NOTHING:
+                    difference = (
+                        None if metric.value is None or complete.value is None else metric.value - complete.value
+                    )
                     why = metric.reason or complete.reason
-                    value = None if why else metric.value - complete.value
-                    found.append({"metric": f"{metric.metric}_difference", "value": value, "reason": why, **at})
-    return found
+                    numbers.append({"metric": f"{metric.metric}_difference", "value": difference, "reason": why, **at})
+    return numbers

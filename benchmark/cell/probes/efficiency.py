@@ -36,20 +36,20 @@ MIB = 2**20
 
 
 def probe(fitted: Fitted) -> Found:
-    """The numbers, and the frame ``what, repeat, stays, seconds`` of all repetitions."""
+    """Return the numbers, and the frame ``what, repeat, stays, seconds`` of all repetitions."""
     test = fitted.cohort.take(fitted.rows["test"]).without_outcomes()
-    one = cycle([test.take([i]) for i in range(min(REPEATS["one"], len(test)))])
+    one = cycle([test.take(np.array([i])) for i in range(min(REPEATS["one"], len(test)))])
     batch = cycle([test.take(np.arange(min(BATCH, len(test))))])
-    parts = [timed(fitted.method, what, given) for what, given in (("one", one), ("batch", batch))]
+    parts = [time_predictions(fitted.method, what, given) for what, given in (("one", one), ("batch", batch))]
     frame = pd.concat(parts, ignore_index=True)
     values = {
         "fit_seconds": fitted.seconds["fit"],
-        **latencies(frame),
-        "parameters": parameters(fitted.method),
-        **memory(fitted.method.device),
+        **summarise_latencies(frame),
+        "parameters": count_parameters(fitted.method),
+        **read_memory(fitted.method.device),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
-    device = device_name(fitted.method.device)
+    device = name_device(fitted.method.device)
     return [
         {
             "metric": metric, "group": "all", "task": None,
@@ -60,8 +60,8 @@ def probe(fitted: Fitted) -> Found:
     ], frame  # fmt: skip
 
 
-def timed(method: Method, what: str, cohorts: Iterator[Cohort]) -> pd.DataFrame:
-    """Seconds of ``predict_proba`` for one cohort after another: ``what, repeat, stays, seconds``."""
+def time_predictions(method: Method, what: str, cohorts: Iterator[Cohort]) -> pd.DataFrame:
+    """Return the seconds of ``predict_proba`` for one cohort after another: ``what, repeat, stays, seconds``."""
     for cohort in islice(cohorts, WARM_UP):
         method.predict_proba(cohort)
     rows: list[tuple[str, int, int, float]] = []
@@ -75,37 +75,37 @@ def timed(method: Method, what: str, cohorts: Iterator[Cohort]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["what", "repeat", "stays", "seconds"])
 
 
-def latencies(frame: pd.DataFrame) -> dict[str, float]:
-    """Median and quartiles of the milliseconds a patient, for one and for a batch."""
-    found = {}
+def summarise_latencies(frame: pd.DataFrame) -> dict[str, float]:
+    """Return median and quartiles of the milliseconds a patient, for one and for a batch."""
+    milliseconds: dict[str, float] = {}
     for what, own in frame.groupby("what", sort=False):
         q1, median, q3 = np.quantile(1000 * own["seconds"] / own["stays"], [0.25, 0.5, 0.75])
-        found |= {f"latency_{what}_ms": median, f"latency_{what}_ms_q1": q1, f"latency_{what}_ms_q3": q3}
-    return found
+        milliseconds |= {f"latency_{what}_ms": median, f"latency_{what}_ms_q1": q1, f"latency_{what}_ms_q3": q3}
+    return milliseconds
 
 
-def parameters(method: Method) -> int:
-    """How many parameters of a network training may move, or how many numbers the state of another method holds."""
+def count_parameters(method: Method) -> int:
+    """Return how many parameters of a network are trainable, or how many numbers the state of another method holds."""
     module: Any = getattr(method, "module", None)
     if hasattr(module, "parameters"):
         return sum(p.numel() for p in module.parameters() if p.requires_grad)
     return sum(a.size for a in method.state().values() if a.dtype.kind in "biuf")
 
 
-def memory(device: str) -> dict[str, float | None]:
-    """Peak memory of the process, and of the GPU where the method ran on one."""
-    found = {"peak_memory_mib": provenance.peak_memory_mib()}
+def read_memory(device: str) -> dict[str, float | None]:
+    """Return the peak memory of the process, and of the GPU where the method ran on one."""
+    peaks = {"peak_memory_mib": provenance.read_peak_memory_mib()}
     if device.startswith("cuda"):
         import torch
 
-        found["gpu_memory_mib"] = torch.cuda.max_memory_allocated(device) / MIB
-    return found
+        peaks["gpu_memory_mib"] = torch.cuda.max_memory_allocated(device) / MIB
+    return peaks
 
 
-def device_name(device: str) -> str:
-    """The processor's or the GPU's name."""
+def name_device(device: str) -> str:
+    """Return the processor's or the GPU's name."""
     if device.startswith("cuda"):
         import torch
 
         return torch.cuda.get_device_name(device)
-    return provenance.hardware()["cpu"]
+    return provenance.describe_hardware()["cpu"]

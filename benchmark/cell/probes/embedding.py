@@ -1,4 +1,4 @@
-"""What the representation of a stay tells of its observation pattern and of its outcomes.
+"""How much the representation of a stay tells of its observation pattern and of its outcomes.
 
 Norms |h_i| (Euclidean) and correlations are of the test rows. The pattern is decoded by a logistic regression (cross-entropy over the
 patterns of the training rows, L2 penalty with C = 1, features standardised) fitted on the training rows' h and asked about the test
@@ -31,28 +31,29 @@ EQUAL = 1e-5
 
 
 def probe(fitted: Fitted) -> Found:
-    """The numbers, and the frame ``row, pattern, norm, decoded, majority, patterns`` with a column of outcomes for each task."""
+    """Return the numbers, and the frame ``row, pattern, norm, decoded, majority, patterns`` with a column of outcomes for each task."""
     train, test = (fitted.cohort.take(fitted.rows[part]) for part in ("train", "test"))
     h_train, h = (fitted.method.represent(part.without_outcomes()) for part in (train, test))
     if h_train is None or h is None:
         why = "the method has no one vector a stay that its prediction passes through"
-        return [number("decoded_accuracy", None, why, n=len(test))], None
+        return [make_number("decoded_accuracy", None, why, n=len(test))], None
     known = np.array(name_patterns(train.observed, train.modality_names))
     names, counts = np.unique(known, return_counts=True)
     frame = pd.DataFrame({
         "row": fitted.rows["test"],
         "pattern": name_patterns(test.observed, test.modality_names),
         "norm": np.linalg.norm(h.astype(np.float64), axis=1),
-        "decoded": decode(h_train, known, h),
+        "decoded": decode_patterns(h_train, known, h),
         "majority": names[counts.argmax()],
         "patterns": len(names),
         **{task: test.outcomes[:, t] for t, task in enumerate(test.tasks)},
     })  # fmt: skip
-    return measured(frame, test.tasks), frame
+    return compute_metrics(frame, test.tasks), frame
 
 
-def decode(h_train: np.ndarray, pattern: np.ndarray, h: np.ndarray) -> np.ndarray:
-    """The pattern [N] of each h [N, d], learned from h_train [n, d] and pattern [n]."""
+def decode_patterns(h_train: np.ndarray, pattern: np.ndarray, h: np.ndarray) -> np.ndarray:
+    """Return the pattern [N] of each h [N, d], learned from h_train [n, d] and pattern [n]."""
+    # a classifier needs two classes
     if len(set(pattern)) == 1:
         return np.full(len(h), pattern[0])
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
@@ -61,36 +62,38 @@ def decode(h_train: np.ndarray, pattern: np.ndarray, h: np.ndarray) -> np.ndarra
         return model.fit(h_train, pattern).predict(h)
 
 
-def measured(frame: pd.DataFrame, tasks: tuple[str, ...]) -> list[dict]:
-    """All numbers of the probe's frame."""
+def compute_metrics(frame: pd.DataFrame, tasks: tuple[str, ...]) -> list[dict]:
+    """Return all numbers of the probe's frame."""
     n, right = len(frame), frame["decoded"] == frame["pattern"]
     patterns = int(frame["patterns"].iloc[0])
-    found = [
-        number("decoded_accuracy", right.mean(), n=n),
-        number("decoded_balanced", right.groupby(frame["pattern"]).mean().mean(), n=n),
-        number("majority_accuracy", (frame["majority"] == frame["pattern"]).mean(), n=n),
-        number("chance", 1 / patterns, n=n),
-        number("patterns", patterns, n=n),
+    numbers = [
+        make_number("decoded_accuracy", right.mean(), n=n),
+        make_number("decoded_balanced", right.groupby(frame["pattern"]).mean().mean(), n=n),
+        make_number("majority_accuracy", (frame["majority"] == frame["pattern"]).mean(), n=n),
+        make_number("chance", 1 / patterns, n=n),
+        make_number("patterns", patterns, n=n),
     ]
     norms = frame.groupby("pattern")["norm"].agg(["mean", "size"])
-    found += [number("norm", row["mean"], group=name, n=int(row["size"])) for name, row in norms.iterrows()]
+    numbers += [make_number("norm", row["mean"], group=name, n=int(row["size"])) for name, row in norms.iterrows()]
     for task in tasks:
         own = frame[frame[task].notna()]
         by_pattern = own.groupby("pattern").agg(norm=("norm", "mean"), rate=(task, "mean"), n=(task, "size"))
         positives = int(own[task].sum())
         for name, row in by_pattern.iterrows():
             of = round(row["rate"] * row["n"])
-            found.append(number("outcome_rate", row["rate"], group=name, task=task, n=int(row["n"]), positives=of))
+            numbers.append(
+                make_number("outcome_rate", row["rate"], group=name, task=task, n=int(row["n"]), positives=of)
+            )
         for metric, x, y, what in (
             ("norm_rate_r", by_pattern["norm"], by_pattern["rate"], "patterns"),
             ("norm_outcome_r", own["norm"], own[task], "stays"),
         ):
-            found.append(number(metric, *correlation(x, y, what), task=task, n=len(x), positives=positives))
-    return found
+            numbers.append(make_number(metric, *correlate(x, y, what), task=task, n=len(x), positives=positives))
+    return numbers
 
 
-def correlation(x: pd.Series, y: pd.Series, what: str) -> tuple[float | None, str | None]:
-    """Pearson's r of x and y [n], or None and the reason: too few of ``what``, or one of the two does not vary."""
+def correlate(x: pd.Series, y: pd.Series, what: str) -> tuple[float | None, str | None]:
+    """Return Pearson's r of x and y [n], or None and the reason: too few of ``what``, or one of the two does not vary."""
     if len(x) < FEWEST:
         return None, f"a correlation over {len(x)} {what} says nothing: {FEWEST} are the fewest"
     if np.ptp(x) <= EQUAL * np.abs(x).max():
@@ -100,7 +103,7 @@ def correlation(x: pd.Series, y: pd.Series, what: str) -> tuple[float | None, st
     return float(np.corrcoef(x, y)[0, 1]), None
 
 
-def number(
+def make_number(
     metric: str,
     value: float | None,
     reason: str | None = None,
@@ -110,6 +113,6 @@ def number(
     n: int,
     positives: int | None = None,
 ) -> dict:
-    """One number as it stands in the record."""
+    """Return one number in the form of the record."""
     at = {"metric": metric, "group": group, "task": task}
     return at | {"value": None if value is None else float(value), "reason": reason, "n": n, "positives": positives}

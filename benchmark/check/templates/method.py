@@ -44,17 +44,17 @@ class NewMethodModule(nn.Module):
         self.heads = nn.Linear(config.hidden, tasks)
 
     def forward(self, batch: Batch) -> Output:
-        """Logits [B, T], and the method's own losses by name: none here."""
+        """Return logits [B, T], and the method's own losses by name: none here."""
         z = self.encoders(batch.x, batch.observed)  # [B, M, hidden], zeros where observed [B, M] is False
         return Output(self.heads(mean_observed(z, batch.observed)), {})
 
 
 class NewMethod(TorchMethod):
-    """What the training loop of ``methods/common/training.py`` trains; it has more hooks than ``build``."""
+    """The method that the loop of ``methods/common/training.py`` trains; there are more hooks than ``build``."""
 
     Config = Config
     grid: ClassVar = {"lr": [1e-4, 2e-4, 5e-4, 1e-3], "dropout": [0.1, 0.2, 0.4]}
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
-        """The untrained network."""
+        """Return the untrained network."""
         return NewMethodModule(widths, len(tasks), self.config)

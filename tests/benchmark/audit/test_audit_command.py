@@ -10,8 +10,8 @@ import pytest
 from benchmark.audit import random_labels
 from benchmark.audit.cohorts import Dials
 from benchmark.audit.noise import SIMULATIONS
-from benchmark.audit.plan import audit_plan
-from benchmark.audit.simulations import sampler_plan
+from benchmark.audit.plan import plan_audit
+from benchmark.audit.simulations import plan_sampler
 from benchmark.audit.unit import measure
 from benchmark.cell.run_cell import run_cell
 from benchmark.cli import main
@@ -68,7 +68,7 @@ def test_the_strict_row_is_the_suites_own_cell(audited):
     own = ["method=s_only", "rectifier=on", "known=none", *SMALL, f"built={folder / 'built'}"]
     config = load_config("table1", own)
     plan = plan_run(config)
-    audit = audit_plan(config, "true", 1, True, Dials())
+    audit = plan_audit(config, "true", 1, True, Dials())
     store = Store(folder / "again")
     for landmark in ("icu_24h", "discharge"):
         planned = next(p for p in plan.cells if p.cell.landmark == landmark and p.cell.fold == 0)
@@ -86,7 +86,7 @@ def test_the_strict_row_is_the_suites_own_cell(audited):
 def test_shuffled_units_know_no_true_outcome(audited):
     _, folder = audited
     config = load_config("table1", ["method=s_only", *SMALL, f"built={folder / 'built'}"])
-    true, shuffled = (audit_plan(config, outcomes, 1, True, Dials()) for outcomes in ("true", "shuffled"))
+    true, shuffled = (plan_audit(config, outcomes, 1, True, Dials()) for outcomes in ("true", "shuffled"))
     assert {u.key for u in true.fits}.isdisjoint(u.key for u in shuffled.fits)
     assert any(row.kind == "known" for row in true.plan.rows)
     assert not any(row.kind == "known" for row in shuffled.plan.rows)
@@ -122,7 +122,7 @@ def test_the_sampler_on_random_outcomes_scores_reached_rows_apart(audited, monke
     _, folder = audited
     monkeypatch.setattr(random_labels, "EPOCHS", (1, 2))
     small = ["method=crl_mmnar", "method.hidden=16", "method.heads=2", *SMALL, f"built={folder / 'built'}"]
-    _, tasks = sampler_plan(load_config("table1", small))
+    _, tasks = plan_sampler(load_config("table1", small))
     planned = tasks[0].planned
     planned = dataclasses.replace(planned, config=planned.config | {"method": with_epochs(planned.config["method"], 2)})
     record, frames = tasks[0].how(dataclasses.replace(tasks[0], planned=planned), Store(folder / "sampler"))

@@ -1,4 +1,4 @@
-"""What the checks share: three small parts of a cohort, and fits and predictions that no other check can disturb."""
+"""The harness that the checks share: three small parts of a cohort, and fits and predictions that no other check can disturb."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from benchmark.check.cohorts import Parts
+from benchmark.check.cohorts import SplitCohort
 from datasets.cohort import Cohort
 from methods.base import Method
 
@@ -19,24 +19,24 @@ Make = Callable[[int], Method]
 
 
 class Fault(Exception):
-    """What a check found wrong, in one line."""
+    """The fault that a check found, in one line."""
 
 
 class Skip(Exception):
-    """Why a check has nothing to look at."""
+    """The reason why a check has nothing to look at."""
 
 
 @dataclass
-class Bench:
+class Harness:
     """A method under test: ``make`` constructs it with a seed, trained briefly; ``learner`` long enough to learn.
 
     A fault shows only in the check that is about it: every fit gets copies of its cohorts, every prediction is made by a copy of the
-    method as ``fit`` left it, and the global random generators stand at ``around`` whenever the method is called.
+    method as ``fit`` left it, and the global random generators are seeded with ``around`` whenever the method is called.
     """
 
     make: Make
     learner: Make
-    parts: Parts
+    parts: SplitCohort
     uses_seed: bool = True
     uses_series: bool = True
 
@@ -62,11 +62,11 @@ class Bench:
 
     @cached_property
     def prediction(self) -> np.ndarray:
-        """What ``fitted`` predicts for the test part."""
+        """The predictions of ``fitted`` for the test part."""
         return self.predict(self.fitted)
 
-    def given(self, cohort: Cohort) -> Cohort:
-        """A copy of the cohort as the harness gives it: without series where the method does not declare them."""
+    def copy_cohort(self, cohort: Cohort) -> Cohort:
+        """Return a copy of the cohort as a run gives it to the method: without series where the method does not declare them."""
         return copy.deepcopy(cohort if self.uses_series else replace(cohort, series=None))
 
     def fit(
@@ -77,35 +77,38 @@ class Bench:
         around: int = 0,
         make: Make | None = None,
     ) -> Method:
-        """The method fitted on copies of the given cohorts, or of the bench's own."""
+        """Return the method fitted on copies of the given cohorts, or of the harness's own."""
         cohorts = self.train if train is None else train, self.valid if valid is None else valid
         method = (make or self.make)(seed)
         _seed_globals(around)
-        return method.fit(*(self.given(c) for c in cohorts))
+        return method.fit(*(self.copy_cohort(c) for c in cohorts))
 
     def predict(self, method: Method, cohort: Cohort | None = None, around: int = 0, blind: bool = True) -> np.ndarray:
-        """Probabilities float64 [N, T] for the given stays, or the test part; ``blind``: without outcomes, as in the harness.
+        """Return probabilities float64 [N, T] for the given stays, or the test part; ``blind``: without outcomes, as in a run.
 
-        Shape and type are made what they should be: they are the business of one check.
+        Shape and type are made what they should be, since a check of their own looks at them.
         """
-        cohort = self.given(self.test if cohort is None else cohort)
+        cohort = self.copy_cohort(self.test if cohort is None else cohort)
+        # a method that changes as it predicts must not disturb the next check
         method = copy.deepcopy(method)
         _seed_globals(around)
         p = method.predict_proba(cohort.without_outcomes() if blind else cohort)
         return np.asarray(p, dtype=np.float64).reshape(len(cohort), len(cohort.tasks))
 
 
-def expect_same(found: np.ndarray, expected: np.ndarray, what: str, atol: float = 0.0) -> None:
-    """Raises:
-    Fault: a prediction [N, T] is further than ``atol`` from what it was; two NaN agree.
+def expect_same(actual: np.ndarray, expected: np.ndarray, what: str, atol: float = 0.0) -> None:
+    """Compare predictions.
+
+    Raises:
+        Fault: a prediction [N, T] is further than ``atol`` from what it was; two NaN agree.
     """
     with np.errstate(invalid="ignore"):
-        off = ~((found == expected) | (np.abs(found - expected) <= atol) | (np.isnan(found) & np.isnan(expected)))
+        off = ~((actual == expected) | (np.abs(actual - expected) <= atol) | (np.isnan(actual) & np.isnan(expected)))
     if off.any():
         row, task = np.argwhere(off)[0]
         raise Fault(
             f"{what}: {off.any(axis=1).sum()} of {len(off)} predictions change, "
-            f"the first (stay {row}, task {task}) from {expected[row, task]:.9g} to {found[row, task]:.9g}"
+            f"the first (stay {row}, task {task}) from {expected[row, task]:.9g} to {actual[row, task]:.9g}"
         )
 
 
