@@ -99,7 +99,7 @@ def test_the_document_is_rebuilt_from_the_store(audited, monkeypatch, tmp_path):
     shutil.copy(verb.DOCUMENT, page)
     monkeypatch.setattr(verb, "DOCUMENT", page)
     monkeypatch.setattr(
-        "reports.audit.report.audit_plans", lambda store: [p for e in ("audit", "audit_noise") for p in store.plans(e)]
+        "reports.audit.numbers.audit_plans", lambda store: [p for e in ("audit", "audit_noise") for p in store.plans(e)]
     )
     assert main(["audit", "--docs", "--json", f"store={folder / 'store'}"]) == 0
     text = page.read_text(encoding="utf-8")
