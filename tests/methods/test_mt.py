@@ -11,7 +11,6 @@ from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
 from benchmark.check.cohorts import random_cohort
-from methods import registry
 from methods.common.training import Batch, supervised_loss
 from methods.mt import Mt, PolicySearch, sample_gates, warm_up_cosine
 from methods.mt.network import POLICIES, Config, MtModule, random_subset, singles
@@ -328,22 +327,6 @@ def test_the_search_finds_fusion_where_only_fusion_can_tell():
     assert auc(method, test) > 0.95
 
 
-def test_an_easy_complete_cohort_is_learned_as_well_as_by_the_plain_network():
-    parts = []
-    for n, seed in ((400, 0), (100, 1), (500, 2)):
-        made = random_cohort(n, seed=seed, signal=4.0, pattern_effect=0.0, series=False)
-        h = made.outcomes[:, :1]
-        rng = np.random.default_rng(seed)
-        known = np.where(np.isnan(h), 0.5, h)
-        values = [(2 * known + rng.normal(size=(n, m.width))).astype(np.float32) for m in made.modalities]
-        modalities = tuple(replace(m, values=v) for m, v in zip(made.modalities, values, strict=True))
-        parts.append(replace(made, modalities=modalities, observed=np.ones_like(made.observed), fingerprint=""))
-    train, valid, test = parts
-    plain = registry.load("zero_fill")
-    reference = plain(plain.Config(max_epochs=15, lr=1e-3), seed=0).fit(train, valid)
-    assert auc(fitted(train, valid, max_epochs=8), test) > auc(reference, test) - 0.03
-
-
 def test_half_precision_changes_the_result_little():
     net, b = module("mid").train(), batch()
     net.gates = torch.tensor([0.0, 1.0, 1.0], requires_grad=True)
@@ -364,11 +347,3 @@ def test_learning_rate_rises_then_falls():
     assert all(a >= b for a, b in pairwise(rates[4:]))
     assert rates[-1] < 0.001
     assert warm_up_cosine(0, 1, 0.05) == 1
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "fault"), [("policy", "sum", "it must be search or"), ("heads", 3, "multiple of heads=3")]
-)
-def test_impossible_configurations_are_refused(field, value, fault):
-    with pytest.raises(ValueError, match=fault):
-        Config(**{field: value})

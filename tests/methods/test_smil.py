@@ -7,15 +7,12 @@ import numpy as np
 import pytest
 import torch
 from sklearn.cluster import KMeans
-from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
 from benchmark.check.cohorts import random_cohort, spoiled
 from methods import smil
 from methods.common.training import Batch, supervised_loss
 from methods.smil import Config, Core, Noise, Smil, adapt, complete_stays, gaussian_kl, meta_losses, modality_priors
-from methods.zero_fill import Config as PlainConfig
-from methods.zero_fill import ZeroFill
 
 M, D, K, W, T = 3, 4, 5, 6, 2
 FORMS = [("code", "add"), ("code", "mul"), ("paper", "add"), ("paper", "mul")]
@@ -375,19 +372,6 @@ def test_inner_rate_falls_by_ten(monkeypatch):
     np.testing.assert_allclose(rates[:5], [1e-3, 1e-3, 1e-4, 1e-4, 1e-5])
 
 
-@pytest.mark.parametrize("changes", [*Smil.variants.values(), {"beta_kl": 0.1}, {"inner_steps": 2}])
-def test_variants_fit_keep_their_state_and_treat_rows_alone(changes, tmp_path):
-    method, test = fitted(**changes), random_cohort(30, seed=2).without_outcomes()
-    p = method.predict_proba(test)
-    assert np.isfinite(p).all()
-    np.testing.assert_array_equal(method.predict_proba(test), p)
-    np.testing.assert_allclose(method.predict_proba(test.take(np.arange(3, 9))), p[3:9], atol=1e-6)
-    np.savez(tmp_path / "m.npz", **method.state())
-    with np.load(tmp_path / "m.npz", allow_pickle=False) as stored:
-        again = Smil(method.config, seed=9).load_state(dict(stored))
-    np.testing.assert_array_equal(again.predict_proba(test), p)
-
-
 def test_prediction_is_the_mean_probability_of_the_noisy_passes():
     method, test = fitted(form="paper", samples=3), random_cohort(30, seed=2)
     net, b = method.module.core, method.tensors(test)
@@ -396,27 +380,3 @@ def test_prediction_is_the_mean_probability_of_the_noisy_passes():
         draws = (Noise(*(e[s : s + 1] for e in (net.eps_omega, net.eps_first, net.eps_second))) for s in range(3))
         passes = [torch.sigmoid(net(h, b.observed, eps).logits + method.offset) for eps in draws]
     np.testing.assert_allclose(method.predict_proba(test), torch.stack(passes).mean(0), atol=1e-6)
-
-
-def test_nearly_as_good_as_zero_filling_on_a_complete_cohort():
-    made = [random_cohort(n, seed=s, undefined=0.0, signal=3.0) for n, s in ((900, 0), (400, 1), (1500, 2))]
-    train, valid, test = (c.take(np.flatnonzero(c.observed.all(1))) for c in made)
-    aucs = []
-    for method in (Smil(Config(max_epochs=8)), ZeroFill(PlainConfig(max_epochs=8, lr=1e-3))):
-        p = method.fit(train, valid).predict_proba(test)
-        aucs.append(np.mean([roc_auc_score(test.outcomes[:, t], p[:, t]) for t in range(2)]))
-    assert aucs[0] > aucs[1] - 0.03 > 0.75
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "fault"),
-    [
-        ("form", "x", "code or paper"),
-        ("operation", "sub", "add or mul"),
-        ("pretrain", "no", "all or"),
-        ("clusters", 0, "at least 1"),
-    ],
-)
-def test_impossible_configurations_are_refused(field, value, fault):
-    with pytest.raises(ValueError, match=fault):
-        Config(**{field: value})
