@@ -75,7 +75,7 @@ class Info:
 
 
 def infos() -> dict[str, Info]:
-    """All methods by name, those of this repository first, each group in alphabetical order.
+    """Return the INFO of all methods by name, those of this repository first, each group in alphabetical order.
 
     A plug-in that cannot be read is left out with a ``PlugInWarning`` that names it.
 
@@ -89,7 +89,7 @@ def infos() -> dict[str, Info]:
 
 
 def info(name: str) -> Info:
-    """The method called ``name``.
+    """Return the INFO of the method called ``name``.
 
     Raises:
         UnknownMethod: there is none.
@@ -105,7 +105,7 @@ def info(name: str) -> Info:
 
 
 def load(name: str) -> type[Method]:
-    """The class of the method called ``name``; imports its file.
+    """Import the file of the method called ``name`` and return its class.
 
     Raises:
         UnknownMethod: there is none.
@@ -120,19 +120,19 @@ def load(name: str) -> type[Method]:
 
 
 def name_fault(name: str) -> str | None:
-    """Why ``name`` cannot name a method, or None where it can."""
+    """Say why ``name`` cannot name a method; None where it can."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         return f"{name!r} cannot name a method: small letters, digits and underscores, like late_fusion"
     return "'all' cannot name a method: method=all stands for every method" if name == "all" else None
 
 
 def source_file(name: str) -> Path:
-    """The file that holds the method called ``name``."""
+    """Return the file that holds the method called ``name``."""
     return info(name).file
 
 
 def read_info(file: Path, name: str, module: str) -> Info | None:
-    """The INFO of a source file, or None where it has none.
+    """Read the INFO of a source file; None where it has none.
 
     Raises:
         UnreadableInfo: it is not a literal, or its keys or types are wrong.
@@ -143,7 +143,7 @@ def read_info(file: Path, name: str, module: str) -> Info | None:
 
 @cache
 def _read_info(file: Path, name: str, module: str, state: tuple[int, int]) -> Info | None:
-    """``read_info`` of a file in this state: a run asks thousands of times."""
+    """Read the INFO of a file in this state, once: a run asks thousands of times."""
     text = file.read_text(encoding="utf-8")
     if "INFO" not in text:
         return None
@@ -165,7 +165,7 @@ def _read_info(file: Path, name: str, module: str, state: tuple[int, int]) -> In
 
 
 def _read_all() -> tuple[dict[str, Info], dict[str, str]]:
-    """The methods by name, and what is wrong with the plug-ins that are left out."""
+    """Read the INFO of all methods by name, and what is wrong with the plug-ins that are left out."""
     found: dict[str, Info] = {}
     faults: dict[str, str] = {}
     for file in sorted([*FOLDER.glob("*.py"), *FOLDER.glob("*/__init__.py")]):
@@ -242,7 +242,7 @@ def _checked(raw: dict, file: Path, name: str, module: str) -> Info:
 
 
 def _module_file(module: str) -> Path:
-    """The source file of a module, found without importing it or its packages."""
+    """Find the source file of a module without importing it or its packages."""
     top, *rest = module.split(".")
     spec, name = importlib.util.find_spec(top), top
     for part in rest:

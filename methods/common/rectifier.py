@@ -45,7 +45,7 @@ class Offsets:
 def pattern_offsets(
     probability: np.ndarray, label: np.ndarray, code: np.ndarray, patterns: int, minimum: float
 ) -> Offsets:
-    """Delta[t, d] over the given rows; 0 where fewer than ``minimum`` rows are labelled.
+    """Return Delta[t, d] over the given rows; 0 where fewer than ``minimum`` rows are labelled.
 
     Shapes: probability, label [N, T]; code int [N], in 0..patterns-1.
     """
@@ -55,14 +55,14 @@ def pattern_offsets(
 
 
 def add_offsets(probability: np.ndarray, delta: np.ndarray, code: np.ndarray, tau: float) -> np.ndarray:
-    """clip(p + Delta 1{|Delta| > tau}, 0, 1), [N, T]; ``code`` -1 = a pattern never seen, left alone."""
+    """Return clip(p + Delta 1{|Delta| > tau}, 0, 1), [N, T]; ``code`` -1 = a pattern never seen, left alone."""
     used = np.where(np.abs(delta) > tau, delta, 0.0)
     shift = np.where((code >= 0)[:, None], used.T[np.maximum(code, 0)], 0.0)
     return np.where(shift != 0, np.clip(probability + shift, 0.0, 1.0), probability)
 
 
 def halves(code: np.ndarray, seed: int) -> np.ndarray:
-    """bool [N]: a split of the rows in two, within each pattern, sizes differing by one at most; by ``seed`` alone."""
+    """Split the rows in two, bool [N], within each pattern, sizes differing by one at most; by ``seed`` alone."""
     rng = np.random.default_rng(seed)
     order = np.lexsort((rng.random(len(code)), code))
     ordered = code[order]
@@ -82,7 +82,7 @@ def crossfit(
     minimum: float,
     seed: int,
 ) -> np.ndarray:
-    """The rows corrected by two-fold cross-fitting, each half with the other's Delta, for each tau: [len(taus), N, T]."""
+    """Correct the rows by two-fold cross-fitting, each half with the other's Delta, for each tau: [len(taus), N, T]."""
     second = halves(code, seed)
     out = np.repeat(probability[None], len(taus), axis=0)
     for half in (second, ~second):
@@ -95,7 +95,7 @@ def crossfit(
 def choose_tau(
     probability: np.ndarray, label: np.ndarray, code: np.ndarray, patterns: int, minimum: float, seed: int
 ) -> float:
-    """The tau of ``TAUS`` with the lowest mean over tasks of the cross-fitted Brier score; the largest in a tie."""
+    """Choose the tau of ``TAUS`` with the lowest mean over tasks of the cross-fitted Brier score; the largest in a tie."""
     labelled = ~np.isnan(label)
     tasks = labelled.any(axis=0)
     if not tasks.any():
@@ -120,7 +120,7 @@ class Rectifier:
         self.kind, self.given_tau, self.minimum, self.seed = kind, tau, minimum, seed
 
     def fit(self, probability: np.ndarray, label: np.ndarray, pattern: np.ndarray) -> Self:
-        """The rectifier fitted on calibration rows: probability, label [N, T] (NaN = undefined), pattern [N].
+        """Fit the rectifier on calibration rows: probability, label [N, T] (NaN = undefined), pattern [N].
 
         Raises:
             ValueError: shapes that do not fit together.
@@ -140,7 +140,7 @@ class Rectifier:
         return self
 
     def apply(self, probability: np.ndarray, pattern: np.ndarray) -> np.ndarray:
-        """Corrected probabilities float64 [N, T], strictly rising in the base ones within a pattern but for the clipping."""
+        """Return corrected probabilities float64 [N, T], strictly rising in the base ones within a pattern but for the clipping."""
         probability = np.asarray(probability, dtype=np.float64)
         code = _codes(np.asarray(pattern), self.patterns)
         if self.kind == "offset":
@@ -149,7 +149,7 @@ class Rectifier:
         return np.where(shift != 0, _sigmoid(_logit(probability) + shift), probability)
 
     def record(self, tasks: tuple[str, ...], probability: np.ndarray, pattern: np.ndarray) -> dict[str, Any]:
-        """What a cell stores: what was learned by task and pattern, and the share of the given (test) rows that it changes."""
+        """Return what a cell stores: what was learned by task and pattern, and the share of the given (test) rows that it changes."""
         used = self.delta != 0 if self.tau is None else np.abs(self.delta) > self.tau
         after = self.apply(probability, pattern)
         return _record(
@@ -165,7 +165,7 @@ def rectify_paper(
     minimum: int = MINIMUM,
     tasks: tuple[str, ...] | None = None,
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """The paper protocol: corrected probabilities [N, T] of the rows given, and the record that a cell stores.
+    """Apply the paper protocol: return corrected probabilities [N, T] of the rows given and the record that a cell stores.
 
     Shapes as in ``Rectifier.fit``. In the record, ``delta`` is the mean of the two halves' weighted by labelled rows (0 for a half too
     small), ``applied`` says that at least one half's was used, and ``tau`` holds both, that of the first half's rows first.
@@ -193,7 +193,7 @@ def rectify_paper(
 def shrunk_offsets(
     probability: np.ndarray, label: np.ndarray, code: np.ndarray, patterns: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """b [T, P] of the module's docstring and the labelled rows [T, P]; Newton's method, all tasks and patterns at once."""
+    """Fit b [T, P] of the module's docstring by Newton's method, all tasks and patterns at once; also count the labelled rows [T, P]."""
     known = ~np.isnan(label)
     y, base = np.nan_to_num(label), _logit(probability)
 
@@ -238,14 +238,14 @@ def _record(
 
 
 def _sums(code: np.ndarray, patterns: int, known: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Count of known rows int64 [T, P], and sum of ``values`` over them float64 [T, P]."""
+    """Return count of known rows int64 [T, P], and sum of ``values`` over them float64 [T, P]."""
     count = [np.bincount(code[k], minlength=patterns) for k in known.T]
     total = [np.bincount(code[k], v[k], minlength=patterns) for k, v in zip(known.T, values.T, strict=True)]
     return np.stack(count), np.stack(total)
 
 
 def _codes(pattern: np.ndarray, patterns: np.ndarray) -> np.ndarray:
-    """Position of each row's pattern among the sorted ``patterns``, -1 where it is none of them."""
+    """Return position of each row's pattern among the sorted ``patterns``, -1 where it is none of them."""
     if not len(patterns):
         return np.full(len(pattern), -1)
     at = np.minimum(np.searchsorted(patterns, pattern), len(patterns) - 1)

@@ -40,7 +40,7 @@ ALIKE = 1.01
 
 
 def fit_stacked(methods: Sequence[TorchMethod], pairs: Sequence[tuple[Cohort, Cohort]]) -> list[Exception | None]:
-    """Fit each method to its (train, valid), all of them at once; what kept one of them from being fitted, or None.
+    """Fit each method to its (train, valid), all of them at once; return for each what kept it from being fitted, or None.
 
     Raises:
         ValueError: the methods are not of one class, configuration and device, or cannot be stacked.
@@ -77,7 +77,7 @@ class Replica:
         self.stages = method.stages(train, valid)
 
     def next_stage(self) -> bool:
-        """Whether there is another stage, whose stays are then in place."""
+        """Go to the next stage and place its stays; return whether there is one."""
         parts = next(self.stages, None)
         if parts is None:
             return False
@@ -88,7 +88,7 @@ class Replica:
         return True
 
     def likeness(self) -> tuple[Any, ...]:
-        """What replicas of one stack must share: shapes of all tensors, and whatever else their modules hold.
+        """Return what replicas of one stack must share: shapes of all tensors, and whatever else their modules hold.
 
         Raises:
             ValueError: a module holds a tensor that is neither parameter nor buffer, which a stack would share between replicas.
@@ -107,7 +107,7 @@ class Replica:
 
 
 def stacks_of(replicas: Sequence[Replica]) -> list[list[Replica]]:
-    """The replicas in as few stacks as their shapes and sizes allow."""
+    """Group the replicas into as few stacks as their shapes and sizes allow."""
     found: list[tuple[tuple[Any, ...], list[Replica]]] = []
     for replica in sorted(replicas, key=lambda r: r.n):
         like = replica.likeness()
@@ -146,7 +146,7 @@ class Stack:
         ]
 
     def train(self) -> list[Exception | None]:
-        """Train all replicas and give each module its best weights; what kept one from it."""
+        """Train all replicas and give each module its best weights; return for each what kept it from that, or None."""
         count = len(self.replicas)
         faults: list[Exception | None] = [None] * count
         stopping, going = [Stopping(self.config.patience) for _ in self.replicas], np.ones(count, bool)
@@ -179,7 +179,7 @@ class Stack:
         return faults
 
     def epoch(self, number: int) -> dict[str, np.ndarray]:
-        """One pass over the training stays, from 1; the mean of each loss by name, [R]."""
+        """Run one pass over the training stays, ``number`` from 1; return the mean of each loss by name, [R]."""
         self.skeleton.train()
         n, size = min(r.n for r in self.replicas), self.config.batch_size
         orders = torch.stack([r.method._order(r.n, r.order)[:n] for r in self.replicas]).to(self.device)
@@ -193,7 +193,7 @@ class Stack:
         return {name: value.cpu().numpy() / n for name, value in sums.items()}
 
     def step(self, rows: Tensor) -> dict[str, Tensor]:
-        """One step of each replica on its ``rows`` [R, B]; its losses by name, [R]."""
+        """Take one step of each replica on its ``rows`` [R, B]; return its losses by name, [R]."""
         self.optimiser.zero_grad(set_to_none=True)
         batch = taken(self.data, self.begins + rows)
         with vectorised():
@@ -204,7 +204,7 @@ class Stack:
     def losses(
         self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], offset: Tensor, inputs: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """The losses of one replica by name, scalars."""
+        """Return the losses of one replica by name, scalars."""
         batch = batch_of(inputs)
         with self.precision():
             output = functional_call(self.skeleton, (parameters, buffers), (batch,))
@@ -221,7 +221,7 @@ class Stack:
         torch._foreach_mul_(gradients, [scale.view(-1, *[1] * (g.dim() - 1)) for g in gradients])
 
     def probabilities(self) -> list[np.ndarray]:
-        """Of each replica's validation part, float64 [N, T]; one replica after the other where a method has its own way."""
+        """Predict each replica's validation part, float64 [N, T]; one replica after the other where a method overrides ``_predict``."""
         if type(self.methods[0])._probability is not TorchMethod._probability:
             state = {**self.parameters, **self.buffers}
             return [self.unstack(r, state)._probability(one.held_out) for r, one in enumerate(self.replicas)]
@@ -237,7 +237,7 @@ class Stack:
         return [r.method.answers(z[: len(r.outcomes)]) for r, z in zip(self.replicas, found, strict=True)]
 
     def remember(self) -> None:
-        """What each method keeps of its training stays for its predictions."""
+        """Update what each method keeps of its training stays for its predictions."""
         if type(self.methods[0]).remember is TorchMethod.remember:
             return
         for r, replica in enumerate(self.replicas):
@@ -246,7 +246,7 @@ class Stack:
                 self.buffers[name][r].copy_(value)
 
     def unstack(self, r: int, state: dict[str, Tensor]) -> TorchMethod:
-        """The method of replica ``r``, its module with its part of this state."""
+        """Copy replica ``r``'s part of this state into its module, and return its method."""
         module = self.methods[r].module
         with torch.no_grad():
             for name, value in (*module.named_parameters(), *module.named_buffers()):
@@ -256,32 +256,32 @@ class Stack:
 
 @contextmanager
 def vectorised() -> Iterator[None]:
-    """Attention in the form that can be vectorised; an operation that runs replica by replica is no cause for alarm."""
+    """Compute attention in the form that vmap can vectorise, and silence its warning of operations that run replica by replica."""
     with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
         warnings.filterwarnings("ignore", message="There is a performance drop")
         yield
 
 
 def tensors_of(batch: Batch) -> dict[str, Tensor]:
-    """The tensors of a batch by name."""
+    """Return the tensors of a batch by name."""
     named = {f"x{m}": v for m, v in enumerate(batch.x)} | {f"extra.{k}": v for k, v in batch.extra.items()}
     rest = {"observed": batch.observed, "labels": batch.labels, "label_mask": batch.label_mask, "rows": batch.rows}
     return named | {k: v for k, v in rest.items() if v is not None}
 
 
 def batch_of(inputs: dict[str, Tensor]) -> Batch:
-    """The batch whose ``tensors_of`` these are."""
+    """Return the batch whose tensors by name these are."""
     x = tuple(inputs[f"x{m}"] for m in range(sum(k[0] == "x" for k in inputs)))
     extra = {k.removeprefix("extra."): v for k, v in inputs.items() if k.startswith("extra.")}
     return Batch(x, inputs["observed"], extra, *(inputs.get(k) for k in ("labels", "label_mask", "rows")))
 
 
 def joined(parts: Sequence[dict[str, Tensor]], device: torch.device) -> tuple[dict[str, Tensor], Tensor]:
-    """The stays of all parts one after the other, and where each part begins, int64 [R, 1]."""
+    """Concatenate the stays of all parts; return them and where each part begins, int64 [R, 1]."""
     sizes = torch.tensor([len(part["observed"]) for part in parts], device=device)
     return {k: torch.cat([part[k] for part in parts]) for k in parts[0]}, (sizes.cumsum(0) - sizes).unsqueeze(1)
 
 
 def taken(data: dict[str, Tensor], places: Tensor) -> dict[str, Tensor]:
-    """The stays at ``places`` [R, B], each tensor as [R, B, ...]."""
+    """Take the stays at ``places`` [R, B], each tensor as [R, B, ...]."""
     return {k: v.index_select(0, places.flatten()).unflatten(0, places.shape) for k, v in data.items()}

@@ -60,7 +60,7 @@ class Transport(nn.Module):
         eps: float,
         steps: int,
     ) -> None:
-        """Everything, from latents [N, M, L] and outcomes [N, T] of training stays, ``rows`` of which are each modality's anchors."""
+        """Fit all buffers to latents [N, M, L] and outcomes [N, T] of training stays, ``rows`` of which are each modality's anchors."""
         self.hub.fill_(int(observed.mean(axis=0).argmax()))
         for m, chosen in enumerate(rows):
             k, points = len(chosen), z[torch.as_tensor(chosen, device=z.device), m].double()
@@ -84,7 +84,7 @@ class Transport(nn.Module):
             self.plan[pairs] = partial_gw(*to_hub, mass, eps, steps, discount.to(z.device))
 
     def fill(self, z: Tensor, observed: Tensor) -> Tensor:
-        """z [B, M, L] with the latents of unobserved modalities filled; in double precision, since weights are steep."""
+        """Fill the latents of unobserved modalities in z [B, M, L]; in double precision, since weights are steep."""
         z, seen = z.double(), self._seen()
         sent = {a: self.distances(z[:, a], a) @ self.plan[a] for a in seen}
         count, columns = observed.sum(dim=1, keepdim=True), []
@@ -97,14 +97,14 @@ class Transport(nn.Module):
         return torch.stack(columns, dim=1)
 
     def distances(self, z: Tensor, m: int) -> Tensor:
-        """Geodesic distances [B, K] of latents [B, L] to the anchors of modality m, in units of the largest among these."""
+        """Return geodesic distances [B, K] of latents [B, L] to the anchors of modality m, in units of the largest among these."""
         direct = torch.cdist(z, self.z[m], compute_mode="donot_use_mm_for_euclid_dist") / self.scale[m]
         direct = torch.where(self.real[m], direct, torch.inf)
         near, which = direct.topk(min(self.neighbours, direct.shape[1]), dim=1, largest=False)
         return (near.unsqueeze(2) + self.c[m][which]).amin(dim=1)
 
     def weights(self, sent: Tensor, a: int, b: int) -> Tensor:
-        """w [B, K] over the anchors of b of stays whose distances times T^a are ``sent`` [B, K]."""
+        """Return w [B, K] over the anchors of b of stays whose distances times T^a are ``sent`` [B, K]."""
         back = self.plan[b].T / self.plan[b].sum(dim=0).clamp(min=1e-300)[:, None]
         share = self.plan[a].sum(dim=0) @ back
         cost = (self.c[b].square() @ share - 2.0 * sent @ (back @ self.c[b])) / share.sum().clamp(min=1e-12)
@@ -115,7 +115,7 @@ class Transport(nn.Module):
 
 
 def geodesics(z: np.ndarray, neighbours: int) -> tuple[np.ndarray, float]:
-    """Distances [K, K] along the graph of nearest neighbours of points [K, L], divided by the largest; and the largest."""
+    """Return distances [K, K] along the graph of nearest neighbours of points [K, L], divided by the largest; and the largest."""
     if len(z) == 1:
         return np.zeros((1, 1)), 1.0
     graph = kneighbors_graph(z, min(neighbours, len(z) - 1), mode="distance")
@@ -134,14 +134,14 @@ def geodesics(z: np.ndarray, neighbours: int) -> tuple[np.ndarray, float]:
 
 
 def disagreement(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """D [K1, K2] of outcomes [K1, T] and [K2, T]: 1 - 0.5 (share of agreeing tasks); 1 where no task is defined for both."""
+    """Return D [K1, K2] of outcomes [K1, T] and [K2, T]: 1 - 0.5 (share of agreeing tasks); 1 where no task is defined for both."""
     known = (~np.isnan(first)).astype(float) @ (~np.isnan(second)).T.astype(float)
     agree = sum((first == v).astype(float) @ (second == v).T.astype(float) for v in (0, 1))
     return 1.0 - 0.5 * agree / np.maximum(known, 1.0)
 
 
 def linear_cost(c1: Tensor, c2: Tensor, plan: Tensor) -> Tensor:
-    """sum_kl T_kl (C1_ik - C2_jl)^2 [P, K1, K2] of P pairs of spaces: half the gradient of what the plans cost."""
+    """Return sum_kl T_kl (C1_ik - C2_jl)^2 [P, K1, K2] of P pairs of spaces: half the gradient of what the plans cost."""
     rows, columns = plan.sum(dim=2), plan.sum(dim=1)
     squares = (c1.square() @ rows.unsqueeze(2)) + (c2.square() @ columns.unsqueeze(2)).mT
     return squares - 2.0 * c1 @ plan @ c2
@@ -159,7 +159,7 @@ def partial_gw(
     start: Tensor | None = None,
     rounds: int = 10,
 ) -> Tensor:
-    """Plans T [P, K1, K2] of mass ``mass``, row sums at most p and column sums at most q, of P pairs of spaces at once.
+    """Return plans T [P, K1, K2] of mass ``mass``, row sums at most p and column sums at most q, of P pairs of spaces at once.
 
     c1 [P, K1, K1], c2 [P, K2, K2], p [P, K1] and q [P, K2] with sums 1, zero for padding; ``discount`` D [P, K1, K2]. ``steps`` at
     most, each with ``rounds`` Sinkhorn iterations that begin where the last step ended.
@@ -183,7 +183,7 @@ def partial_gw(
 
 
 def sinkhorn(cost: Tensor, a: Tensor, b: Tensor, f: Tensor, g: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
-    """Potentials f [P, n], g [P, m] after some iterations from given ones; the plan is exp(f_i + g_j - cost_ij), its column sums b.
+    """Iterate the potentials f [P, n], g [P, m] ``rounds`` times; the plan is exp(f_i + g_j - cost_ij), its column sums b.
 
     ``cost`` [P, n, m] is in units of the regularisation. Where a or b is 0 the potential is -inf.
     """
@@ -194,7 +194,7 @@ def sinkhorn(cost: Tensor, a: Tensor, b: Tensor, f: Tensor, g: Tensor, rounds: i
 
 
 def feasible(plan: Tensor, p: Tensor, q: Tensor, mass: float) -> Tensor:
-    """The plan [P, K1, K2] moved to row sums of at most p, column sums of at most q and mass ``mass``, as Altschuler et al. 2017 do."""
+    """Round the plan [P, K1, K2] to row sums of at most p, column sums of at most q and mass ``mass``, as Altschuler et al. 2017 do."""
     plan = plan * (p / plan.sum(dim=2).clamp(min=1e-300)).clamp(max=1).unsqueeze(2)
     plan = plan * (q / plan.sum(dim=1).clamp(min=1e-300)).clamp(max=1).unsqueeze(1)
     found = plan.sum(dim=(1, 2), keepdim=True)

@@ -51,7 +51,7 @@ class Gbdt(Method):
     grid: ClassVar = {"lr": [0.03, 0.1], "max_leaf_nodes": [4, 15, 31], "l2": [0.0, 1.0, 10.0]}
 
     def fit(self, train: Cohort, valid: Cohort) -> Self:
-        """The ensembles, each stopped by its own task's validation outcomes (all rounds where there are none)."""
+        """Fit the ensembles, each stopped by its own task's validation outcomes (all rounds where there are none)."""
         self.base_rate = base_rate(train.outcomes)
         self.trees: dict[int, Trees] = {}
         x, x_valid = raw_features(train), raw_features(valid)
@@ -67,7 +67,7 @@ class Gbdt(Method):
         return self
 
     def predict_proba(self, cohort: Cohort) -> np.ndarray:
-        """Probabilities float64 [N, T]."""
+        """Return probabilities float64 [N, T]."""
         out = np.tile(self.base_rate, (len(cohort), 1))
         x = raw_features(cohort)
         for t, trees in self.trees.items():
@@ -75,14 +75,14 @@ class Gbdt(Method):
         return out
 
     def state(self) -> dict[str, np.ndarray]:
-        """Base rates, and the trees of each task that has some."""
+        """Return base rates, and the trees of each task that has some."""
         out = {"base_rate": self.base_rate, "boosted": np.array(list(self.trees), dtype=np.int64)}
         for t, trees in self.trees.items():
             out |= named(f"trees.{t}", trees.state())
         return out
 
     def load_state(self, state: dict[str, np.ndarray]) -> Self:
-        """The method whose ``state`` this is."""
+        """Restore the method from its ``state`` and return it."""
         self.base_rate = state["base_rate"]
         self.trees = {int(t): Trees(**part(f"trees.{t}", state)) for t in state["boosted"]}
         return self

@@ -120,11 +120,11 @@ class GruDModule(nn.Module):
         self.register_buffer("zero", torch.zeros(channels), persistent=False)
 
     def forward(self, batch: Batch) -> Output:
-        """Logits [B, T]."""
+        """Return logits [B, T]."""
         return Output(self.head(self.dropout(self.represent(batch))), {})
 
     def represent(self, batch: Batch) -> Tensor:
-        """The last hidden state [B, hidden], with what joins late beside it."""
+        """Return the last hidden state [B, hidden], concatenated with the modalities that join late."""
         if self.sensors is not None:
             mean = torch.cat([f.bias for f in self.sensors.maps])
             return self.gru(**steps(**self.sensors(batch.x, batch.observed), mean=mean), mean=mean)
@@ -168,7 +168,7 @@ class GruDMethod(TorchMethod):
             self.scaler, self.recorded = SeriesScaler().fit(series), np.asarray(series.mask).any(axis=(0, 1))
 
     def extra_inputs(self, cohort: Cohort) -> dict[str, np.ndarray]:
-        """What ``steps`` gives; nothing where modalities are the sensors."""
+        """Return what ``steps`` returns for the series; nothing where modalities are the sensors."""
         if self.scaler is None:
             return {}
         series = self.scaler.transform(series_of(cohort, "gru_d"))
@@ -178,20 +178,20 @@ class GruDMethod(TorchMethod):
 
     @classmethod
     def stackable(cls, config: Config) -> bool:
-        """No: the loop over steps is as long as the longest stay."""
+        """Return False: the loop over steps is as long as the longest stay."""
         return False
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
-        """The untrained network."""
+        """Build the untrained network."""
         return GruDModule(widths, len(tasks), self.config, None if self.scaler is None else len(self.recorded))
 
     def state(self) -> dict[str, np.ndarray]:
-        """Also what was fitted on the series."""
+        """Return the fitted method as plain arrays, with what was fitted on the series."""
         fitted = {} if self.scaler is None else {**self.scaler.state(), "recorded": self.recorded}
         return {**super().state(), **named("series", fitted)}
 
     def load_state(self, state: dict[str, np.ndarray]) -> Self:
-        """Also what was fitted on the series."""
+        """Restore the method, with what was fitted on the series."""
         fitted = part("series", state)
         if fitted:
             self.scaler, self.recorded = SeriesScaler().load_state(fitted), fitted["recorded"]

@@ -24,7 +24,7 @@ CELLS, DECAY_INITS = ("paper", "pypots"), ("zeros", "uniform")
 
 
 def steps(values: Tensor, mask: Tensor, hours: Tensor, mean: Tensor) -> dict[str, Tensor]:
-    """What the recurrence reads of series ``values`` [B, L, F], ``mask`` bool [B, L, F], ``hours`` [B, L]; ``mean`` [F] is x~.
+    """Return the steps that the recurrence reads of ``values`` [B, L, F], ``mask`` bool [B, L, F], ``hours`` [B, L]; ``mean`` [F] is x~.
 
     A bin in which nothing was recorded is no step; the S steps of a stay stand first, and what stands after ``length`` int64 [B] of them
     means nothing. ``last`` [B, S, F]: the value at this step or, where there is none, the last one before it, x~ before the first;
@@ -68,7 +68,7 @@ class GruD(nn.Module):
             nn.init.uniform_(p, -bound, bound)
 
     def forward(self, last: Tensor, mask: Tensor, delta: Tensor, length: Tensor, mean: Tensor) -> Tensor:
-        """h_S [B, H] of what ``steps`` gives and the same ``mean``; in the precision of the weights, whatever surrounds it.
+        """Return h_S [B, H] of what ``steps`` gives and the same ``mean``; in the precision of the weights, whatever surrounds it.
 
         Knowing how many steps there are makes a GPU wait once a batch; the loop is then as short as the longest stay.
         """
@@ -91,15 +91,15 @@ class GruD(nn.Module):
             return loop(xh, seen, self.decay_h(delta), keep, sizes, len(length)).index_select(0, order.argsort())
 
     def gamma_x(self, delta: Tensor) -> Tensor:
-        """Decay of the inputs [., F] for delta [., F], in (0, 1]."""
+        """Return decay of the inputs [., F] for delta [., F], in (0, 1]."""
         return decay(torch.addcmul(self.decay_x[1], delta, self.decay_x[0]))
 
     def gamma_h(self, delta: Tensor) -> Tensor:
-        """Decay of the state [., H] for delta [., F], in (0, 1]."""
+        """Return decay of the state [., H] for delta [., F], in (0, 1]."""
         return decay(self.decay_h(delta))
 
     def fill(self, last: Tensor, seen: Tensor, delta: Tensor, mean: Tensor) -> Tensor:
-        """xh [., F] of the mask as numbers: what was recorded or, where nothing was, the last value on its way to the mean.
+        """Fill xh [., F] by the mask as numbers: the recorded value or, where there is none, the last one decayed towards the mean.
 
         Both ends of lerp are exact; ``last`` holds no unrecorded value, and where's gradient takes longer.
         """
@@ -107,11 +107,11 @@ class GruD(nn.Module):
         return torch.lerp(mean.expand_as(last), last, torch.lerp(gamma, torch.ones_like(gamma), seen))
 
     def paper(self, xh: Tensor, seen: Tensor, a: Tensor, keep: Tensor | None, sizes: list[int], stays: int) -> Tensor:
-        """h_S [B, H], most steps first, of packed rows; see ``Recurrence``."""
+        """Return h_S [B, H], most steps first, of packed rows; see ``Recurrence``."""
         return Recurrence.apply(xh, seen, a, self.w, self.b, self.u, keep, sizes, stays)
 
     def pypots(self, xh: Tensor, seen: Tensor, a: Tensor, keep: Tensor | None, sizes: list[int], stays: int) -> Tensor:
-        """As ``paper``, but the reset gate acts after the product, z is the share of the old state, and hd is an input once more."""
+        """Return h_S like ``paper``, but the reset gate acts after the product, z is the share of the old state, and hd is an input too."""
         k = self.hidden
         u = torch.cat([self.u[: 2 * k] + self.redundant[: 2 * k], self.redundant[2 * k :], self.u[2 * k :]])
         from_rz, from_n = self.recurrent_bias.split([2 * k, k])
@@ -150,7 +150,7 @@ class Recurrence(torch.autograd.Function):
         sizes: list[int],
         stays: int,
     ) -> Tensor:
-        """The loop; ``gates`` [P, 3 H] become r, z and the candidate in place, ``hd`` and ``reset`` = r o hd are kept for the gradient."""
+        """Run the loop; ``gates`` [P, 3 H] become r, z and the candidate in place; ``hd``, ``reset`` = r o hd are kept for the gradient."""
         k = u.shape[1]
         x = torch.cat([xh, seen, seen.new_ones(len(seen), 1)], dim=1)
         gates = x @ torch.cat([w, b.unsqueeze(1)], dim=1).t()
@@ -175,7 +175,7 @@ class Recurrence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dh: Tensor) -> tuple[Tensor | None, ...]:
-        """The loop backwards; ``slope`` [P, 3 H] is the gradient of the gates before their nonlinearity, ``d_hd`` that of hd."""
+        """Run the loop backwards; ``slope`` [P, 3 H] is the gradient of the gates before their nonlinearity, ``d_hd`` that of hd."""
         x, a, gamma, gates, hd, read, reset, w, u, keep = ctx.saved_tensors
         k = u.shape[1]
         u_rz, u_n = u.split([2 * k, k])
@@ -201,5 +201,5 @@ class Recurrence(torch.autograd.Function):
 
 
 def decay(a: Tensor) -> Tensor:
-    """exp(-max(0, a)), whose slope at a = 0 is that of a > 0: with ReLU's, decays that start at zero would stay there."""
+    """Return exp(-max(0, a)), whose slope at a = 0 is that of a > 0: with ReLU's, decays that start at zero would stay there."""
     return torch.exp(-F.threshold(a, -TINY, 0.0))

@@ -13,12 +13,12 @@ from torch import Tensor
 
 
 def by_type(x: Tensor, weight: Tensor, types: Tensor) -> Tensor:
-    """[B, o]: x_i ``weight[types[i]]``, of x [B, d], weight [P, d, o] and types int64 [B], each in 0 .. P - 1."""
+    """Return [B, o]: x_i ``weight[types[i]]``, of x [B, d], weight [P, d, o] and types int64 [B], each in 0 .. P - 1."""
     return ByType.apply(x, weight, types) if x.device.type == "cpu" else of_all(x, weight, types)
 
 
 def of_all(x: Tensor, weight: Tensor, types: Tensor) -> Tensor:
-    """The same, by the maps of all types."""
+    """Return the same as ``map_by_type``, by computing the maps of all types."""
     every = torch.einsum("bd,pdo->bpo", x, weight)
     return every.take_along_dim(types[:, None, None], dim=1).squeeze(1)
 
@@ -58,7 +58,7 @@ class ByType(torch.autograd.Function):
     def vmap(
         info: Any, in_dims: tuple[int | None, ...], x: Tensor, weight: Tensor, types: Tensor
     ) -> tuple[Tensor, int]:
-        """R replicas are R P types."""
+        """Map R replicas at once, as stays of R P types."""
         x, weight, types = (
             v.expand(info.batch_size, *v.shape) if d is None else v.movedim(d, 0)
             for v, d in zip((x, weight, types), in_dims, strict=True)
@@ -69,7 +69,7 @@ class ByType(torch.autograd.Function):
 
 
 def groups(types: Tensor) -> list[tuple[int, Tensor]]:
-    """The types that occur, in order, each with the rows that have it, int64."""
+    """Group the rows by type: the types that occur, in order, each with its rows, int64."""
     order = types.argsort(stable=True)
     there, counts = torch.unique_consecutive(types[order], return_counts=True)
     return list(zip(there.tolist(), order.split(counts.tolist()), strict=True))

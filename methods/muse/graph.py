@@ -26,11 +26,11 @@ class Layer(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def along(self, e: Tensor) -> Tensor:
-        """W_l e, the part of a message that its edge adds."""
+        """Return W_l e, the part of a message that its edge adds."""
         return F.linear(e, self.message.weight.chunk(2, dim=1)[1])
 
     def send(self, h: Tensor, along: Tensor) -> Tensor:
-        """Messages [.., D] of sources h [.., D] and ``along`` [.., D], which broadcast."""
+        """Return messages [.., D] of sources h [.., D] and ``along`` [.., D], which broadcast."""
         return F.relu(F.linear(h, self.message.weight.chunk(2, dim=1)[0], self.message.bias) + along)
 
 
@@ -41,7 +41,7 @@ def propagate(
     fixed: Tensor | None = None,
     thin: Callable[[Tensor], Tensor] = lambda h: h,
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Stays h_p^L [V, B, D] of each part, and modalities h_m^l [V, M, D] after each layer but the last.
+    """Propagate: return stays h_p^L [V, B, D] of each part, and modalities h_m^l [V, M, D] after each layer but the last.
 
     A part is e [B, M, D] with the edges of V graphs of its stays, bool [V, B, M]; the parts are together V graphs. Everything that does
     not differ between the graphs is computed once. ``nodes`` [M, D] is h_m^0; with ``fixed`` [L - 1, M, D] the modalities have these
@@ -79,7 +79,7 @@ def propagate(
 
 
 def drop_edges(observed: Tensor, how: str) -> Tensor:
-    """The edges bool [B, M] that are left of ``observed``, at least one of each stay that has any.
+    """Drop edges: return those that are left of ``observed``, bool [B, M], at least one of each stay that has any.
 
     ``code``: half the stays keep all, the others a uniform number of 1 .. k - 1 of their k (all of one); ``bernoulli15``: each edge goes
     with probability .15.
