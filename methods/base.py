@@ -15,7 +15,7 @@ class NoConfig:
     """The configuration of a method without hyper-parameters."""
 
 
-class Unsuited(ValueError):
+class NotApplicable(ValueError):
     """The cohort lacks what the method needs: ``fit`` raises it with one line that says what, and a run skips the method."""
 
 
@@ -74,11 +74,11 @@ class Method:
         raise NotImplementedError
 
 
-def named(name: str, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def prefix(name: str, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the state of a part called ``name`` with the keys ``name.key``, so that states of several parts can be merged."""
     return {f"{name}.{key}": value for key, value in state.items()}
 
 
-def part(name: str, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def unprefix(name: str, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the state of the part called ``name``, its keys as they were before ``prefix``."""
     return {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}

@@ -147,18 +147,18 @@ class CmAeModule(nn.Module):
 
     def encode(self, x: tuple[Tensor, ...], kept: Tensor) -> Tensor:
         """Return s [B, h_s] of the modalities kept [B, M]; the others are not read."""
-        return self.act(self.w2(self.dropout(torch.cat(self.first(x, kept), dim=1))))
+        return self.act(self.w2(self.dropout(torch.cat(self.encode_apart(x, kept), dim=1))))
 
-    def first(self, x: tuple[Tensor, ...], kept: Tensor) -> list[Tensor]:
+    def encode_apart(self, x: tuple[Tensor, ...], kept: Tensor) -> list[Tensor]:
         """Return a_m [B, h_m] of each modality."""
         inputs = zip(self.w1, x, kept.unbind(dim=1), strict=True)
         return [self.act(w(keep_observed(v, seen))) for w, v, seen in inputs]
 
     def decode(self, s: Tensor) -> list[Tensor]:
         """Return xhat_m [B, d_m] of s [B, h_s]."""
-        return self.output(self.act(self.v2(s)).split(self.sizes, dim=1))
+        return self.decode_apart(self.act(self.v2(s)).split(self.sizes, dim=1))
 
-    def output(self, a: list[Tensor] | tuple[Tensor, ...]) -> list[Tensor]:
+    def decode_apart(self, a: list[Tensor] | tuple[Tensor, ...]) -> list[Tensor]:
         """Return V1_m a_m + c1_m [B, d_m] of a_m [B, h_m]."""
         return [v(part) for v, part in zip(self.v1, a, strict=True)]
 
@@ -170,7 +170,7 @@ class CmAeModule(nn.Module):
         x, observed = batch.x, batch.observed
         if self.stage == PRETRAIN:
             noisy = tuple(corrupt(v, self.config.corruption) for v in x) if self.training else x
-            return reconstruction_errors(x, self.output(self.first(noisy, observed)), observed), None
+            return reconstruction_errors(x, self.decode_apart(self.encode_apart(noisy, observed)), observed), None
         draw = None if self.training else torch.Generator(observed.device).manual_seed(0)
         s = self.encode(x, draw_views(observed, self.config.views, draw))
         return reconstruction_errors(x, self.decode(self.dropout(s)), observed), s
@@ -220,7 +220,7 @@ class CmAe(TorchMethod):
         its score is -L_rec.
         """
         config = self.config
-        rest, held = held_out(len(train), self.seed)
+        rest, held = split_held_out(len(train), self.seed)
         content, come = train.take(rest), train.take(held)
         come = replace(come, outcomes=np.ones_like(come.outcomes), fingerprint=come.fingerprint)
         try:
@@ -242,9 +242,9 @@ class CmAe(TorchMethod):
         s = torch.from_numpy(self.evaluate(self.module.represent, batch)).to(self.device)
         return batch._replace(extra={"s": s})
 
-    def _probability(self, batch: Batch) -> np.ndarray:
+    def _predict(self, batch: Batch) -> np.ndarray:
         if not self._reads_no_outcome():
-            return super()._probability(batch)
+            return super()._predict(batch)
         errors = self.evaluate(lambda b: self.module.content_errors(b)[0], batch).astype(np.float64)
         return np.tile(np.exp(-errors)[:, None], (1, len(self.tasks)))
 
@@ -252,7 +252,7 @@ class CmAe(TorchMethod):
         return self.module.stage in (PRETRAIN, RECONSTRUCT)
 
 
-def held_out(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split_held_out(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Split n training stays by ``seed`` alone into the rows on which stages 0 and A train and those that stop them."""
     order = np.random.default_rng(seed).permutation(n)
     held, rest = np.split(order, [max(1, round(HELD_OUT * n))])

@@ -54,7 +54,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from methods.common.layers import Dropout, GroupedLayerNorm, GroupedLinear, keep_observed, mean_observed, normed
+from methods.common.layers import (
+    Dropout,
+    GroupedLayerNorm,
+    GroupedLinear,
+    keep_observed,
+    make_normed_layers,
+    mean_observed,
+)
 from methods.common.training import Batch, Output, TorchMethod, TrainingConfig
 
 INFO = {
@@ -110,7 +117,7 @@ class CrlMmnarModule(nn.Module):
         if c.fusion == "concat":
             self.concat = nn.Linear(m * d, d)
         else:
-            self.embed_pattern = nn.Sequential(*normed(m, d, c.dropout), nn.Linear(d, d), nn.LayerNorm(d))
+            self.embed_pattern = nn.Sequential(*make_normed_layers(m, d, c.dropout), nn.Linear(d, d), nn.LayerNorm(d))
             self.decode_pattern = nn.Linear(d, m)
             self.gate = nn.Linear(d, m * d)
             self.attention = nn.MultiheadAttention(d, c.heads, dropout=c.attention_dropout, batch_first=True)
@@ -220,9 +227,11 @@ class ContentEncoders(nn.Module):
 
 def task_head(task: str, hidden: int, dropout: float) -> nn.Sequential:
     """Build the head of one task, [., hidden] -> [., 1]; mortality has one layer more."""
-    wide = normed(hidden, 2 * hidden, 1.2 * dropout) if task.startswith("mortality") else []
-    middle = normed(2 * hidden if wide else hidden, hidden, dropout)
-    return nn.Sequential(*wide, *middle, *normed(hidden, hidden // 2, dropout / 2), nn.Linear(hidden // 2, 1))
+    wide = make_normed_layers(hidden, 2 * hidden, 1.2 * dropout) if task.startswith("mortality") else []
+    middle = make_normed_layers(2 * hidden if wide else hidden, hidden, dropout)
+    return nn.Sequential(
+        *wide, *middle, *make_normed_layers(hidden, hidden // 2, dropout / 2), nn.Linear(hidden // 2, 1)
+    )
 
 
 def task_weight(task: str, config: Config) -> float:

@@ -259,16 +259,16 @@ class DrFuse(TorchMethod):
 
     def begin(self, train: Cohort, valid: Cohort) -> None:
         """Begin with the chosen modalities alone."""
-        super().begin(self._chosen(train), self._chosen(valid))
+        super().begin(self._select(train), self._select(valid))
 
     def _batch(self, cohort: Cohort, outcomes: bool = False) -> Batch:
-        return super()._batch(self._chosen(cohort), outcomes)
+        return super()._batch(self._select(cohort), outcomes)
 
-    def _chosen(self, cohort: Cohort) -> Cohort:
-        return with_modalities(cohort, self.config.modalities)
+    def _select(self, cohort: Cohort) -> Cohort:
+        return select_modalities(cohort, self.config.modalities)
 
 
-def with_modalities(cohort: Cohort, chosen: str) -> Cohort:
+def select_modalities(cohort: Cohort, chosen: str) -> Cohort:
     """Select the modalities ``chosen`` of a cohort: ``all``, ``pair`` (the first two) or names joined by ``+``, in the cohort's order.
 
     Raises:

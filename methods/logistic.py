@@ -17,8 +17,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from datasets.cohort import Cohort
-from methods.base import Method, named, part
-from methods.common.outcomes import base_rate, labelled, learnable, selection_score
+from methods.base import Method, prefix, unprefix
+from methods.common.outcomes import base_rate, has_both_classes, labelled, selection_score
 from methods.common.preprocessing import Preprocessor
 
 INFO = {
@@ -47,7 +47,7 @@ class Logistic(Method):
 
     def fit(self, train: Cohort, valid: Cohort) -> Self:
         """Fit the regressions, with the C that is best on ``valid``."""
-        self.learnable, self.base_rate = learnable(train.outcomes), base_rate(train.outcomes)
+        self.learnable, self.base_rate = has_both_classes(train.outcomes), base_rate(train.outcomes)
         self.coefficients = np.zeros((0, 0))
         self.preprocessor = Preprocessor().fit(train)
         tasks = np.flatnonzero(self.learnable)
@@ -78,14 +78,14 @@ class Logistic(Method):
     def state(self) -> dict[str, np.ndarray]:
         """Return coefficients, base rates and the preprocessor."""
         own = {"coefficients": self.coefficients, "learnable": self.learnable, "base_rate": self.base_rate}
-        return own | named("preprocessor", self.preprocessor.state())
+        return own | prefix("preprocessor", self.preprocessor.state())
 
     def load_state(self, state: dict[str, np.ndarray]) -> Self:
         """Restore the method from its ``state`` and return it."""
         self.coefficients, self.learnable, self.base_rate = (
             state[k] for k in ("coefficients", "learnable", "base_rate")
         )
-        self.preprocessor = Preprocessor().load_state(part("preprocessor", state))
+        self.preprocessor = Preprocessor().load_state(unprefix("preprocessor", state))
         return self
 
     def _inputs(self, cohort: Cohort) -> np.ndarray:

@@ -141,24 +141,24 @@ class MissModalModule(nn.Module):
         kept = observed.unsqueeze(0)
         if aligning:
             kept = torch.cat([kept, draw_views(observed, c.views)])
-        fused = self.fused(batch.x, observed, kept)
+        fused = self.represent_views(batch.x, observed, kept)
         logits = self.predict(fused)
-        losses = self.losses(fused, logits, batch) if aligning else {}
+        losses = self.compute_losses(fused, logits, batch) if aligning else {}
         return Output(logits[: len(observed)], losses)
 
     def represent(self, batch: Batch) -> Tensor:
         """Return F_M [B, d], of all that is observed."""
-        return self.fused(batch.x, batch.observed, batch.observed.unsqueeze(0))
+        return self.represent_views(batch.x, batch.observed, batch.observed.unsqueeze(0))
 
-    def fused(self, x: tuple[Tensor, ...], observed: Tensor, kept: Tensor) -> Tensor:
+    def represent_views(self, x: tuple[Tensor, ...], observed: Tensor, kept: Tensor) -> Tensor:
         """Return F [V B, d] of the modalities kept [V, B, M], no more than those observed [B, M]."""
-        features = self.features(x, observed)
+        features = self.encode(x, observed)
         inputs = torch.where(kept[..., self.owner], features, features.new_zeros(())).flatten(0, 1)
         if self.config.mask_input:
             inputs = torch.cat([inputs, kept.flatten(0, 1).to(inputs.dtype)], dim=1)
         return self.fuse(inputs)
 
-    def features(self, x: tuple[Tensor, ...], observed: Tensor) -> Tensor:
+    def encode(self, x: tuple[Tensor, ...], observed: Tensor) -> Tensor:
         """Return [B, sum of widths]: the f_m, or under ``concat`` the x_m, side by side; unobserved x_m are not read."""
         content = [keep_observed(v, seen) for v, seen in zip(x, observed.unbind(dim=1), strict=True)]
         if self.config.network == "concat":
@@ -166,10 +166,10 @@ class MissModalModule(nn.Module):
         started = torch.stack([first(v) for first, v in zip(self.first, content, strict=True)], dim=1)
         return self.rest(started).flatten(1)
 
-    def losses(self, fused: Tensor, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, fused: Tensor, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return the weighted losses of F [(1 + K) B, d] and logits [(1 + K) B, T], of the batch and then of its views."""
         c, n = self.config, len(batch.observed)
-        aligned = aligned_stays(batch.observed, self.seen, c.complete_only)
+        aligned = find_aligned_stays(batch.observed, self.seen, c.complete_only)
         out = {}
         with torch.autocast(fused.device.type, enabled=False):
             f = fused.float().unflatten(0, (-1, n))
@@ -216,11 +216,11 @@ class MissModal(TorchMethod):
     def prepare(self, train: Cohort, valid: Cohort) -> None:
         """Compute ``aligned_share``, the share of the training stays that are aligned."""
         seen = int(train.observed.any(axis=0).sum())
-        aligned = aligned_stays(train.observed, seen, self.config.complete_only)
+        aligned = find_aligned_stays(train.observed, seen, self.config.complete_only)
         self.aligned_share = aligned.sum() / max(1, len(train))
 
 
-def aligned_stays(observed: np.ndarray | Tensor, seen: int, complete_only: bool) -> np.ndarray | Tensor:
+def find_aligned_stays(observed: np.ndarray | Tensor, seen: int, complete_only: bool) -> np.ndarray | Tensor:
     """Return bool [B]: the stays, of patterns ``observed`` [B, M], whose views are aligned with them; ``seen`` modalities are complete."""
     n = observed.sum(axis=1)
     return (n >= 2) & (n >= (seen if complete_only else 2))

@@ -113,7 +113,7 @@ def load(name: str) -> type[Method]:
             with a dataclass as its Config.
     """
     entry = info(name)
-    chosen = _class(entry)
+    chosen = _find_class(entry)
     if not is_dataclass(chosen.Config):
         raise UnusableMethod(f"{entry.file}: {chosen.__name__}.Config must be a dataclass")
     return chosen
@@ -160,7 +160,7 @@ def _read_info(file: Path, name: str, module: str, state: tuple[int, int]) -> In
                 raw = dict(ast.literal_eval(node.value))
             except (ValueError, TypeError) as error:
                 raise UnreadableInfo(f"{file}, line {node.lineno}: INFO must be a literal dict") from error
-            return _checked(raw, file, name, module)
+            return _validate_info(raw, file, name, module)
     return None
 
 
@@ -175,25 +175,25 @@ def _read_all() -> tuple[dict[str, Info], dict[str, str]]:
             found[name] = entry
     for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda e: (e.name, e.value)):
         try:
-            found[point.name] = _plug_in(point, found)
+            found[point.name] = _read_plug_in(point, found)
         except Exception as error:
             faults[point.name] = f"plug-in method {point.name} ({point.value}) is left out: {error}"
     return found, faults
 
 
-def _plug_in(point: importlib.metadata.EntryPoint, found: dict[str, Info]) -> Info:
+def _read_plug_in(point: importlib.metadata.EntryPoint, found: dict[str, Info]) -> Info:
     fault = name_fault(point.name)
     if fault:
         raise UnreadableInfo(fault)
     if point.name in found:
         raise UnreadableInfo(f"a method named {point.name} exists already, in {found[point.name].file}")
-    entry = read_info(_module_file(point.module), point.name, point.module)
+    entry = read_info(_find_module_file(point.module), point.name, point.module)
     if entry is None:
         raise UnreadableInfo(f"module {point.module} has no INFO")
     return entry
 
 
-def _class(entry: Info) -> type[Method]:
+def _find_class(entry: Info) -> type[Method]:
     try:
         module = importlib.import_module(entry.module)
     except Exception as error:
@@ -222,7 +222,7 @@ def _class(entry: Info) -> type[Method]:
     return own[0]
 
 
-def _checked(raw: dict, file: Path, name: str, module: str) -> Info:
+def _validate_info(raw: dict, file: Path, name: str, module: str) -> Info:
     if "class" in raw:
         raw["class_name"] = raw.pop("class")
     given = [f for f in fields(Info) if f.name not in ("name", "kind", "module", "file")]
@@ -241,7 +241,7 @@ def _checked(raw: dict, file: Path, name: str, module: str) -> Info:
     return Info(name=name, module=module, file=file, **raw)
 
 
-def _module_file(module: str) -> Path:
+def _find_module_file(module: str) -> Path:
     """Find the source file of a module without importing it or its packages."""
     top, *rest = module.split(".")
     spec, name = importlib.util.find_spec(top), top

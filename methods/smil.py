@@ -173,7 +173,7 @@ class Core(nn.Module):
         """Return the parameters that the inner step adapts, by name."""
         return {k: p for k, p in self.named_parameters() if k.startswith(("fc1", "fc2"))}
 
-    def plain(self, h: Tensor) -> Tensor:
+    def classify_plain(self, h: Tensor) -> Tensor:
         """Return logits [B, T] of fc1 and fc2 on h [B, M, D] as it is: the first stage."""
         return self.fc2(self.dropout(torch.relu(self.fc1(h.flatten(1)))))
 
@@ -234,7 +234,7 @@ class SmilModule(nn.Module):
         """Return logits [B, T]; features come from ``extra["h"]`` where they are there already."""
         h = batch.extra["h"] if "h" in batch.extra else self.encoders(batch.x, batch.observed)
         if self.pretraining:
-            return Output(self.core.plain(h), {})
+            return Output(self.core.classify_plain(h), {})
         core = self.core
         if not len(core.eps_first):
             return Output(core(h, batch.observed).logits, {})
@@ -282,14 +282,14 @@ class Smil(TorchMethod):
 
     def _train(self, train: Cohort, valid: Cohort) -> None:
         c, net = self.config, self.module
-        complete, scarce = complete_stays(train.observed, c.clusters)
+        complete, scarce = choose_complete_stays(train.observed, c.clusters)
         rows, rest = np.flatnonzero(complete), np.flatnonzero(~complete)
         net.pretraining = True
         super()._train(train if scarce or c.pretrain == "all" else train.take(rows), valid)
         net.pretraining = False
         self._frozen, self._iteration = True, 0
         self._complete = self._batch(train.take(rows), outcomes=True)
-        priors, there = modality_priors(self._complete.extra["h"].cpu().numpy(), train.observed[rows], c.clusters)
+        priors, there = fit_priors(self._complete.extra["h"].cpu().numpy(), train.observed[rows], c.clusters)
         net.core.priors.copy_(torch.from_numpy(priors))
         net.core.valid.copy_(torch.from_numpy(there))
         net.core.seen.copy_(torch.from_numpy(train.observed.any(axis=0)))
@@ -378,7 +378,7 @@ def gaussian_kl(mu: Tensor | float, sigma: Tensor) -> Tensor:
     return 0.5 * (sigma.square() + mu**2 - 1.0) - sigma.clamp(min=1e-12).log()
 
 
-def complete_stays(observed: np.ndarray, clusters: int) -> tuple[np.ndarray, bool]:
+def choose_complete_stays(observed: np.ndarray, clusters: int) -> tuple[np.ndarray, bool]:
     """Choose D^f, bool [N], for observed [N, M]; also return whether it is the fallback for want of complete stays."""
     n, counts, seen = len(observed), observed.sum(axis=1), observed.any(axis=0)
     full = counts == seen.sum()
@@ -392,7 +392,7 @@ def complete_stays(observed: np.ndarray, clusters: int) -> tuple[np.ndarray, boo
     return chosen, True
 
 
-def modality_priors(h: np.ndarray, observed: np.ndarray, clusters: int) -> tuple[np.ndarray, np.ndarray]:
+def fit_priors(h: np.ndarray, observed: np.ndarray, clusters: int) -> tuple[np.ndarray, np.ndarray]:
     """Fit centroids float32 [M, K, D] to the features h [N, M, D] of those observed [N, M]; and bool [M, K]: which of them exist."""
     priors = np.zeros((h.shape[1], clusters, h.shape[2]), dtype=np.float32)
     there = np.zeros(priors.shape[:2], dtype=bool)

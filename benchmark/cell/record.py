@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.cell import provenance
 from benchmark.cell.keys import cell_sources, source_files
-from methods.base import Unsuited
+from methods.base import NotApplicable
 from results.cell import PlannedCell
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def recorded(planned: PlannedCell, fill: Fill) -> tuple[dict[str, Any], Frames]:
     record, seconds, frames = begun(planned), {}, {}
     try:
         frames = fill(record, seconds)
-    except Unsuited as reason:
+    except NotApplicable as reason:
         record |= {"status": "skipped", "reason": str(reason)}
     except Exception as error:
         line = f"{type(error).__name__}: {error}".splitlines()[0]

@@ -17,7 +17,7 @@ from benchmark.cell.splits import load_split
 from datasets.cohort import Cohort, Modality, pattern_names
 from datasets.storage import Known, load_cohort, load_flow, load_known
 from methods import registry
-from methods.base import Method, Unsuited
+from methods.base import Method, NotApplicable
 from methods.common.outcomes import selection_score
 from methods.common.rectifier import Rectifier, rectify_paper
 from results.cell import PlannedCell
@@ -97,7 +97,7 @@ def before_training(
     """The method of a cell, not yet fitted, and the training and validation part that it is to be fitted to.
 
     Raises:
-        Unsuited: no task has two classes in the training part.
+        NotApplicable: no task has two classes in the training part.
     """
     work = _with(planned, chosen)
     cohort, rows = _inputs(planned, place)
@@ -123,7 +123,7 @@ def _seen(planned: PlannedCell, cohort: Cohort, place: Place) -> Cohort:
 def _parts(planned: PlannedCell, cohort: Cohort, rows: dict[str, np.ndarray]) -> tuple[Cohort, Cohort]:
     train, valid = cohort.take(rows["train"]), cohort.take(rows["valid"])
     if not any(len(set(y[~np.isnan(y)].tolist())) == 2 for y in train.outcomes.T):
-        raise Unsuited(f"no task has two classes in the {len(train)} training stays of fold {planned.cell.fold}")
+        raise NotApplicable(f"no task has two classes in the {len(train)} training stays of fold {planned.cell.fold}")
     return train, valid
 
 

@@ -94,7 +94,7 @@ def _trained(works: Sequence[Work]) -> dict[Any, Trained]:
     import torch
 
     from benchmark.cell.run_cell import before_training
-    from methods.base import Unsuited
+    from methods.base import NotApplicable
     from methods.common.stacked import fit_stacked
 
     started = time.perf_counter()
@@ -104,7 +104,7 @@ def _trained(works: Sequence[Work]) -> dict[Any, Trained]:
             for i, work in enumerate(works):
                 try:
                     methods[i], pairs[i] = before_training(work.planned, work.place, work.chosen)
-                except Unsuited as reason:  # of this fold alone
+                except NotApplicable as reason:  # of this fold alone
                     faults[i] = reason
             found = fit_stacked([methods[i] for i in pairs], list(pairs.values())) if pairs else []
             for i, fault in zip(pairs, found, strict=True):

@@ -58,7 +58,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datasets.cohort import Cohort
-from methods.com.networks import Rows, inward, outward
+from methods.com.networks import Rows, make_inward, make_outward
 from methods.common.layers import Dropout, keep_observed, mean_observed
 from methods.common.training import Batch, Output, TorchMethod, TrainingConfig
 
@@ -201,9 +201,9 @@ class ComModule(nn.Module):
         super().__init__()
         c, h, w = config, config.hidden, config.width
         self.config, self.widths = c, widths
-        self.project = inward(widths, (w, w, w, h))
-        self.generate = outward((h, w, w, w), widths)
-        self.discriminate = inward(widths, (w, w, w // 2, 1)).requires_grad_(c.train_disc)
+        self.project = make_inward(widths, (w, w, w, h))
+        self.generate = make_outward((h, w, w, w), widths)
+        self.discriminate = make_inward(widths, (w, w, w // 2, 1)).requires_grad_(c.train_disc)
         self.fuse = Fusion(len(widths), len(tasks), c)
         owner = torch.arange(len(widths)).repeat_interleave(torch.tensor(widths))
         self.register_buffer("owner", owner, persistent=False)
@@ -212,28 +212,28 @@ class ComModule(nn.Module):
         """Return logits [B, T]; in training also the weighted losses ``adv``, ``sup`` and ``con``."""
         if not self.training:
             return Output(self.fuse.head(self.represent(batch)), {})
-        c, observed, x = self.config, batch.observed, self.content(batch)
+        c, observed, x = self.config, batch.observed, self.read_content(batch)
         some, rows = observed.any(dim=1, keepdim=True), self.rows(observed)
         centre = mean_observed(self.project(x, rows=rows, track=False).transpose(0, 1), observed)
-        made = self.generated(centre, some)
+        made = self.generate_all(centre, some)
         full = torch.where(observed[:, self.owner], torch.cat(x, dim=1), made).split(self.widths, dim=1)
         rows = rows if c.norm_rows == "observed" else self.rows(torch.ones_like(some))
         t = self.project(full, rows=rows).transpose(0, 1)
         valid, losses = some & self.bank.seen, {}
         if c.adv > 0:
-            losses["adv"] = c.lam * c.adv * self.adversarial(made, valid)
+            losses["adv"] = c.lam * c.adv * self.adversarial_loss(made, valid)
         with torch.autocast(t.device.type, enabled=False):
             if c.sup > 0:
-                losses["sup"] = c.lam * c.sup * self.label_contrast(full, valid, batch)
+                losses["sup"] = c.lam * c.sup * self.label_contrast_loss(full, valid, batch)
             if c.con > 0:
-                losses["con"] = c.lam * c.con * self.modality_contrast(t, valid)
+                losses["con"] = c.lam * c.con * self.modality_contrast_loss(t, valid)
         return Output(self.fuse(t, observed), losses)
 
     def represent(self, batch: Batch) -> Tensor:
         """Return what CLS has gathered [B, h], in evaluation mode."""
-        return self.fuse.read(self.project(self.content(batch)).transpose(0, 1), batch.observed)
+        return self.fuse.read(self.project(self.read_content(batch)).transpose(0, 1), batch.observed)
 
-    def content(self, batch: Batch) -> tuple[Tensor, ...]:
+    def read_content(self, batch: Batch) -> tuple[Tensor, ...]:
         """Return x_m [B, d_m], zeros where unobserved."""
         return tuple(keep_observed(v, o) for v, o in zip(batch.x, batch.observed.unbind(dim=1), strict=True))
 
@@ -241,11 +241,11 @@ class ComModule(nn.Module):
         """Return ``which`` bool [B, M] as the rows whose statistics normalise."""
         return Rows.of(which, self.fuse.cls.dtype)
 
-    def generated(self, centre: Tensor, some: Tensor) -> Tensor:
+    def generate_all(self, centre: Tensor, some: Tensor) -> Tensor:
         """Generate r_1 .. r_M, concatenated [B, sum d_m], from c [B, h], by statistics of the stays with ``some`` [B, 1] modality."""
         return self.generate(centre.expand(len(self.widths), -1, -1), rows=self.rows(some)).squeeze(0)
 
-    def adversarial(self, made: Tensor, valid: Tensor) -> Tensor:
+    def adversarial_loss(self, made: Tensor, valid: Tensor) -> Tensor:
         """Return L_adv, a scalar, of the r_m, concatenated [B, sum d_m], where ``valid`` [B, M]. GRL: 2 r - r, one without gradient."""
         fake = (2 * made.detach() - made).split(self.widths, dim=1)
         real = self.bank.draw(len(valid))
@@ -256,7 +256,7 @@ class ComModule(nn.Module):
         loss = torch.where(counted, loss, loss.new_zeros(())).sum(dim=0) / counted.sum(dim=0).clamp(min=1)
         return loss.sum() / self.bank.seen.sum().clamp(min=1)
 
-    def label_contrast(self, full: tuple[Tensor, ...], valid: Tensor, batch: Batch) -> Tensor:
+    def label_contrast_loss(self, full: tuple[Tensor, ...], valid: Tensor, batch: Batch) -> Tensor:
         """Return L_sup of x~_m [B, d_m] where ``valid`` [B, M], a scalar."""
         unit = [F.normalize(v, dim=1) for v in full]
         s = torch.stack([v @ v.T for v in unit]) / self.config.tau
@@ -269,7 +269,7 @@ class ComModule(nn.Module):
         losses = supcon(s, positive.unsqueeze(1), counted.unsqueeze(1) & valid.T)
         return losses.sum() / (len(counted) * self.bank.seen.sum().clamp(min=1))
 
-    def modality_contrast(self, t: Tensor, valid: Tensor) -> Tensor:
+    def modality_contrast_loss(self, t: Tensor, valid: Tensor) -> Tensor:
         """Return L_con of t [B, M, h] where ``valid`` [B, M], a scalar."""
         n, m = MOST_FEATURES // t.shape[1], t.shape[1]
         f, valid = F.normalize(t[:n], dim=2).flatten(0, 1), valid[:n].flatten()

@@ -142,14 +142,14 @@ class Networks(nn.Module):
         return x
 
 
-def inward(widths: tuple[int, ...], sizes: tuple[int, ...]) -> Networks:
+def make_inward(widths: tuple[int, ...], sizes: tuple[int, ...]) -> Networks:
     """Build M networks d_m - sizes, x_m [B, d_m] -> [M, B, last size]."""
     m = len(widths)
     maps = [Apart(widths, sizes[0]), *(Maps(m, a, b) for a, b in pairwise(sizes))]
     return Networks(maps, [GroupedBatchNorm(m, size) for size in sizes])
 
 
-def outward(sizes: tuple[int, ...], widths: tuple[int, ...]) -> Networks:
+def make_outward(sizes: tuple[int, ...], widths: tuple[int, ...]) -> Networks:
     """Build M networks sizes - d_m, [M, B, first size] -> [1, B, sum d_m]."""
     m = len(widths)
     maps = [*(Maps(m, a, b) for a, b in pairwise(sizes)), SideBySide(sizes[-1], widths)]

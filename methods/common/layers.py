@@ -24,7 +24,7 @@ def mean_observed(tokens: Tensor, observed: Tensor) -> Tensor:
     return keep_observed(tokens, observed).sum(dim=-2) / observed.sum(dim=-1, keepdim=True).clamp(min=1)
 
 
-def affine(linear: nn.Linear, *parts: Tensor) -> Tensor:
+def apply_affine(linear: nn.Linear, *parts: Tensor) -> Tensor:
     """Apply ``linear`` to the concatenated parts [..., d_k] without concatenating them; they may broadcast against each other."""
     weights = linear.weight.split([p.shape[-1] for p in parts], dim=1)
     out = F.linear(parts[0], weights[0], linear.bias)
@@ -74,7 +74,7 @@ class ModalityEncoders(nn.Module):
         return keep_observed(torch.stack(tokens, dim=1), observed)
 
 
-def normed(d_in: int, d_out: int, dropout: float) -> list[nn.Module]:
+def make_normed_layers(d_in: int, d_out: int, dropout: float) -> list[nn.Module]:
     """Build Linear, LayerNorm, ReLU, Dropout: layers to be put into a Sequential."""
     return [nn.Linear(d_in, d_out), nn.LayerNorm(d_out), nn.ReLU(), Dropout(dropout)]
 

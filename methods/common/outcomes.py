@@ -11,7 +11,7 @@ def labelled(outcomes: np.ndarray) -> np.ndarray:
     return ~np.isnan(outcomes)
 
 
-def learnable(outcomes: np.ndarray) -> np.ndarray:
+def has_both_classes(outcomes: np.ndarray) -> np.ndarray:
     """Return bool [T]: the tasks with both classes among these stays; the others are predicted by their base rate."""
     return (outcomes == 0).any(axis=0) & (outcomes == 1).any(axis=0)
 
@@ -27,7 +27,7 @@ def selection_score(outcomes: np.ndarray, probability: np.ndarray) -> float:
     Mean AUC over the tasks that have two classes among the labelled stays; where there is none, the negative mean log loss of the
     labelled outcomes; NaN where nothing is labelled.
     """
-    tasks = np.flatnonzero(learnable(outcomes))
+    tasks = np.flatnonzero(has_both_classes(outcomes))
     known = labelled(outcomes)
     if len(tasks):
         return float(np.mean([roc_auc_score(outcomes[known[:, t], t], probability[known[:, t], t]) for t in tasks]))

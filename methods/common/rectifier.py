@@ -42,14 +42,14 @@ class Offsets:
     count: np.ndarray
 
 
-def pattern_offsets(
+def fit_pattern_offsets(
     probability: np.ndarray, label: np.ndarray, code: np.ndarray, patterns: int, minimum: float
 ) -> Offsets:
     """Return Delta[t, d] over the given rows; 0 where fewer than ``minimum`` rows are labelled.
 
     Shapes: probability, label [N, T]; code int [N], in 0..patterns-1.
     """
-    count, total = _sums(code, patterns, ~np.isnan(label), np.nan_to_num(label - probability))
+    count, total = _sum_known(code, patterns, ~np.isnan(label), np.nan_to_num(label - probability))
     enough = count >= max(minimum, 1)
     return Offsets(np.where(enough, total / np.maximum(count, 1), 0.0), count)
 
@@ -61,7 +61,7 @@ def add_offsets(probability: np.ndarray, delta: np.ndarray, code: np.ndarray, ta
     return np.where(shift != 0, np.clip(probability + shift, 0.0, 1.0), probability)
 
 
-def halves(code: np.ndarray, seed: int) -> np.ndarray:
+def split_in_halves(code: np.ndarray, seed: int) -> np.ndarray:
     """Split the rows in two, bool [N], within each pattern, sizes differing by one at most; by ``seed`` alone."""
     rng = np.random.default_rng(seed)
     order = np.lexsort((rng.random(len(code)), code))
@@ -83,10 +83,10 @@ def crossfit(
     seed: int,
 ) -> np.ndarray:
     """Correct the rows by two-fold cross-fitting, each half with the other's Delta, for each tau: [len(taus), N, T]."""
-    second = halves(code, seed)
+    second = split_in_halves(code, seed)
     out = np.repeat(probability[None], len(taus), axis=0)
     for half in (second, ~second):
-        delta = pattern_offsets(probability[~half], label[~half], code[~half], patterns, minimum).delta
+        delta = fit_pattern_offsets(probability[~half], label[~half], code[~half], patterns, minimum).delta
         for k, tau in enumerate(taus):
             out[k, half] = add_offsets(probability[half], delta, code[half], tau)
     return out
@@ -130,19 +130,19 @@ class Rectifier:
         p = len(self.patterns)
         if self.kind == "shrunk":
             self.tau = None
-            self.delta, self.count = shrunk_offsets(probability, label, code, p)
+            self.delta, self.count = fit_shrunk_offsets(probability, label, code, p)
             return self
         self.tau = self.given_tau
         if self.tau is None:
             self.tau = choose_tau(probability, label, code, p, self.minimum, self.seed)
-        offsets = pattern_offsets(probability, label, code, p, self.minimum)
+        offsets = fit_pattern_offsets(probability, label, code, p, self.minimum)
         self.delta, self.count = offsets.delta, offsets.count
         return self
 
     def apply(self, probability: np.ndarray, pattern: np.ndarray) -> np.ndarray:
         """Return corrected probabilities float64 [N, T], strictly rising in the base ones within a pattern but for the clipping."""
         probability = np.asarray(probability, dtype=np.float64)
-        code = _codes(np.asarray(pattern), self.patterns)
+        code = _code_patterns(np.asarray(pattern), self.patterns)
         if self.kind == "offset":
             return add_offsets(probability, self.delta, code, self.tau)
         shift = np.where((code >= 0)[:, None], self.delta.T[np.maximum(code, 0)], 0.0)
@@ -172,13 +172,13 @@ def rectify_paper(
     """
     probability, label, pattern = _aligned(probability, label, pattern)
     names, code = np.unique(pattern, return_inverse=True)
-    second = halves(code, seed)
+    second = split_in_halves(code, seed)
     out = probability.copy()
     taus, learned, used = [], [], []
     for half in (~second, second):
         other = (probability[~half], label[~half], code[~half], len(names))
         tau = choose_tau(*other, minimum, seed + 1)
-        offsets = pattern_offsets(*other, minimum)
+        offsets = fit_pattern_offsets(*other, minimum)
         out[half] = add_offsets(probability[half], offsets.delta, code[half], tau)
         taus.append(tau)
         learned.append(offsets)
@@ -190,7 +190,7 @@ def rectify_paper(
     return out, record
 
 
-def shrunk_offsets(
+def fit_shrunk_offsets(
     probability: np.ndarray, label: np.ndarray, code: np.ndarray, patterns: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit b [T, P] of the module's docstring by Newton's method, all tasks and patterns at once; also count the labelled rows [T, P]."""
@@ -199,10 +199,10 @@ def shrunk_offsets(
 
     def score(b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         p = _sigmoid(base + b.T[code])
-        return _sums(code, patterns, known, y - p)[1], _sums(code, patterns, known, p * (1 - p))[1]
+        return _sum_known(code, patterns, known, y - p)[1], _sum_known(code, patterns, known, p * (1 - p))[1]
 
     b = np.zeros((probability.shape[1], patterns))
-    count, _ = _sums(code, patterns, known, y)
+    count, _ = _sum_known(code, patterns, known, y)
     u, i = score(b)
     some = count > 0
     excess = np.where(some, np.square(u) / np.maximum(i, _EPS) - 1.0, 0.0).sum(axis=1, keepdims=True)
@@ -226,7 +226,7 @@ def _record(
     after: np.ndarray,
     pattern: np.ndarray,
 ) -> dict[str, Any]:
-    scored = np.bincount(_codes(np.asarray(pattern), patterns) + 1, minlength=len(patterns) + 1)[1:]
+    scored = np.bincount(_code_patterns(np.asarray(pattern), patterns) + 1, minlength=len(patterns) + 1)[1:]
     changed = (after != np.asarray(before, dtype=np.float64)).mean(axis=0) if len(after) else np.zeros(len(tasks))
     rows = [
         {"task": task, "pattern": str(name), "n_calibration": int(count[t, d]), "delta": float(delta[t, d]),
@@ -237,14 +237,14 @@ def _record(
     return {"protocol": protocol, "tau": tau, "share_changed": share, "rows": rows}
 
 
-def _sums(code: np.ndarray, patterns: int, known: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _sum_known(code: np.ndarray, patterns: int, known: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return count of known rows int64 [T, P], and sum of ``values`` over them float64 [T, P]."""
     count = [np.bincount(code[k], minlength=patterns) for k in known.T]
     total = [np.bincount(code[k], v[k], minlength=patterns) for k, v in zip(known.T, values.T, strict=True)]
     return np.stack(count), np.stack(total)
 
 
-def _codes(pattern: np.ndarray, patterns: np.ndarray) -> np.ndarray:
+def _code_patterns(pattern: np.ndarray, patterns: np.ndarray) -> np.ndarray:
     """Return position of each row's pattern among the sorted ``patterns``, -1 where it is none of them."""
     if not len(patterns):
         return np.full(len(pattern), -1)

@@ -11,15 +11,15 @@ from typing import Self
 import numpy as np
 
 from datasets.cohort import Cohort, Series
-from methods.base import Unsuited
+from methods.base import NotApplicable
 from methods.common.preprocessing import CLIP
 
 
-class NoSeries(Unsuited):
+class NoSeries(NotApplicable):
     """The cohort has no series."""
 
 
-def series_of(cohort: Cohort, method: str) -> Series:
+def require_series(cohort: Cohort, method: str) -> Series:
     """Return the series of ``cohort``.
 
     Raises:

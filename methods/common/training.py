@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datasets.cohort import Cohort
-from methods.base import Method, named, part
-from methods.common.outcomes import base_rate, labelled, learnable, selection_score
+from methods.base import Method, prefix, unprefix
+from methods.common.outcomes import base_rate, has_both_classes, labelled, selection_score
 from methods.common.preprocessing import Preprocessor
 
 CHUNK = 1024
@@ -210,7 +210,7 @@ class TorchMethod(Method):
             FloatingPointError: the training loss is not finite.
         """
         train = self.training_stays(train)
-        with seeded(self.seed, self.device):
+        with use_seed(self.seed, self.device):
             self.begin(train, valid)
             torch.manual_seed(self.seed)
             try:
@@ -226,14 +226,14 @@ class TorchMethod(Method):
     def begin(self, train: Cohort, valid: Cohort) -> None:
         """Do all of ``fit`` that comes before training: base rates, preprocessing, what ``prepare`` fits, the untrained module."""
         self.tasks, self.history = train.tasks, []
-        self.learnable, self.base_rate = learnable(train.outcomes), base_rate(train.outcomes)
+        self.learnable, self.base_rate = has_both_classes(train.outcomes), base_rate(train.outcomes)
         self.preprocessor = Preprocessor().fit(train)
         self.prepare(train, valid)
         self._place_module()
 
     def predict_proba(self, cohort: Cohort) -> np.ndarray:
         """Return probabilities float64 [N, T]."""
-        return self._probability(self._batch(cohort))
+        return self._predict(self._batch(cohort))
 
     def represent(self, cohort: Cohort) -> np.ndarray | None:
         """Return float32 [N, d] as the module gives it, or None where the module has no ``represent``."""
@@ -257,8 +257,8 @@ class TorchMethod(Method):
     def state(self) -> dict[str, np.ndarray]:
         """Return the fitted method as plain arrays: module, preprocessor, tasks and base rates (not what ``prepare`` fitted)."""
         return {
-            **named("module", {k: v.detach().cpu().numpy() for k, v in self.module.state_dict().items()}),
-            **named("preprocessor", self.preprocessor.state()),
+            **prefix("module", {k: v.detach().cpu().numpy() for k, v in self.module.state_dict().items()}),
+            **prefix("preprocessor", self.preprocessor.state()),
             "tasks": np.array(self.tasks),
             "learnable": self.learnable,
             "base_rate": self.base_rate,
@@ -268,10 +268,10 @@ class TorchMethod(Method):
         """Restore the method from its ``state`` and return it, ready to predict."""
         self.tasks = tuple(str(t) for t in state["tasks"])
         self.learnable, self.base_rate = state["learnable"], state["base_rate"]
-        self.preprocessor = Preprocessor().load_state(part("preprocessor", state))
-        with seeded(self.seed, self.device):
+        self.preprocessor = Preprocessor().load_state(unprefix("preprocessor", state))
+        with use_seed(self.seed, self.device):
             self._place_module()
-        self.module.load_state_dict({k: torch.as_tensor(v) for k, v in part("module", state).items()})
+        self.module.load_state_dict({k: torch.as_tensor(v) for k, v in unprefix("module", state).items()})
         self.module.eval()
         return self
 
@@ -295,12 +295,14 @@ class TorchMethod(Method):
         labels = np.where(mask, cohort.outcomes, np.float32(0))
         return batch._replace(labels=place(labels), label_mask=place(mask), rows=place(np.arange(len(cohort))))
 
-    def _probability(self, batch: Batch) -> np.ndarray:
+    def _predict(self, batch: Batch) -> np.ndarray:
         if not self.learnable.any():
             return np.tile(self.base_rate, (len(batch.observed), 1))
-        return self.answers(self.evaluate(lambda b: self.module(b).logits.float() + self.offset, batch))
+        return self.probabilities_from_logits(
+            self.evaluate(lambda b: self.module(b).logits.float() + self.offset, batch)
+        )
 
-    def answers(self, logits: np.ndarray) -> np.ndarray:
+    def probabilities_from_logits(self, logits: np.ndarray) -> np.ndarray:
         """Return probabilities float64 [N, T] of logits [N, T]; of a task that cannot be learned, its base rate."""
         p = 1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -700, 700)))
         return np.where(self.learnable, p, self.base_rate)
@@ -311,7 +313,7 @@ class TorchMethod(Method):
         valid_outcomes = np.where(self.learnable, valid.outcomes, np.float32("nan"))
         weights = torch.tensor(self.task_weights(self.tasks), device=device)
         optimiser = torch.optim.AdamW(self.module.parameters(), lr=c.lr, weight_decay=c.weight_decay, fused=True)
-        precision, scaler = mixed_precision(device)
+        precision, scaler = choose_precision(device)
         generator = torch.Generator().manual_seed(self.seed)
         best, stopping, per_epoch = None, Stopping(c.patience), -(-len(train) // c.batch_size)
         self._remember(data)
@@ -327,7 +329,7 @@ class TorchMethod(Method):
             means = dict(zip(sums, (torch.stack(list(sums.values())) / len(train)).tolist(), strict=True))
             self.check_finite(means["loss"], epoch)
             self._remember(data)
-            score = selection_score(valid_outcomes, self._probability(held_out))
+            score = selection_score(valid_outcomes, self._predict(held_out))
             self.history.append({"epoch": epoch, **means, "valid": score})
             if self.on_epoch is not None:
                 self.on_epoch(self.history[-1])
@@ -380,7 +382,7 @@ class TorchMethod(Method):
 
 
 @contextmanager
-def seeded(seed: int, device: str) -> Iterator[None]:
+def use_seed(seed: int, device: str) -> Iterator[None]:
     """Draw everything inside from ``seed``, and leave the generators outside as they were."""
     place = torch.device(device)
     devices = [place.index if place.index is not None else torch.cuda.current_device()] if place.type == "cuda" else []
@@ -389,7 +391,7 @@ def seeded(seed: int, device: str) -> Iterator[None]:
         yield
 
 
-def mixed_precision(device: torch.device) -> tuple[Callable, torch.amp.GradScaler | None]:
+def choose_precision(device: torch.device) -> tuple[Callable, torch.amp.GradScaler | None]:
     """Choose autocast for a GPU (bfloat16, else float16 with loss scaling), nothing elsewhere."""
     if device.type != "cuda":
         return nullcontext, None

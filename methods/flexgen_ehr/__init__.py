@@ -79,7 +79,7 @@ from torch import Tensor, nn
 from datasets.cohort import Cohort
 from methods.common.layers import mlp
 from methods.common.training import Batch, Output, TorchMethod, TrainingConfig
-from methods.flexgen_ehr.diffusion import Denoiser, conditions
+from methods.flexgen_ehr.diffusion import Denoiser, encode_outcomes
 from methods.flexgen_ehr.fill import FILLS, fill_errors
 from methods.flexgen_ehr.transport import Transport
 from methods.flexgen_ehr.vae import Vaes
@@ -212,7 +212,7 @@ class FlexgenEhr(TorchMethod):
         with torch.random.fork_rng(), torch.inference_mode():
             torch.manual_seed(seed)
             known = ~y.isnan() & torch.as_tensor(self.learnable, device=self.device)
-            z = self.module.denoiser.sample(conditions(y, known), self.config.guidance)
+            z = self.module.denoiser.sample(encode_outcomes(y, known), self.config.guidance)
             made = self.module.vaes.decode(z.unflatten(1, self.module.transport.mean.shape))
         return tuple(x.cpu().numpy() for x in made)
 
@@ -260,12 +260,12 @@ class FlexgenEhr(TorchMethod):
                 whole.denoiser.high.copy_(z.amax(dim=0))
                 self._given = lambda b: {"mu": z[: len(b.observed)], "sd": sd[: len(b.observed)]}
                 changes = {"max_epochs": min(c.diffusion_epochs, c.max_epochs), "lr": c.diffusion_lr * c.lr}
-                yield from self._stage("diffusion", whole.denoiser, outcomes_alone(train, np.arange(n)), **changes)
+                yield from self._stage("diffusion", whole.denoiser, keep_outcomes_alone(train, np.arange(n)), **changes)
                 at = torch.as_tensor(drawn, device=self.device)
-                made = whole.denoiser.sample(conditions(batch.labels[at], batch.label_mask[at]), c.guidance)
+                made = whole.denoiser.sample(encode_outcomes(batch.labels[at], batch.label_mask[at]), c.guidance)
                 content = torch.cat([content, made])
             self._given = lambda b: {"z": content if b.rows is not None else self._rows(whole.complete, b)[:, 0]}
-            yield from self._stage("head", whole.head, outcomes_alone(train, np.r_[real, drawn]), valid)
+            yield from self._stage("head", whole.head, keep_outcomes_alone(train, np.r_[real, drawn]), valid)
         finally:
             self.module, self.config, self._given = whole, c, None
 
@@ -306,7 +306,7 @@ def choose_anchors(observed: np.ndarray, most: int, seed: int) -> tuple[np.ndarr
     return held, rows
 
 
-def outcomes_alone(cohort: Cohort, rows: np.ndarray) -> Cohort:
+def keep_outcomes_alone(cohort: Cohort, rows: np.ndarray) -> Cohort:
     """Return stays without contents but the outcomes of the given rows, which may repeat."""
     n, nan = len(rows), np.float32("nan")
     return replace(

@@ -25,12 +25,12 @@ def noise_schedule(steps: int, rescaled: bool = True) -> tuple[Tensor, Tensor]:
     return beta, (1.0 - beta).cumprod(dim=0)
 
 
-def conditions(labels: Tensor, mask: Tensor) -> Tensor:
+def encode_outcomes(labels: Tensor, mask: Tensor) -> Tensor:
     """Return c [B, 2 T] of labels and mask [B, T]: two bits an outcome, both 0 where it is undefined."""
     return torch.stack([mask & (labels == 1), mask & (labels == 0)], dim=2).flatten(1).float()
 
 
-def embedding(d_in: int, d_out: int) -> nn.Sequential:
+def make_embedding(d_in: int, d_out: int) -> nn.Sequential:
     """Build Linear, GELU, Linear."""
     return nn.Sequential(nn.Linear(d_in, d_out), nn.GELU(), nn.Linear(d_out, d_out))
 
@@ -43,7 +43,7 @@ class Denoiser(nn.Module):
         d = width
         self.tasks, self.steps, self.drop = tasks, steps, drop
         self.down, self.up, self.out = nn.Linear(d, 2 * d), nn.Linear(2 * d, 2 * d), nn.Linear(4 * d, d)
-        self.time, self.context = embedding(1, 2 * d), embedding(2 * tasks, 2 * d)
+        self.time, self.context = make_embedding(1, 2 * d), make_embedding(2 * tasks, 2 * d)
         beta, abar = noise_schedule(steps)
         self.register_buffer("beta", beta, persistent=False)
         self.register_buffer("abar", abar, persistent=False)
@@ -65,7 +65,7 @@ class Denoiser(nn.Module):
         keep = torch.rand(len(mu), 1, device=mu.device) >= self.drop
         noise, abar = torch.randn_like(mu), self.abar[t, None].float()
         noisy = abar.sqrt() * (mu + sd * torch.randn_like(mu)) + (1 - abar).sqrt() * noise
-        context = self.context(conditions(batch.labels, batch.label_mask & keep))
+        context = self.context(encode_outcomes(batch.labels, batch.label_mask & keep))
         guess = self.predict(noisy, self.times()[t - 1], context)
         return Output(nothing, {"noise": (guess.float() - noise).square().mean()})
 

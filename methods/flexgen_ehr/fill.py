@@ -32,14 +32,14 @@ def fill_errors(transport: Transport, z: Tensor, observed: np.ndarray, held: np.
         made = (
             transport.fill(z[query], shown)[:, m],
             z[bank, m].mean(dim=0),
-            z[bank, m][nearest(z[query], shown, z[bank], seen[bank])].mean(dim=1),
+            z[bank, m][find_nearest(z[query], shown, z[bank], seen[bank])].mean(dim=1),
         )
         spread = (truth - truth.mean(dim=0)).square().sum()
         out[m] = torch.stack([((guess - truth).square().sum() / spread).sqrt() for guess in made]).cpu()
     return out
 
 
-def nearest(z: Tensor, seen: Tensor, bank: Tensor, bank_seen: Tensor) -> Tensor:
+def find_nearest(z: Tensor, seen: Tensor, bank: Tensor, bank_seen: Tensor) -> Tensor:
     """Find the rows [B, k] of the bank [N, M, L] nearest to z [B, M, L]: least mean squared distance over the modalities both have."""
     total = torch.zeros(len(z), len(bank), dtype=z.dtype, device=z.device)
     count = torch.zeros_like(total)

@@ -69,7 +69,7 @@ class Transport(nn.Module):
             has = torch.as_tensor(observed[:, m], device=z.device)
             self.mean[m] = torch.where(has[:, None], z[:, m].double(), 0.0).sum(dim=0) / has.sum().clamp(min=1)
             if k:
-                c, scale = geodesics(points.cpu().numpy(), self.neighbours)
+                c, scale = compute_geodesics(points.cpu().numpy(), self.neighbours)
                 self.c[m, :k, :k], self.scale[m] = torch.as_tensor(c), scale
         hub, p = int(self.hub), self.real / self.real.sum(dim=1, keepdim=True).clamp(min=1).double()
         self.plan[hub] = torch.diag(p[hub])
@@ -78,7 +78,7 @@ class Transport(nn.Module):
             discount = torch.ones(len(pairs), *self.c.shape[1:], dtype=torch.float64)
             for i, m in enumerate(pairs):
                 discount[i, : len(rows[m]), : len(rows[hub])] = torch.as_tensor(
-                    disagreement(outcomes[rows[m]], outcomes[rows[hub]])
+                    compute_disagreement(outcomes[rows[m]], outcomes[rows[hub]])
                 )
             to_hub = (self.c[pairs], self.c[hub].expand(len(pairs), -1, -1), p[pairs], p[hub].expand(len(pairs), -1))
             self.plan[pairs] = partial_gw(*to_hub, mass, eps, steps, discount.to(z.device))
@@ -114,7 +114,7 @@ class Transport(nn.Module):
         return self.real.any(dim=1).nonzero()[:, 0].tolist()
 
 
-def geodesics(z: np.ndarray, neighbours: int) -> tuple[np.ndarray, float]:
+def compute_geodesics(z: np.ndarray, neighbours: int) -> tuple[np.ndarray, float]:
     """Return distances [K, K] along the graph of nearest neighbours of points [K, L], divided by the largest; and the largest."""
     if len(z) == 1:
         return np.zeros((1, 1)), 1.0
@@ -133,7 +133,7 @@ def geodesics(z: np.ndarray, neighbours: int) -> tuple[np.ndarray, float]:
     return c / largest, largest
 
 
-def disagreement(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def compute_disagreement(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return D [K1, K2] of outcomes [K1, T] and [K2, T]: 1 - 0.5 (share of agreeing tasks); 1 where no task is defined for both."""
     known = (~np.isnan(first)).astype(float) @ (~np.isnan(second)).T.astype(float)
     agree = sum((first == v).astype(float) @ (second == v).T.astype(float) for v in (0, 1))
@@ -175,7 +175,7 @@ def partial_gw(
         cost[:, -1, -1] = CORNER / eps
         f, g = sinkhorn(cost, a, b, f, g, rounds)
         block = (f.unsqueeze(2) + g.unsqueeze(1) - cost).exp()[:, :-1, :-1]
-        new = feasible((2.0 - mass) * block, p, q, mass)
+        new = round_to_margins((2.0 - mass) * block, p, q, mass)
         change, plan = (new - plan).norm(dim=(1, 2)).amax() if step % 10 == 0 else torch.inf, new
         if change < ENOUGH:
             break
@@ -193,7 +193,7 @@ def sinkhorn(cost: Tensor, a: Tensor, b: Tensor, f: Tensor, g: Tensor, rounds: i
     return f, g
 
 
-def feasible(plan: Tensor, p: Tensor, q: Tensor, mass: float) -> Tensor:
+def round_to_margins(plan: Tensor, p: Tensor, q: Tensor, mass: float) -> Tensor:
     """Round the plan [P, K1, K2] to row sums of at most p, column sums of at most q and mass ``mass``, as Altschuler et al. 2017 do."""
     plan = plan * (p / plan.sum(dim=2).clamp(min=1e-300)).clamp(max=1).unsqueeze(2)
     plan = plan * (q / plan.sum(dim=1).clamp(min=1e-300)).clamp(max=1).unsqueeze(1)

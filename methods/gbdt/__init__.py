@@ -16,8 +16,8 @@ from scipy.special import expit
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from datasets.cohort import Cohort
-from methods.base import Method, named, part
-from methods.common.outcomes import base_rate, labelled, learnable
+from methods.base import Method, prefix, unprefix
+from methods.common.outcomes import base_rate, has_both_classes, labelled
 from methods.common.preprocessing import raw_features
 from methods.gbdt.trees import Trees
 
@@ -56,7 +56,7 @@ class Gbdt(Method):
         self.trees: dict[int, Trees] = {}
         x, x_valid = raw_features(train), raw_features(valid)
         known, known_valid = labelled(train.outcomes), labelled(valid.outcomes)
-        for t in np.flatnonzero(learnable(train.outcomes)):
+        for t in np.flatnonzero(has_both_classes(train.outcomes)):
             rows, held_out = known[:, t], known_valid[:, t]
             used = np.flatnonzero(~np.isnan(x[rows]).all(axis=0))
             stopping = {"X_val": x_valid[held_out][:, used], "y_val": valid.outcomes[held_out, t].astype(np.int64)}
@@ -78,13 +78,13 @@ class Gbdt(Method):
         """Return base rates, and the trees of each task that has some."""
         out = {"base_rate": self.base_rate, "boosted": np.array(list(self.trees), dtype=np.int64)}
         for t, trees in self.trees.items():
-            out |= named(f"trees.{t}", trees.state())
+            out |= prefix(f"trees.{t}", trees.state())
         return out
 
     def load_state(self, state: dict[str, np.ndarray]) -> Self:
         """Restore the method from its ``state`` and return it."""
         self.base_rate = state["base_rate"]
-        self.trees = {int(t): Trees(**part(f"trees.{t}", state)) for t in state["boosted"]}
+        self.trees = {int(t): Trees(**unprefix(f"trees.{t}", state)) for t in state["boosted"]}
         return self
 
     def _model(self, early_stopping: bool) -> HistGradientBoostingClassifier:

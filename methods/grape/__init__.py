@@ -61,8 +61,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datasets.cohort import Cohort
-from methods.base import named, part
-from methods.common.layers import Dropout, ModalityEncoders, affine, keep_observed, mean_observed, mlp
+from methods.base import prefix, unprefix
+from methods.common.layers import Dropout, ModalityEncoders, apply_affine, keep_observed, mean_observed, mlp
 from methods.common.training import Batch, Output, TorchMethod, TrainingConfig
 from methods.grape.columns import Columns
 
@@ -117,7 +117,7 @@ class Layer(nn.Module):
 
     def update(self, n: Tensor, h: Tensor) -> Tensor:
         """Update the nodes: h_v^l [V, D] of n_v^l [V, D] and h_v^(l-1) [V, .]."""
-        h = F.relu(affine(self.node, n, h))
+        h = F.relu(apply_affine(self.node, n, h))
         return F.normalize(h.float(), dim=-1) if self.norm else h
 
 
@@ -138,21 +138,27 @@ def propagate(
     states = []
     for l, layer in enumerate(layers):
         read = [
-            mean_observed(F.relu(affine(layer.message, features, e)), s) for e, s in zip(inward, masks, strict=True)
+            mean_observed(F.relu(apply_affine(layer.message, features, e)), s)
+            for e, s in zip(inward, masks, strict=True)
         ]
         if fixed is None:
             sent = zip(stays, outward, masks, strict=True)
-            total = sum(keep_observed(F.relu(affine(layer.message, h[:, None], e)), s).sum(dim=0) for h, e, s in sent)
+            total = sum(
+                keep_observed(F.relu(apply_affine(layer.message, h[:, None], e)), s).sum(dim=0) for h, e, s in sent
+            )
             features = layer.update(total / count, features)
         else:
             features = fixed[l]
         states.append(features)
         stays = [layer.update(n, h) for n, h in zip(read, stays, strict=True)]
         if layer.edge is not None:
-            inward = [F.relu(affine(layer.edge, features, h[:, None], e)) for h, e in zip(stays, inward, strict=True)]
+            inward = [
+                F.relu(apply_affine(layer.edge, features, h[:, None], e)) for h, e in zip(stays, inward, strict=True)
+            ]
             if fixed is None:
                 outward = [
-                    F.relu(affine(layer.edge, h[:, None], features, e)) for h, e in zip(stays, outward, strict=True)
+                    F.relu(apply_affine(layer.edge, h[:, None], features, e))
+                    for h, e in zip(stays, outward, strict=True)
                 ]
     return stays, states
 
@@ -239,7 +245,7 @@ class GrapeModule(nn.Module):
 
     def impute_row(self, h: Tensor, features: Tensor) -> Tensor:
         """Impute (D^_i1, ..., D^_iC) [B, sum of sizes] from h_i^L [B, D] and h_j^L [C, D]."""
-        both = affine(self.pair, self.post(h).unsqueeze(1), self.post(features))
+        both = apply_affine(self.pair, self.post(h).unsqueeze(1), self.post(features))
         both = self.pair_dropout(F.relu(both))
         if self.scalar:
             return self.impute[0](both).squeeze(-1)
@@ -289,11 +295,11 @@ class Grape(TorchMethod):
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the fitted method as plain arrays, with the columns."""
-        return {**super().state(), **named("columns", {} if self.columns is None else self.columns.state())}
+        return {**super().state(), **prefix("columns", {} if self.columns is None else self.columns.state())}
 
     def load_state(self, state: dict[str, np.ndarray]) -> Self:
         """Restore the method, with its columns."""
-        columns = part("columns", state)
+        columns = unprefix("columns", state)
         self.columns = Columns().load_state(columns) if columns else None
         return super().load_state(state)
 

@@ -23,7 +23,7 @@ TINY = 1e-30
 CELLS, DECAY_INITS = ("paper", "pypots"), ("zeros", "uniform")
 
 
-def steps(values: Tensor, mask: Tensor, hours: Tensor, mean: Tensor) -> dict[str, Tensor]:
+def gather_steps(values: Tensor, mask: Tensor, hours: Tensor, mean: Tensor) -> dict[str, Tensor]:
     """Return the steps that the recurrence reads of ``values`` [B, L, F], ``mask`` bool [B, L, F], ``hours`` [B, L]; ``mean`` [F] is x~.
 
     A bin in which nothing was recorded is no step; the S steps of a stay stand first, and what stands after ``length`` int64 [B] of them
@@ -68,7 +68,7 @@ class GruD(nn.Module):
             nn.init.uniform_(p, -bound, bound)
 
     def forward(self, last: Tensor, mask: Tensor, delta: Tensor, length: Tensor, mean: Tensor) -> Tensor:
-        """Return h_S [B, H] of what ``steps`` gives and the same ``mean``; in the precision of the weights, whatever surrounds it.
+        """Return h_S [B, H] of what ``gather_steps`` returns and the same ``mean``; in the precision of the weights, whatever surrounds it.
 
         Knowing how many steps there are makes a GPU wait once a batch; the loop is then as short as the longest stay.
         """
@@ -87,7 +87,7 @@ class GruD(nn.Module):
                 widths = xh.shape[1], xh.shape[1], self.hidden
                 keep_x, keep_m, keep = (self.dropout(xh.new_ones(len(length), k)) for k in widths)
                 xh, seen = xh * keep_x.index_select(0, b), seen * keep_m.index_select(0, b)
-            loop = self.pypots if self.redundant is not None else self.paper
+            loop = self.run_pypots if self.redundant is not None else self.run_paper
             return loop(xh, seen, self.decay_h(delta), keep, sizes, len(length)).index_select(0, order.argsort())
 
     def gamma_x(self, delta: Tensor) -> Tensor:
@@ -106,12 +106,16 @@ class GruD(nn.Module):
         gamma = self.gamma_x(delta)
         return torch.lerp(mean.expand_as(last), last, torch.lerp(gamma, torch.ones_like(gamma), seen))
 
-    def paper(self, xh: Tensor, seen: Tensor, a: Tensor, keep: Tensor | None, sizes: list[int], stays: int) -> Tensor:
+    def run_paper(
+        self, xh: Tensor, seen: Tensor, a: Tensor, keep: Tensor | None, sizes: list[int], stays: int
+    ) -> Tensor:
         """Return h_S [B, H], most steps first, of packed rows; see ``Recurrence``."""
         return Recurrence.apply(xh, seen, a, self.w, self.b, self.u, keep, sizes, stays)
 
-    def pypots(self, xh: Tensor, seen: Tensor, a: Tensor, keep: Tensor | None, sizes: list[int], stays: int) -> Tensor:
-        """Return h_S like ``paper``, but the reset gate acts after the product, z is the share of the old state, and hd is an input too."""
+    def run_pypots(
+        self, xh: Tensor, seen: Tensor, a: Tensor, keep: Tensor | None, sizes: list[int], stays: int
+    ) -> Tensor:
+        """Return h_S like ``run_paper``, but the reset gate acts after the product, z is the old state's share, and hd is an input too."""
         k = self.hidden
         u = torch.cat([self.u[: 2 * k] + self.redundant[: 2 * k], self.redundant[2 * k :], self.u[2 * k :]])
         from_rz, from_n = self.recurrent_bias.split([2 * k, k])

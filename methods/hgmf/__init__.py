@@ -53,10 +53,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datasets.cohort import Cohort
-from methods.base import named, part
+from methods.base import prefix, unprefix
 from methods.common.layers import Dropout, GroupedLinear, ModalityEncoders, keep_observed
 from methods.common.training import Batch, Output, TorchMethod, TrainingConfig
-from methods.hgmf.by_type import by_type
+from methods.hgmf.by_type import map_by_type
 from methods.hgmf.graph import HypernodeGraph
 
 INFO = {
@@ -146,17 +146,17 @@ class BilevelAttention(nn.Module):
         c, f = config, config.width
         self.types, self.heads, self.last, self.dropout = types, c.heads, last, Dropout(c.attention_dropout)
         self.messages = types if c.pairwise and types - 1 <= MOST_PAIRED else 1
-        self.source = nn.Parameter(glorot(types, d, self.messages, c.heads, f, ends=(d, f)))
+        self.source = nn.Parameter(draw_glorot(types, d, self.messages, c.heads, f, ends=(d, f)))
         if self.messages == 1:
-            self.target = nn.Parameter(glorot(types, c.heads, f, f, ends=(f, f)))
-        self.a_centre = nn.Parameter(glorot(types, types, c.heads, f, ends=(2 * f, 1)))
-        self.a_neighbour = nn.Parameter(glorot(types, types, c.heads, f, ends=(2 * f, 1)))
-        self.b_centre = nn.Parameter(glorot(types, c.heads, f, ends=(2 * f, 1)))
-        self.b_type = nn.Parameter(glorot(types, c.heads, f, ends=(2 * f, 1)))
+            self.target = nn.Parameter(draw_glorot(types, c.heads, f, f, ends=(f, f)))
+        self.a_centre = nn.Parameter(draw_glorot(types, types, c.heads, f, ends=(2 * f, 1)))
+        self.a_neighbour = nn.Parameter(draw_glorot(types, types, c.heads, f, ends=(2 * f, 1)))
+        self.b_centre = nn.Parameter(draw_glorot(types, c.heads, f, ends=(2 * f, 1)))
+        self.b_type = nn.Parameter(draw_glorot(types, c.heads, f, ends=(2 * f, 1)))
 
     def send(self, h: Tensor, types: Tensor) -> Tensor:
         """Return what stays of these types [B] send along their edges: A_q h_j [B, 1, H, F1], or W_q>p h_j [B, P, H, F1] for every p."""
-        return by_type(h, self.source.flatten(2), types).unflatten(1, self.source.shape[2:])
+        return map_by_type(h, self.source.flatten(2), types).unflatten(1, self.source.shape[2:])
 
     def forward(
         self, own: Tensor, types: Tensor, received: Tensor, senders: Tensor, present: Tensor
@@ -204,7 +204,7 @@ def masked_softmax(score: Tensor, there: Tensor) -> Tensor:
     return torch.where(there, weight, weight.new_zeros(()))
 
 
-def glorot(*shape: int, ends: tuple[int, int]) -> Tensor:
+def draw_glorot(*shape: int, ends: tuple[int, int]) -> Tensor:
     """Draw initial weights uniformly, as Glorot and Bengio 2010, for maps from ``ends[0]`` to ``ends[1]``."""
     return torch.empty(shape).uniform_(-1, 1) * (6 / sum(ends)) ** 0.5
 
@@ -302,11 +302,11 @@ class Hgmf(TorchMethod):
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the fitted method as plain arrays, the graph included."""
-        return {**super().state(), **named("graph", self.graph.state())}
+        return {**super().state(), **prefix("graph", self.graph.state())}
 
     def load_state(self, state: dict[str, np.ndarray]) -> Self:
         """Restore the method from its ``state`` and return it, ready to predict."""
-        self.graph = HypernodeGraph.from_state(part("graph", state))
+        self.graph = HypernodeGraph.from_state(unprefix("graph", state))
         return super().load_state(state)
 
     def remember(self, train: Batch) -> None:

@@ -12,24 +12,24 @@ import torch
 from torch import Tensor
 
 
-def by_type(x: Tensor, weight: Tensor, types: Tensor) -> Tensor:
+def map_by_type(x: Tensor, weight: Tensor, types: Tensor) -> Tensor:
     """Return [B, o]: x_i ``weight[types[i]]``, of x [B, d], weight [P, d, o] and types int64 [B], each in 0 .. P - 1."""
-    return ByType.apply(x, weight, types) if x.device.type == "cpu" else of_all(x, weight, types)
+    return ByType.apply(x, weight, types) if x.device.type == "cpu" else map_by_all_types(x, weight, types)
 
 
-def of_all(x: Tensor, weight: Tensor, types: Tensor) -> Tensor:
+def map_by_all_types(x: Tensor, weight: Tensor, types: Tensor) -> Tensor:
     """Return the same as ``map_by_type``, by computing the maps of all types."""
     every = torch.einsum("bd,pdo->bpo", x, weight)
     return every.take_along_dim(types[:, None, None], dim=1).squeeze(1)
 
 
 class ByType(torch.autograd.Function):
-    """``by_type`` with the stays of a type side by side."""
+    """``map_by_type`` with the stays of a type side by side."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, types: Tensor) -> Tensor:
         out = x.new_empty(len(x), weight.shape[2])
-        for p, rows in groups(types):
+        for p, rows in group_by_type(types):
             out[rows] = x[rows] @ weight[p]
         return out
 
@@ -44,7 +44,7 @@ class ByType(torch.autograd.Function):
         to_x, to_weight, _ = ctx.needs_input_grad
         of_x = torch.empty_like(x) if to_x else None
         of_weight = torch.empty_like(weight) if to_weight else None
-        for p, rows in groups(types):
+        for p, rows in group_by_type(types):
             if to_x:
                 of_x[rows] = grad[rows] @ weight[p].T
             if to_weight:
@@ -68,7 +68,7 @@ class ByType(torch.autograd.Function):
         return out.view(*x.shape[:2], -1), 0
 
 
-def groups(types: Tensor) -> list[tuple[int, Tensor]]:
+def group_by_type(types: Tensor) -> list[tuple[int, Tensor]]:
     """Group the rows by type: the types that occur, in order, each with its rows, int64."""
     order = types.argsort(stable=True)
     there, counts = torch.unique_consecutive(types[order], return_counts=True)

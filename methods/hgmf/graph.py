@@ -33,7 +33,7 @@ class HypernodeGraph:
     @classmethod
     def of(cls, inputs: Inputs) -> Self:
         """Build the graph of these stays."""
-        patterns, other = vocabulary(inputs.observed)
+        patterns, other = choose_types(inputs.observed)
         types, seen = assign(inputs.observed, patterns, other)
         rows = tuple(np.flatnonzero(s) for s in seen.T)
         return cls(patterns, np.array(other), types, rows, tuple(x[r] for x, r in zip(inputs.x, rows, strict=True)))
@@ -52,7 +52,7 @@ class HypernodeGraph:
         found = np.full((*seen.shape, k), -1, dtype=np.int64)
         for m, (x, rows, values) in enumerate(zip(inputs.x, self.rows, self.values, strict=True)):
             centres = np.flatnonzero(seen[:, m])
-            near = nearest(x[centres], values, k, device, themselves)
+            near = find_nearest(x[centres], values, k, device, themselves)
             found[centres, m, : near.shape[1]] = rows[near]
         found = np.sort(found.reshape(len(types), seen.shape[1] * k), axis=1)
         found[:, 1:][found[:, 1:] == found[:, :-1]] = -1
@@ -70,7 +70,7 @@ class HypernodeGraph:
         return cls(state["patterns"], state["other"], state["types"], rows, values)
 
 
-def vocabulary(observed: np.ndarray) -> tuple[np.ndarray, bool]:
+def choose_types(observed: np.ndarray) -> tuple[np.ndarray, bool]:
     """Choose the patterns that are types, bool [P, M], the most frequent first, the empty one last; and whether a type ``other`` exists."""
     patterns, counts = np.unique(observed[observed.any(axis=1)], axis=0, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:MOST_TYPES]
@@ -94,7 +94,7 @@ def assign(observed: np.ndarray, patterns: np.ndarray, other: bool) -> tuple[np.
     return types, seen
 
 
-def nearest(x: np.ndarray, bank: np.ndarray, k: int, device: str, themselves: bool = False) -> np.ndarray:
+def find_nearest(x: np.ndarray, bank: np.ndarray, k: int, device: str, themselves: bool = False) -> np.ndarray:
     """Find the rows of ``bank`` [N, d] nearest to those of x [B, d], int64 [B, min(k, N)], in chunks; ``themselves``: x is the bank."""
     n = len(bank)
     k = min(k, n - themselves)

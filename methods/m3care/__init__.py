@@ -20,10 +20,10 @@ Equations (stays i, j of one batch of n; modality m in 1..M; delta_im observed o
 
 Adaptations:
 
-- Inference through a bank. The released test loop builds its graph among the test stays of a batch: a prediction depends on the
-  other stays there, and one stay alone is NaN. Here R = batch size - 1 training stays, drawn once by the seed without their outcomes,
-  are kept with their h, u, z, g1 and bandwidths s (evaluation mode, weights of the epoch chosen); each later stay joins alone, with
-  edges from the bank and to itself, and gives none. Validation scores take the same way. A training stay asked for again is a later stay. At the
+- Inference through a bank. The released test loop builds its graph among the test stays of a batch: a prediction depends on the other
+  stays there, and one stay alone is NaN. Here R = batch size - 1 training stays, drawn once by the seed without their outcomes, are kept
+  with their h, u, z, g1 and bandwidths s (evaluation mode, weights of the epoch chosen); each later stay joins alone, with edges from the
+  bank and to itself, and gives none. Validation scores take the same way. A training stay asked for again is a later stay. At the
   threshold rounding would make or break an edge, so the graph is in double precision there. ``transductive`` is the released inference,
   in the order given, ``batch_size`` at a time: A ROW'S PREDICTION THEN DEPENDS ON ITS BATCH, and the check ``other_rows`` must fail.
 - ``row_mask = False``: anybody takes from neighbours that have m. The code takes S^_ij delta_im delta_jm: a stay without m then takes
@@ -229,20 +229,20 @@ class M3CareModule(nn.Module):
         if self.training:
             return self.net(batch.x, batch.observed).output
         if not self.config.transductive:
-            return self.exact(batch, self.bank()).output
+            return self.run_exactly(batch, self.bank()).output
         n, size = len(batch.observed), self.config.batch_size
-        parts = [self.exact(batch.take(slice(i, i + size))).output.logits for i in range(0, max(n, 1), size)]
+        parts = [self.run_exactly(batch.take(slice(i, i + size))).output.logits for i in range(0, max(n, 1), size)]
         return Output(torch.cat(parts), {})
 
     def represent(self, batch: Batch) -> Tensor:
         """Return z [B, M d], with edges from the bank."""
-        return self.exact(batch, self.bank()).z
+        return self.run_exactly(batch, self.bank()).z
 
     def bank(self) -> Stays:
         """Return the stays that later ones take their edges from."""
         return Stays(*(self.get_buffer(f"bank_{name}") for name in Stays._fields))
 
-    def exact(self, batch: Batch, bank: Stays | None = None) -> Pass:
+    def run_exactly(self, batch: Batch, bank: Stays | None = None) -> Pass:
         """Run the network with its graph, encoders and convolutions included, in double precision."""
         graph = ("encoders", "similarity", "gcn")
         weights = {k: v.double() for k, v in self.net.state_dict().items() if k.startswith(graph)}
@@ -251,7 +251,7 @@ class M3CareModule(nn.Module):
     @torch.no_grad()
     def refresh(self, batch: Batch) -> None:
         """Compute the bank again from its stays; ``bank_degree`` is the mean number of neighbours of one of them."""
-        found = self.exact(batch)
+        found = self.run_exactly(batch)
         for name, value in found.stays._asdict().items():
             self.get_buffer(f"bank_{name}").copy_(value)
         self.bank_degree.copy_(((found.edges > 0).sum() - batch.observed.any(dim=1).sum()) / len(batch.observed))

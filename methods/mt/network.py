@@ -102,8 +102,10 @@ class MtModule(nn.Module):
         tokens, observed = self.tokenise(batch.x, batch.observed), batch.observed
         if not self.training or self.views == 1:
             return Output(self.view_logits(tokens, observed.unsqueeze(1)).squeeze(1), {})
-        drawn = [random_subset(observed) for _ in range(self.all_views.wholes - 1)]
-        logits = self.view_logits(tokens, torch.cat([torch.stack([observed, *drawn], dim=1), singles(observed)], dim=1))
+        drawn = [draw_subset(observed) for _ in range(self.all_views.wholes - 1)]
+        logits = self.view_logits(
+            tokens, torch.cat([torch.stack([observed, *drawn], dim=1), make_single_views(observed)], dim=1)
+        )
         spare = observed.sum(dim=1, keepdim=True) >= 2
         counted = torch.cat([*(spare for _ in drawn), observed & spare], dim=1)
         return Output(logits[:, 0], {"views": self.views_loss(logits[:, 1:], counted, batch)})
@@ -147,12 +149,12 @@ class MtModule(nn.Module):
         """Return the tokens to be read [B, ., D] after all layers: class tokens of whole views, of single ones, fused ones."""
         start, layers = 0 if self.gates is not None else self.start, len(self.blocks)
         hidden = torch.cat([tokens, self.fused_token.expand(len(tokens), 1, -1)], dim=1)
-        apart = additive(self.one_view.within)
+        apart = make_additive(self.one_view.within)
         for block in self.blocks[:start]:
             hidden = block(hidden, apart)
         if start == layers:
             return hidden[:, layout.source[layout.read]]
-        hidden, there = hidden[:, layout.source], layout.there(masks)
+        hidden, there = hidden[:, layout.source], layout.find_keys(masks)
         levels = self.levels().log() if self.gates is None else (self.gates + 1e-6).log()
         bias = None
         for i in range(start, layers):
@@ -204,7 +206,7 @@ class Layout(nn.Module):
         for name, value in {**kept, "read": torch.cat([place[is_class], place[where == FUSED]])}.items():
             self.register_buffer(name, value, persistent=False)
 
-    def there(self, masks: Tensor) -> Tensor:
+    def find_keys(self, masks: Tensor) -> Tensor:
         """Return bool [B, S]: tokens that may be keys for others, of views [B, V, M]; no fused one."""
         return masks.flatten(1)[:, self.view * self.modalities + self.where.clamp(min=0)] & (self.where != FUSED)
 
@@ -264,17 +266,17 @@ class FeatureTokens(nn.Module):
         return torch.addcmul(self.bias, x.unsqueeze(2), self.weight)
 
 
-def additive(allowed: Tensor) -> Tensor:
+def make_additive(allowed: Tensor) -> Tensor:
     """Return a float mask: 0 where ``allowed``, else -inf."""
     return torch.zeros(allowed.shape, device=allowed.device).masked_fill(~allowed, -torch.inf)
 
 
-def singles(observed: Tensor) -> Tensor:
+def make_single_views(observed: Tensor) -> Tensor:
     """Return bool [B, M, M]: the m-th view of a stay is its m-th modality alone, if it is observed [B, M]."""
     return observed.unsqueeze(1) & torch.eye(observed.shape[1], dtype=torch.bool, device=observed.device)
 
 
-def random_subset(observed: Tensor) -> Tensor:
+def draw_subset(observed: Tensor) -> Tensor:
     """Draw a proper, non-empty subset of the observed, bool [B, M], its size uniform; without meaning where fewer than two are."""
     count = observed.sum(dim=1, keepdim=True)
     size = 1 + (torch.rand(len(observed), 1, device=observed.device) * (count - 1).clamp(min=1)).long()

@@ -57,7 +57,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datasets.cohort import Cohort
-from methods.base import named, part
+from methods.base import prefix, unprefix
 from methods.common.layers import Dropout, GroupedLinear, ObservedBatchNorm, keep_observed, mlp
 from methods.common.outcomes import labelled
 from methods.common.training import Batch, Output, TorchMethod, TrainingConfig
@@ -136,7 +136,7 @@ class Encoders(nn.Module):
         return self.dropout(keep_observed(self.map(self.second(h)), observed))
 
 
-def unsupervised(s: Tensor, there: Tensor) -> Tensor:
+def unsupervised_loss(s: Tensor, there: Tensor) -> Tensor:
     """Return L_unsup of s [B, B], between the stays that are ``there`` bool [B]; 0 if none is."""
     gone = ~(there & there.unsqueeze(1))
     masked = s.masked_fill(gone, torch.finfo(s.dtype).min)
@@ -144,7 +144,7 @@ def unsupervised(s: Tensor, there: Tensor) -> Tensor:
     return loss.masked_fill(~there, 0.0).sum() / there.sum().clamp(min=1)
 
 
-def supervised_pairs(r: Tensor, s: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+def supervised_pair_loss(r: Tensor, s: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     """Return L_sup of r and s [B, B], mean over the T tasks of labels and mask [B, T], a task without labels counting as 0.
 
     Y is symmetric, so that BCE(s^T, Y) = BCE(s, Y); BCE(s, 1) = softplus(s) - s and BCE(s, 0) = softplus(s).
@@ -181,8 +181,8 @@ class MuseModule(nn.Module):
         u, other = F.normalize(torch.tanh(self.project(z)).float(), dim=-1)
         with torch.autocast(u.device.type, enabled=False):
             r, s = (u @ v.T / self.config.tau for v in (u, other))
-            unsup = unsupervised(s, edges.any(dim=1))
-            sup = supervised_pairs(r, s, batch.labels, batch.label_mask)
+            unsup = unsupervised_loss(s, edges.any(dim=1))
+            sup = supervised_pair_loss(r, s, batch.labels, batch.label_mask)
         return Output(self.head(z[0]), {"unsup": self.config.w_unsup * unsup, "sup": self.config.w_sup * sup})
 
     def represent(self, batch: Batch) -> Tensor:
@@ -242,7 +242,7 @@ class Muse(TorchMethod):
         """Hide outcomes of some stays with ``mask_labels``; keep for MUSE the stays that have an outcome."""
         c = self.config
         if c.mask_labels:
-            train = hidden_outcomes(train, c.mask_labels, self.seed)
+            train = hide_outcomes(train, c.mask_labels, self.seed)
         shown = labelled(train.outcomes).any(axis=1)
         return train if c.unlabelled or c.head == "per_task" or shown.all() or not shown.any() else train.take(shown)
 
@@ -255,7 +255,7 @@ class Muse(TorchMethod):
         fits = [Muse(alone, self.seed, self.device) for _ in train.tasks]
         for t, method in enumerate(fits):
             method.on_epoch = self.on_epoch
-            self.history += method.fit(one_task(train, t), one_task(valid, t)).history
+            self.history += method.fit(select_task(train, t), select_task(valid, t)).history
         self.of_tasks = tuple(fits)
         return self
 
@@ -273,7 +273,7 @@ class Muse(TorchMethod):
         """Return the fitted method as plain arrays, or those of every task's."""
         if not self.of_tasks:
             return super().state()
-        states = (named(f"task{t}", method.state()) for t, method in enumerate(self.of_tasks))
+        states = (prefix(f"task{t}", method.state()) for t, method in enumerate(self.of_tasks))
         return {"tasks": np.array(self.tasks), **{k: v for state in states for k, v in state.items()}}
 
     def load_state(self, state: dict[str, np.ndarray]) -> Self:
@@ -282,7 +282,7 @@ class Muse(TorchMethod):
             return super().load_state(state)
         self.tasks = tuple(str(t) for t in state["tasks"])
         fits = (Muse(replace(self.config, head="joint"), self.seed, self.device) for _ in self.tasks)
-        self.of_tasks = tuple(method.load_state(part(f"task{t}", state)) for t, method in enumerate(fits))
+        self.of_tasks = tuple(method.load_state(unprefix(f"task{t}", state)) for t, method in enumerate(fits))
         return self
 
     def remember(self, train: Batch) -> None:
@@ -291,14 +291,14 @@ class Muse(TorchMethod):
             self.module.remember(train.chunks())
 
 
-def hidden_outcomes(cohort: Cohort, rate: float, seed: int) -> Cohort:
+def hide_outcomes(cohort: Cohort, rate: float, seed: int) -> Cohort:
     """Hide all outcomes of a share ``rate`` of the stays of a cohort."""
     hide = np.random.default_rng(seed).permutation(len(cohort)) < round(rate * len(cohort))
     outcomes = np.where(hide[:, None], np.float32("nan"), cohort.outcomes)
     return replace(cohort, outcomes=outcomes, fingerprint=f"{cohort.fingerprint} without {rate} of {seed}")
 
 
-def one_task(cohort: Cohort, t: int) -> Cohort:
+def select_task(cohort: Cohort, t: int) -> Cohort:
     """Select task number ``t`` of a cohort."""
     outcomes, task = cohort.outcomes[:, t : t + 1], cohort.tasks[t]
     return replace(cohort, outcomes=outcomes, tasks=(task,), fingerprint=f"{cohort.fingerprint} {task}")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from methods.common.layers import affine
+from methods.common.layers import apply_affine
 
 BERNOULLI = 0.15
 
@@ -25,7 +25,7 @@ class Layer(nn.Module):
             nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
             nn.init.zeros_(linear.bias)
 
-    def along(self, e: Tensor) -> Tensor:
+    def map_edges(self, e: Tensor) -> Tensor:
         """Return W_l e, the part of a message that its edge adds."""
         return F.linear(e, self.message.weight.chunk(2, dim=1)[1])
 
@@ -60,17 +60,19 @@ def propagate(
             edge, sources = layers[l - 1].edge, modalities.unsqueeze(1)
             ends = [h.unsqueeze(2) for h in stays]
             if updates:
-                to_modalities = [F.relu(affine(edge, h, sources, e)) for h, e in zip(ends, to_modalities, strict=True)]
-            to_stays = [F.relu(affine(edge, sources, h, e)) for h, e in zip(ends, to_stays, strict=True)]
-        inward = [layer.along(e) for e in to_stays]
+                to_modalities = [
+                    F.relu(apply_affine(edge, h, sources, e)) for h, e in zip(ends, to_modalities, strict=True)
+                ]
+            to_stays = [F.relu(apply_affine(edge, sources, h, e)) for h, e in zip(ends, to_stays, strict=True)]
+        inward = [layer.map_edges(e) for e in to_stays]
         sources = modalities.unsqueeze(1)
         read = [(layer.send(sources, a) * share).sum(dim=2) for a, share in zip(inward, shares, strict=True)]
         if updates:
-            outward = [layer.along(e) for e in to_modalities] if l else inward
+            outward = [layer.map_edges(e) for e in to_modalities] if l else inward
             sent = [layer.send(h.unsqueeze(2), a) for h, a in zip(stays, outward, strict=True)]
             total = sum((message * mask).sum(dim=1) for message, mask in zip(sent, masks, strict=True))
-            modalities = F.relu(affine(layer.node, total / count, modalities))
-        stays = [F.relu(affine(layer.node, a, h)) for a, h in zip(read, stays, strict=True)]
+            modalities = F.relu(apply_affine(layer.node, total / count, modalities))
+        stays = [F.relu(apply_affine(layer.node, a, h)) for a, h in zip(read, stays, strict=True)]
         if layer.edge is not None:
             modalities = modalities if fixed is None else fixed[l].unsqueeze(0)
             states.append(modalities)

@@ -55,11 +55,11 @@ import torch
 from torch import Tensor, nn
 
 from datasets.cohort import Cohort
-from methods.base import named, part
+from methods.base import prefix, unprefix
 from methods.common.layers import ModalityEncoders, ModalitySensors, keep_observed, mlp
-from methods.common.series import SeriesScaler, series_of
+from methods.common.series import SeriesScaler, require_series
 from methods.common.training import Batch, Output, TorchMethod, TrainingConfig
-from methods.raindrop.graph import SensorGraph, disagreement
+from methods.raindrop.graph import SensorGraph, compute_disagreement
 from methods.raindrop.released import ReleasedBody
 
 INFO = {
@@ -138,7 +138,7 @@ class RaindropModule(nn.Module):
         """Return logits [B, T]; in training, of the paper's form, also the loss ``edges``, lambda L_r."""
         z, edges = self.read(batch)
         weighted = self.training and edges is not None and self.config.lambda_r > 0
-        return Output(self.head(z), {"edges": self.config.lambda_r * disagreement(edges)} if weighted else {})
+        return Output(self.head(z), {"edges": self.config.lambda_r * compute_disagreement(edges)} if weighted else {})
 
     def represent(self, batch: Batch) -> Tensor:
         """Return z [B, d], concatenated with the modalities that join late."""
@@ -197,7 +197,7 @@ class Raindrop(TorchMethod):
     def prepare(self, train: Cohort, valid: Cohort) -> None:
         """Fit the scaler and S."""
         if self._reads_series:
-            series = series_of(train, "raindrop")
+            series = require_series(train, "raindrop")
             self.scaler = SeriesScaler().fit(series)
             self.steps = max(1, int(np.asarray(series.mask).any(axis=2).sum(axis=1).max(initial=0)))
 
@@ -205,7 +205,7 @@ class Raindrop(TorchMethod):
         """Return ``values`` and ``mask`` [N, S, F] and ``hours`` [N, S] of the recorded steps."""
         if not self._reads_series:
             return {}
-        return recorded_steps(self.scaler.transform(series_of(cohort, "raindrop")), self.steps)
+        return keep_recorded_steps(self.scaler.transform(require_series(cohort, "raindrop")), self.steps)
 
     @classmethod
     def stackable(cls, config: Config) -> bool:
@@ -219,17 +219,17 @@ class Raindrop(TorchMethod):
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the fitted method as plain arrays, the scaler of series and S among them."""
-        own = {**named("series", self.scaler.state()), "steps": np.array(self.steps)} if self._reads_series else {}
+        own = {**prefix("series", self.scaler.state()), "steps": np.array(self.steps)} if self._reads_series else {}
         return {**super().state(), **own}
 
     def load_state(self, state: dict[str, np.ndarray]) -> Self:
         """Restore the method from its ``state`` and return it, ready to predict."""
         if self._reads_series:
-            self.scaler, self.steps = SeriesScaler().load_state(part("series", state)), int(state["steps"])
+            self.scaler, self.steps = SeriesScaler().load_state(unprefix("series", state)), int(state["steps"])
         return super().load_state(state)
 
 
-def recorded_steps(series: dict[str, np.ndarray], steps: int) -> dict[str, np.ndarray]:
+def keep_recorded_steps(series: dict[str, np.ndarray], steps: int) -> dict[str, np.ndarray]:
     """Keep the last ``steps`` bins of each stay in which anything was recorded, in their order; zeros after them.
 
     ``series``: ``values`` and ``mask`` [N, L, F], ``hours`` [N, L], for any L; the result has ``steps`` for L.

@@ -60,7 +60,7 @@ class Propagation(nn.Module):
         sums = weighted.new_zeros(share.numel(), alpha.shape[1]).index_add(0, readings.step, weighted)
         return sums.unflatten(0, share.shape)
 
-    def received(self, scale: Tensor, sensor: Tensor) -> Tensor:
+    def receive(self, scale: Tensor, sensor: Tensor) -> Tensor:
         """Return the messages relu(scale w_v) [O, d_ob] of scale [O] to v = ``sensor`` [O]."""
         return torch.relu(scale.unsqueeze(1) * self.w.index_select(0, sensor))
 
@@ -132,7 +132,7 @@ class SensorGraph(nn.Module):
             alpha = layer.attention(own, p, readings)
             scale = layer.messages(own, alpha, e, readings, share)
             e = self.next_edges(e, alpha, readings, times)
-            before, own = own, own + layer.received(scale.flatten()[readings.slot], readings.sensor)
+            before, own = own, own + layer.receive(scale.flatten()[readings.slot], readings.sensor)
         kept = own.new_zeros(scale.numel(), h.shape[3]).index_copy(0, readings.slot, before)
         return kept.view(h.shape) + torch.relu(scale.unsqueeze(3) * layer.w), e
 
@@ -140,10 +140,10 @@ class SensorGraph(nn.Module):
         """Return e^(l) of e^(l-1) and alpha^(l) [O, F]; ``times`` [B, F, 1] = |T_u|. The first are pruned."""
         b, f, _ = times.shape
         mean = alpha.new_zeros(b * f, f).index_add(0, readings.graph, alpha).view(b, f, f) / times
-        return pruned(mean, self.prune) if e is None else e * mean
+        return prune_edges(mean, self.prune) if e is None else e * mean
 
 
-def pruned(e: Tensor, share: float) -> Tensor:
+def prune_edges(e: Tensor, share: float) -> Tensor:
     """Set the lowest ``share`` of each stay's edges e [B, F, F] to zero (rounded down)."""
     flat = e.flatten(1)
     drop = int(share * flat.shape[1])
@@ -154,7 +154,7 @@ def pruned(e: Tensor, share: float) -> Tensor:
     return torch.where(gone, flat.new_zeros(()), flat).view_as(e)
 
 
-def disagreement(e: Tensor) -> Tensor:
+def compute_disagreement(e: Tensor) -> Tensor:
     """Return L_r = (1 / F^2) sum_uv mean_{i, j} |e_i,uv - e_j,uv| over all pairs of the B stays of e [B, F, F], a scalar, by sorting."""
     n = len(e)
     rank = torch.arange(1, n + 1, device=e.device, dtype=torch.float32)

@@ -17,9 +17,9 @@ from methods.cm_ae import (
     Config,
     corrupt,
     draw_views,
-    held_out,
     reconstruction_errors,
     sparsity,
+    split_held_out,
 )
 from methods.common.training import Batch, TorchMethod
 
@@ -250,7 +250,7 @@ def test_reconstruction_is_stopped_by_training_stays_held_out_of_it():
     assert int(np.argmax(valid)) == len(valid) - 4
     method.module.enter(RECONSTRUCT)
     train = random_cohort(90)
-    rest, held = held_out(len(train), method.seed)
+    rest, held = split_held_out(len(train), method.seed)
     assert sorted([*rest, *held]) == list(range(len(train)))
     errors = method.module.eval().content_errors(method.tensors(train.take(held)))[0]
     assert -errors.mean().item() == pytest.approx(max(valid), abs=1e-4)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from benchmark.check.cohorts import random_cohort
 from methods import com
 from methods.com import Bank, Com, ComModule, Config, attention, supcon
-from methods.com.networks import GroupedBatchNorm, Rows, inward, outward
+from methods.com.networks import GroupedBatchNorm, Rows, make_inward, make_outward
 from methods.common.training import Batch
 
 WIDTHS, T, D = (6, 5, 4), 2, torch.float64
@@ -71,7 +71,7 @@ def torchs(networks, m, columns=None, bias=False):
 @pytest.mark.parametrize("into", [True, False])
 def test_networks_equal_torchs_one_by_one(into):
     """In training, where it makes no difference that torch's maps have biases, and then, without them, in evaluation."""
-    net = (inward(WIDTHS, (7, 8, 3)) if into else outward((3, 7, 8), WIDTHS)).double()
+    net = (make_inward(WIDTHS, (7, 8, 3)) if into else make_outward((3, 7, 8), WIDTHS)).double()
     for norm in net.norms:
         norm.weight.data.normal_()
         norm.bias.data.normal_()
@@ -235,7 +235,9 @@ def test_stays_and_modalities_without_anything_are_left_out(monkeypatch):
     batch = some_stays()
     batch.observed[:, 2] = False
     net = module(batch)
-    calls = [spy(monkeypatch, net, name) for name in ("adversarial", "label_contrast", "modality_contrast")]
+    calls = [
+        spy(monkeypatch, net, name) for name in ("adversarial_loss", "label_contrast_loss", "modality_contrast_loss")
+    ]
     step(net, batch)
     expected = batch.observed.any(1)[:, None] & torch.tensor([True, True, False])
     assert 0 < expected.sum() < 24
@@ -252,7 +254,7 @@ def spy(monkeypatch, owner, name):
 def test_completed_modalities_are_the_observed_ones_and_else_made_of_the_mean(monkeypatch):
     batch = some_stays()
     net = module(batch)
-    full, made = spy(monkeypatch, net, "label_contrast"), spy(monkeypatch, net, "generated")
+    full, made = spy(monkeypatch, net, "label_contrast_loss"), spy(monkeypatch, net, "generate_all")
     step(net, batch)
     (centre, _), made = made[0]
     p = net.project(batch.x, rows=net.rows(batch.observed))
@@ -266,7 +268,7 @@ def test_completed_modalities_are_the_observed_ones_and_else_made_of_the_mean(mo
 def test_with_everything_observed_nothing_is_filled_and_an_anchor_has_the_other_modalities(monkeypatch):
     batch = some_stays(observed=torch.ones(12, 3, dtype=torch.bool))
     net, contrasts = module(batch), spy(monkeypatch, com, "supcon")
-    full = spy(monkeypatch, net, "label_contrast")
+    full = spy(monkeypatch, net, "label_contrast_loss")
     step(net, batch)
     assert all(torch.equal(a, b) for a, b in zip(full[0][0][0], batch.x, strict=True))
     (_, positive, valid), _ = contrasts[-1]
@@ -282,10 +284,10 @@ def test_contrast_between_modalities_by_hand(monkeypatch):
     f = F.normalize(t, dim=2).reshape(-1, 8).numpy()
     stay, valid_flat = np.arange(24) // 3, valid.flatten().numpy()
     expected = supcon_by_hand(f @ f.T / 0.07, stay[:, None] == stay, valid_flat)
-    assert net.modality_contrast(t, valid).item() == pytest.approx(expected)
+    assert net.modality_contrast_loss(t, valid).item() == pytest.approx(expected)
     monkeypatch.setattr(com, "MOST_FEATURES", 13)  # four stays of three modalities
     expected = supcon_by_hand(f[:12] @ f[:12].T / 0.07, stay[:12, None] == stay[:12], valid_flat[:12])
-    assert net.modality_contrast(t, valid).item() == pytest.approx(expected)
+    assert net.modality_contrast_loss(t, valid).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("positives", ["task", "exact"])
@@ -311,9 +313,9 @@ def test_contrast_by_outcomes_by_hand(positives):
         else:
             for t in range(T):
                 total += supcon_by_hand(s, y[:, t, None] == y[None, :, t], here & known[:, t]) / (2 * T)
-    assert net.label_contrast(full, valid, batch).item() == pytest.approx(total)
+    assert net.label_contrast_loss(full, valid, batch).item() == pytest.approx(total)
     undefined = batch._replace(labels=torch.where(batch.label_mask, batch.labels, 1 - batch.labels))
-    assert net.label_contrast(full, valid, undefined).item() == pytest.approx(total)
+    assert net.label_contrast_loss(full, valid, undefined).item() == pytest.approx(total)
 
 
 def test_adversarial_loss_by_hand(monkeypatch):
@@ -329,7 +331,7 @@ def test_adversarial_loss_by_hand(monkeypatch):
         target = torch.cat([torch.zeros(int(valid[:, m].sum())), torch.ones(12)]).to(D)
         d = torchs(net.discriminate, m)
         expected += F.binary_cross_entropy_with_logits(d(rows).squeeze(1), target).item() / 2
-    assert net.adversarial(made, valid).item() == pytest.approx(expected)
+    assert net.adversarial_loss(made, valid).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("train_disc", [True, False])

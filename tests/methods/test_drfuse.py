@@ -22,7 +22,7 @@ from methods.drfuse import (
     orthogonality_loss,
     pool_logits,
     rank_loss,
-    with_modalities,
+    select_modalities,
 )
 
 WIDTHS = (6, 5, 4)
@@ -385,7 +385,7 @@ def test_a_pair_is_the_first_two_modalities_and_nothing_else():
     assert len(fitted(modalities="pair").module.auxiliary.weight) == 3
     other = replace(test, observed=test.observed & [True, True, False], fingerprint="")
     np.testing.assert_array_equal(fitted(modalities="pair").predict_proba(spoiled(other, 1)), p)
-    two = [with_modalities(c, "pair") for c in (random_cohort(97), random_cohort(40, seed=1), test)]
+    two = [select_modalities(c, "pair") for c in (random_cohort(97), random_cohort(40, seed=1), test)]
     assert [m.name for m in two[0].modalities] == ["m0", "m1"]
     method = DrFuse(Config(**SHORT), seed=3).fit(*two[:2])
     np.testing.assert_array_equal(method.predict_proba(two[2]), p)
@@ -393,10 +393,10 @@ def test_a_pair_is_the_first_two_modalities_and_nothing_else():
 
 def test_modalities_are_chosen_by_name_in_the_cohorts_order():
     cohort = random_cohort(20)
-    assert with_modalities(cohort, "all") is cohort
-    chosen = with_modalities(cohort, "m2+m0")
+    assert select_modalities(cohort, "all") is cohort
+    chosen = select_modalities(cohort, "m2+m0")
     assert [m.name for m in chosen.modalities] == ["m0", "m2"]
     assert np.array_equal(chosen.observed, cohort.observed[:, [0, 2]])
-    assert with_modalities(cohort, "m1").observed.shape == (20, 1)
+    assert select_modalities(cohort, "m1").observed.shape == (20, 1)
     with pytest.raises(ValueError, match="no modality is called 'cxr'; random has m0, m1, m2"):
-        with_modalities(cohort, "m0+cxr")
+        select_modalities(cohort, "m0+cxr")

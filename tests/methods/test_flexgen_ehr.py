@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmark.check.cohorts import random_cohort, spoiled
 from methods.common.training import TorchMethod
-from methods.flexgen_ehr import HELD_OUT, Config, FlexgenEhr, choose_anchors, outcomes_alone
+from methods.flexgen_ehr import HELD_OUT, Config, FlexgenEhr, choose_anchors, keep_outcomes_alone
 from methods.flexgen_ehr.diffusion import Denoiser
 
 SMALL = {"hidden": 16, "latent": 6, "anchors": 20, "n_t": 5, "batch_size": 32, "max_epochs": 3}
@@ -272,7 +272,7 @@ def test_generated_latents_are_within_the_range_of_training():
 
 def test_stays_with_outcomes_alone_may_repeat():
     cohort = random_cohort(20)
-    some = outcomes_alone(cohort, np.array([3, 3, 5]))
+    some = keep_outcomes_alone(cohort, np.array([3, 3, 5]))
     np.testing.assert_array_equal(some.outcomes, cohort.outcomes[[3, 3, 5]])
     assert not some.observed.any()
     assert some.series is None

@@ -9,7 +9,7 @@ from benchmark.check.cohorts import random_cohort
 from methods.common.preprocessing import Inputs
 from methods.common.training import Batch
 from methods.hgmf import Config, Hgmf, HgmfModule
-from methods.hgmf.graph import SMALLEST_TYPE, HypernodeGraph, assign, nearest, vocabulary
+from methods.hgmf.graph import SMALLEST_TYPE, HypernodeGraph, assign, choose_types, find_nearest
 
 WIDTHS = (6, 5, 4)
 SMALL = {"hidden": 8, "subset_width": 4, "rank": 3, "width": 6, "heads": 2, "k": 3}
@@ -158,12 +158,12 @@ def test_neighbours_are_those_of_an_exhaustive_search_in_any_company(themselves)
     if themselves:
         np.fill_diagonal(d, np.inf)
     expected = np.argsort(np.where(np.isinf(d), d, d.round(6)), axis=1, kind="stable")[:, :7]
-    got = nearest(x, bank, 7, "cpu", themselves)
+    got = find_nearest(x, bank, 7, "cpu", themselves)
     np.testing.assert_array_equal(got, expected)
     if not themselves:
-        np.testing.assert_array_equal(np.concatenate([nearest(x[[i]], bank, 7, "cpu") for i in range(90)]), got)
-    assert nearest(x[:0], bank, 7, "cpu").shape == (0, 0)
-    assert nearest(bank[:1], bank[:1], 7, "cpu", themselves=True).shape == (1, 0)
+        np.testing.assert_array_equal(np.concatenate([find_nearest(x[[i]], bank, 7, "cpu") for i in range(90)]), got)
+    assert find_nearest(x[:0], bank, 7, "cpu").shape == (0, 0)
+    assert find_nearest(bank[:1], bank[:1], 7, "cpu", themselves=True).shape == (1, 0)
 
 
 def test_edges_join_stays_that_share_the_modality_and_none_twice():
@@ -227,20 +227,20 @@ def test_a_smaller_batch_takes_absent_neighbours_from_the_table_and_writes_its_o
 def test_types_are_frequent_patterns_and_the_rest_follows_the_fallback():
     patterns = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0]], dtype=bool)
     observed = patterns.repeat([30, 25, 19, 2], axis=0)
-    vocab, other = vocabulary(observed)
+    vocab, other = choose_types(observed)
     np.testing.assert_array_equal(vocab, [[1, 1, 0], [1, 0, 0], [0, 0, 0]])
     assert not other  # 19 stays are too few for a type of their own
     later = np.array([[1, 1, 1], [1, 0, 1], [0, 1, 1], [1, 0, 0]], dtype=bool)
     types, seen = assign(later, vocab, other)
     assert types.tolist() == [0, 1, 2, 1]
     np.testing.assert_array_equal(seen, vocab[types])
-    vocab, other = vocabulary(np.concatenate([observed, later[2:3]]))
+    vocab, other = choose_types(np.concatenate([observed, later[2:3]]))
     assert other
     types, seen = assign(np.concatenate([later, vocab]), vocab, other)
     assert types.tolist() == [3, 3, 3, 1, 0, 1, 2]
     np.testing.assert_array_equal(seen[:4], later)
     few = observed[: SMALLEST_TYPE - 5]
-    assert vocabulary(few)[1]  # all of few stays
+    assert choose_types(few)[1]  # all of few stays
 
 
 def test_ten_modalities_of_rare_patterns_keep_what_is_observed():

@@ -345,7 +345,7 @@ def test_a_similarity_at_the_threshold_is_judged_alike_in_every_batch():
     """In single precision S differs by batch size in its last digits, and an edge comes or goes."""
     made, many = module(), batch(*inputs(64, seed=3))
     with torch.inference_mode():
-        s = torch.sort(made.exact(many, bank(made)).edges.flatten()).values
+        s = torch.sort(made.run_exactly(many, bank(made)).edges.flatten()).values
     for value in s[s > 0][::40][:8]:
         with torch.no_grad():
             made.net.similarity.l.copy_(torch.logit(value))
@@ -357,13 +357,13 @@ def test_a_similarity_at_the_threshold_is_judged_alike_in_every_batch():
 
 def bank(made):
     with torch.no_grad():
-        return made.exact(batch(*inputs())).stays
+        return made.run_exactly(batch(*inputs())).stays
 
 
 def test_degree_of_the_bank_counts_neighbours():
     made = module()
     with torch.no_grad():
-        edges = made.exact(batch(*inputs())).edges
+        edges = made.run_exactly(batch(*inputs())).edges
     others = (edges > 0) & ~torch.eye(18, dtype=torch.bool)
     assert made.bank_degree.item() == pytest.approx(others.sum(1).double().mean().item())
 

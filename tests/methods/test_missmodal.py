@@ -19,9 +19,9 @@ from methods.missmodal import (
     Config,
     MissModal,
     MissModalModule,
-    aligned_stays,
     distance_loss,
     draw_views,
+    find_aligned_stays,
     geometric_loss,
 )
 from methods.zero_fill import ZeroFill
@@ -276,11 +276,11 @@ def test_a_view_knows_nothing_of_what_it_drops(network, mask_input):
     net, b = module(network=network, mask_input=mask_input).eval(), batch()
     kept = draw_views(b.observed, 1)
     b.x[0][:] = torch.where(kept[0, :, :1], b.x[0], torch.inf)  # infinite where dropped
-    view = net.fused(b.x, kept[0], kept)
+    view = net.represent_views(b.x, kept[0], kept)
     assert torch.isfinite(view).all()
     finite = tuple(torch.where(kept[0, :, m, None], v, 5.0) for m, v in enumerate(b.x))
-    assert torch.equal(net.fused(finite, b.observed, kept), view)
-    stay = net.fused(finite, b.observed, b.observed.unsqueeze(0))
+    assert torch.equal(net.represent_views(finite, b.observed, kept), view)
+    stay = net.represent_views(finite, b.observed, b.observed.unsqueeze(0))
     dropped = (kept[0] != b.observed).any(dim=1)
     assert dropped.sum() > 5
     assert (stay[dropped] != view[dropped]).any(dim=1).all()
@@ -352,9 +352,9 @@ def test_a_batch_without_such_stays_gives_zero(dist, positive):
 def test_complete_only_aligns_stays_with_all_that_training_has():
     observed = torch.tensor([[1, 1, 1], [1, 1, 0], [0, 1, 0], [0, 0, 0]], dtype=torch.bool)
     for stays in (observed, observed.numpy()):
-        assert aligned_stays(stays, 3, False).tolist() == [True, True, False, False]
-        assert aligned_stays(stays, 3, True).tolist() == [True, False, False, False]
-    assert not aligned_stays(observed[1:, :1], 1, True).any()
+        assert find_aligned_stays(stays, 3, False).tolist() == [True, True, False, False]
+        assert find_aligned_stays(stays, 3, True).tolist() == [True, False, False, False]
+    assert not find_aligned_stays(observed[1:, :1], 1, True).any()
     train, valid = random_cohort(90), random_cohort(40, seed=1)
     n = train.observed.sum(1)
     assert fitted(train, valid).aligned_share == pytest.approx((n >= 2).mean())

@@ -12,7 +12,7 @@ from benchmark.check.cohorts import random_cohort, spoiled
 from benchmark.check.method import check_method, chosen_checks
 from methods.common.layers import ObservedBatchNorm, mlp
 from methods.common.training import Batch
-from methods.muse import Config, Muse, MuseModule, supervised_pairs, unsupervised
+from methods.muse import Config, Muse, MuseModule, supervised_pair_loss, unsupervised_loss
 from methods.muse.graph import Layer, drop_edges, propagate
 
 WIDTHS = (6, 5, 4)
@@ -112,7 +112,7 @@ def test_logits_and_loss_are_those_of_imml():
         u, other = F.normalize(torch.tanh(project(z)), dim=-1)
         r, s, logits = u @ u.T / 0.07, u @ other.T / 0.07, head(z[0])
         y, shown = torch.tensor([[1.0], [0], [0], [1], [1]]), torch.tensor([[1], [1], [0], [1], [1]]).bool()
-        loss = 0.5 * unsupervised(s, seen.any(dim=1)) + 0.5 * supervised_pairs(r, s, y, shown)
+        loss = 0.5 * unsupervised_loss(s, seen.any(dim=1)) + 0.5 * supervised_pair_loss(r, s, y, shown)
         loss += F.binary_cross_entropy_with_logits(logits[shown], y[shown])
     expected = [0.3015200197696686, 0.30882418155670166, 0.29476872086524963, 0.30015313625335693, 0.3043813407421112]
     np.testing.assert_allclose(logits[:, 0], expected, atol=1e-6)
@@ -178,10 +178,10 @@ def test_unsupervised_loss_is_cross_entropy_both_ways_without_isolated_stays():
     s, there = 5 * torch.randn(8, 8), torch.tensor([1, 1, 0, 1, 1, 0, 1, 1]).bool()
     inner = s[there][:, there]
     expected = (F.cross_entropy(inner, torch.arange(6)) + F.cross_entropy(inner.T, torch.arange(6))) / 2
-    torch.testing.assert_close(unsupervised(s, there), expected)
-    assert unsupervised(s, torch.zeros(8).bool()) == 0
+    torch.testing.assert_close(unsupervised_loss(s, there), expected)
+    assert unsupervised_loss(s, torch.zeros(8).bool()) == 0
     s.requires_grad_()
-    (grad,) = torch.autograd.grad(unsupervised(s, there), s)
+    (grad,) = torch.autograd.grad(unsupervised_loss(s, there), s)
     assert torch.isfinite(grad).all()
     assert not grad[~there].any()
     assert not grad[:, ~there].any()
@@ -200,8 +200,8 @@ def test_supervised_loss_is_the_mean_over_labelled_pairs_and_tasks():
         same = (y[:, None] == y).float()
         parts = [v[rows][:, rows] for v in (r, r, s, s.T)]
         losses.append(sum(F.binary_cross_entropy_with_logits(v, same) for v in parts) / 4)
-    torch.testing.assert_close(supervised_pairs(r, s, labels * mask, mask), sum(losses) / 3)
-    assert supervised_pairs(r, s, labels * 0, mask & False) == 0
+    torch.testing.assert_close(supervised_pair_loss(r, s, labels * mask, mask), sum(losses) / 3)
+    assert supervised_pair_loss(r, s, labels * 0, mask & False) == 0
 
 
 def module(batch=None, **changes):

@@ -12,8 +12,8 @@ from torch import nn
 from benchmark.check.cohorts import random_cohort
 from methods.common.series import NoSeries, SeriesScaler
 from methods.common.training import Batch
-from methods.raindrop import LATE, Config, Raindrop, RaindropModule, recorded_steps
-from methods.raindrop.graph import SensorGraph, disagreement, pruned
+from methods.raindrop import LATE, Config, Raindrop, RaindropModule, keep_recorded_steps
+from methods.raindrop.graph import SensorGraph, compute_disagreement, prune_edges
 from methods.raindrop.released import ReleasedBody
 from tests.speed.peer import exchange, needs_peers
 
@@ -113,13 +113,13 @@ def test_sensors_hear_of_each_other_and_stays_do_not():
 
 def test_each_stay_keeps_its_heaviest_half_of_edges():
     e = torch.rand(6, F, F) + 0.01
-    kept = pruned(e, 0.5)
+    kept = prune_edges(e, 0.5)
     assert ((kept > 0).flatten(1).sum(dim=1) == F * F - F * F // 2).all()
     assert torch.equal(kept[kept > 0], e[kept > 0])
     assert (
         torch.where(kept > 0, e, torch.inf).flatten(1).amin(1) >= torch.where(kept > 0, 0, e).flatten(1).amax(1)
     ).all()
-    assert torch.equal(pruned(e, 0.0), e)
+    assert torch.equal(prune_edges(e, 0.0), e)
     net, given = graph(), readings()
     with torch.no_grad():
         edges = net.propagate(*given)[1]
@@ -134,7 +134,7 @@ def test_a_pruned_edge_carries_nothing(monkeypatch):
     seen = []
     keep = torch.ones(B, F, F)
     keep[:, 1, 3] = 0
-    monkeypatch.setattr("methods.raindrop.graph.pruned", lambda e, share: e * keep)
+    monkeypatch.setattr("methods.raindrop.graph.prune_edges", lambda e, share: e * keep)
     monkeypatch.setattr(net.layers[1], "messages", lambda *a: seen.append(a) or type(first).messages(net.layers[1], *a))
     with torch.no_grad():
         net.propagate(h, read, p)
@@ -161,12 +161,12 @@ def test_permuted_sensors_permute_their_embeddings():
 def test_disagreement_is_the_mean_over_all_pairs():
     e = torch.rand(9, F, F)
     pairs = (e.unsqueeze(0) - e.unsqueeze(1)).abs().mean(dim=(0, 1))
-    torch.testing.assert_close(disagreement(e), pairs.sum() / F**2)
-    assert disagreement(e[:1].expand(9, F, F)).abs() < 1e-7
-    assert disagreement(e[:1]) == 0
+    torch.testing.assert_close(compute_disagreement(e), pairs.sum() / F**2)
+    assert compute_disagreement(e[:1].expand(9, F, F)).abs() < 1e-7
+    assert compute_disagreement(e[:1]) == 0
     other = e[:1].repeat(9, 1, 1)
     other[3, 1, 2] += 1e-2
-    assert disagreement(other) > 1e-5
+    assert compute_disagreement(other) > 1e-5
 
 
 def released(sensors=F, steps=S, layers=2, heads=2):
@@ -343,7 +343,7 @@ def test_recorded_steps_by_hand():
     series = {"values": np.where(mask, rng.normal(size=mask.shape), 0).astype(np.float32), "mask": mask}
     series["hours"] = rng.random((6, 9), dtype=np.float32)
     for steps in (1, 4, 9, 12):
-        out = recorded_steps(series, steps)
+        out = keep_recorded_steps(series, steps)
         for i in range(6):
             bins = np.flatnonzero(mask[i].any(axis=1))[-steps:]
             for key, value in out.items():
@@ -430,7 +430,7 @@ def test_a_cohort_without_series_is_declined_unless_modalities_are_sensors(monke
     parts = [random_cohort(n, seed=s, series=False) for n, s in ((97, 0), (40, 1))]
     with pytest.raises(NoSeries, match="raindrop:modality_as_sensor"):
         Raindrop(settings()).fit(*parts)
-    monkeypatch.setattr("methods.raindrop.series_of", lambda *_: pytest.fail("the series was read"))
+    monkeypatch.setattr("methods.raindrop.require_series", lambda *_: pytest.fail("the series was read"))
     p = Raindrop(settings(inputs="modality_as_sensor"), 3).fit(*parts).predict_proba(parts[1])
     with_series = [random_cohort(n, seed=s) for n, s in ((97, 0), (40, 1))]
     again = Raindrop(settings(inputs="modality_as_sensor"), 3).fit(*with_series).predict_proba(with_series[1])
@@ -439,7 +439,7 @@ def test_a_cohort_without_series_is_declined_unless_modalities_are_sensors(monke
 
 def test_series_are_scaled_by_training_stays():
     train, test = random_cohort(97), random_cohort(30, seed=2)
-    expected = recorded_steps(SeriesScaler().fit(train.series).transform(test.series), 6)
+    expected = keep_recorded_steps(SeriesScaler().fit(train.series).transform(test.series), 6)
     for key, value in fitted().extra_inputs(test).items():
         np.testing.assert_array_equal(value, expected[key])
     assert "series.mean" in fitted().state()

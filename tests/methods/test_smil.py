@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from benchmark.check.cohorts import random_cohort, spoiled
 from methods import smil
 from methods.common.training import Batch, supervised_loss
-from methods.smil import Config, Core, Noise, Smil, adapt, complete_stays, gaussian_kl, meta_losses, modality_priors
+from methods.smil import Config, Core, Noise, Smil, adapt, choose_complete_stays, fit_priors, gaussian_kl, meta_losses
 
 M, D, K, W, T = 3, 4, 5, 6, 2
 FORMS = [("code", "add"), ("code", "mul"), ("paper", "add"), ("paper", "mul")]
@@ -219,7 +219,7 @@ def test_complete_stays_know_nothing_of_priors_and_psi(form, operation):
         if not name.startswith("fc"):
             p.data.normal_()
     assert torch.equal(net(*full_batch(), net.draw(9)).logits, before)
-    assert torch.equal(net.plain(full_batch()[0]), before)
+    assert torch.equal(net.classify_plain(full_batch()[0]), before)
     net.config = replace(net.config, reg_on_full=True)
     assert not torch.equal(net(*full_batch()).logits, before)
 
@@ -250,7 +250,7 @@ def rows(*patterns):
     ],
 )
 def test_complete_stays_and_their_fallback(observed, count, scarce):
-    chosen, fallback = complete_stays(observed, 10)
+    chosen, fallback = choose_complete_stays(observed, 10)
     assert (chosen.sum(), fallback) == (count, scarce)
     assert observed[chosen].sum(1).min() >= observed[~chosen].sum(1).max(initial=0)
 
@@ -259,14 +259,14 @@ def test_priors_are_centroids_of_those_observed():
     rng = np.random.default_rng(0)
     h, observed = rng.normal(size=(40, 3, 4)).astype(np.float32), np.ones((40, 3), dtype=bool)
     observed[3:, 1], observed[:, 2] = False, False
-    priors, there = modality_priors(h, observed, 5)
+    priors, there = fit_priors(h, observed, 5)
     assert there.sum(1).tolist() == [5, 3, 0]
     np.testing.assert_allclose(priors[0], KMeans(5, n_init=10, random_state=0).fit(h[:, 0]).cluster_centers_, atol=1e-6)
     np.testing.assert_allclose(sorted(priors[1, :3].tolist()), sorted(h[:3, 1].tolist()), atol=1e-6)
     assert not priors[2].any()
     assert not priors[1, 3:].any()
     h[~observed] = np.nan
-    np.testing.assert_array_equal(modality_priors(h, observed, 5)[0], priors)
+    np.testing.assert_array_equal(fit_priors(h, observed, 5)[0], priors)
 
 
 SMALL = {"hidden": 16, "width": 8, "clusters": 4, "max_epochs": 2}
@@ -282,16 +282,16 @@ def test_priors_come_from_training_stays_alone_and_encoders_stay_frozen(monkeypa
 
     def spy(h, observed, clusters):
         kept.append((h, observed, {k: v.clone() for k, v in method.module.encoders.state_dict().items()}))
-        return modality_priors(h, observed, clusters)
+        return fit_priors(h, observed, clusters)
 
-    monkeypatch.setattr(smil, "modality_priors", spy)
+    monkeypatch.setattr(smil, "fit_priors", spy)
     train, other, found = random_cohort(90), random_cohort(33, seed=8, signal=-1.0), []
     for valid in (random_cohort(40, seed=1), other):
         method = Smil(Config(**{**SMALL, "max_epochs": 1}), seed=3)  # one epoch: valid has nothing to choose
         method.fit(train, valid)
         found.append(method.module.core.priors)
         h, observed, encoders = kept[-1]
-        chosen, _ = complete_stays(train.observed, 4)
+        chosen, _ = choose_complete_stays(train.observed, 4)
         np.testing.assert_array_equal(observed, train.observed[chosen])
         again = method.tensors(train.take(np.flatnonzero(chosen)))
         with torch.inference_mode():
@@ -325,7 +325,7 @@ def watched_batches(monkeypatch, train):
 
 def test_the_meta_stage_takes_from_complete_stays_what_incomplete_ones_lack(monkeypatch):
     train = random_cohort(300)
-    complete, _ = complete_stays(train.observed, 4)
+    complete, _ = choose_complete_stays(train.observed, 4)
     lacking = {tuple(r) for r in train.observed[~complete]}
     method, seen = watched_batches(monkeypatch, train)
     taken = 0
