@@ -153,8 +153,10 @@ def rank_loss(alpha: Tensor, losses: Tensor, counted: Tensor) -> Tensor:
         return x.index_select(-1, a), x.index_select(-1, b)
 
     (alpha_a, alpha_b), (loss_a, loss_b), (counts_a, counts_b) = pair(alpha), pair(losses), pair(counted)
+    # of two tokens the one with the smaller loss should have the larger weight: what it has less is wrong, the rest is cut at 0
     wrong = torch.where(loss_a < loss_b, alpha_b - alpha_a, alpha_a - alpha_b)
     r = torch.where(counts_a & counts_b, wrong, wrong.new_zeros(())).relu()
+    # the mean of each pair is over the stays and tasks that order it wrongly, not over all
     return (r.sum(dim=(0, 1)) / (r > 0).sum(dim=(0, 1)).clamp(min=1)).mean()
 
 

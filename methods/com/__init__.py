@@ -246,7 +246,7 @@ class ComModule(nn.Module):
         return self.generate(centre.expand(len(self.widths), -1, -1), rows=self.rows(some)).squeeze(0)
 
     def adversarial_loss(self, made: Tensor, valid: Tensor) -> Tensor:
-        """Return L_adv, a scalar, of the r_m, concatenated [B, sum d_m], where ``valid`` [B, M]. GRL: 2 r - r, one without gradient."""
+        """Return L_adv, a scalar, of the r_m, concatenated [B, sum d_m], where ``valid``. GRL: 2 r - r, the first without gradient."""
         fake = (2 * made.detach() - made).split(self.widths, dim=1)
         real = self.bank.draw(len(valid))
         counted = torch.cat([valid, self.bank.seen.expand_as(valid)])

@@ -39,7 +39,14 @@ class Rows(NamedTuple):
 
 
 class _Normalise(torch.autograd.Function):
-    """Batch norm of x [M, B, d] by the rows of ``share``: its gradient in a few products, where autograd would have twenty."""
+    """Batch norm of x [M, B, d] by the rows of ``share``: its gradient in a few products, where autograd would have twenty.
+
+    With u = (x - mean) / sd, y = w u + b and share_i = 1 / n for the n rows of the statistics, else 0:
+
+        dx_i = (w / sd) (dy_i - share_i (sum_j dy_j + u_i sum_j dy_j u_j)),    dw = sum_j dy_j u_j,    db = sum_j dy_j
+
+    j goes over all rows, since all are normalised by the statistics; share is 0 throughout where the running ones are used.
+    """
 
     @staticmethod
     def forward(
@@ -58,6 +65,7 @@ class _Normalise(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         weight, share, unit, rstd = ctx.saved_tensors
         d_bias, d_weight = dy.sum(dim=1, keepdim=True), (dy * unit).sum(dim=1, keepdim=True)
+        # the bracket of dx: what a row changes through mean and variance, in which the sums of d_bias and d_weight come again
         by_statistics = torch.addcmul(d_bias, unit, d_weight)
         dx = torch.addcmul(dy, share.transpose(1, 2), by_statistics, value=-1) * (rstd * weight)
         return dx, d_weight, d_bias, None, None, None

@@ -67,12 +67,15 @@ class Transport(nn.Module):
             self.real[m, :k] = True
             self.z[m, :k] = points
             has = torch.as_tensor(observed[:, m], device=z.device)
+            # over all training stays with the modality, not the anchors alone: the fill where nothing is observed
             self.mean[m] = torch.where(has[:, None], z[:, m].double(), 0.0).sum(dim=0) / has.sum().clamp(min=1)
             if k:
                 c, scale = compute_geodesics(points.cpu().numpy(), self.neighbours)
                 self.c[m, :k, :k], self.scale[m] = torch.as_tensor(c), scale
         hub, p = int(self.hub), self.real / self.real.sum(dim=1, keepdim=True).clamp(min=1).double()
-        self.plan[hub] = torch.diag(p[hub])
+        self.plan[hub] = torch.diag(
+            p[hub]
+        )  # the hub is matched with itself, so that the fill needs no special case for it
         pairs = [m for m in self._seen() if m != hub]
         if pairs:
             discount = torch.ones(len(pairs), *self.c.shape[1:], dtype=torch.float64)
@@ -98,6 +101,7 @@ class Transport(nn.Module):
 
     def distances(self, z: Tensor, m: int) -> Tensor:
         """Return geodesic distances [B, K] of latents [B, L] to the anchors of modality m, in units of the largest among these."""
+        # by differences: by a product of matrices an anchor would not be at distance 0 of itself, and rows would depend on their batch
         direct = torch.cdist(z, self.z[m], compute_mode="donot_use_mm_for_euclid_dist") / self.scale[m]
         direct = torch.where(self.real[m], direct, torch.inf)
         near, which = direct.topk(min(self.neighbours, direct.shape[1]), dim=1, largest=False)
@@ -105,6 +109,8 @@ class Transport(nn.Module):
 
     def weights(self, sent: Tensor, a: int, b: int) -> Tensor:
         """Return w [B, K] over the anchors of b of stays whose distances times T^a are ``sent`` [B, K]."""
+        # T^ab = T^a back is never formed. c_ij of the docstring is a square expanded: the term in C_ik alone is the same for every j and
+        # drops out of the softmax, the term in C^b alone needs the column sums of T^ab (``share``), the mixed one C T^ab C^b
         back = self.plan[b].T / self.plan[b].sum(dim=0).clamp(min=1e-300)[:, None]
         share = self.plan[a].sum(dim=0) @ back
         cost = (self.c[b].square() @ share - 2.0 * sent @ (back @ self.c[b])) / share.sum().clamp(min=1e-12)
@@ -142,6 +148,7 @@ def compute_disagreement(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def linear_cost(c1: Tensor, c2: Tensor, plan: Tensor) -> Tensor:
     """Return sum_kl T_kl (C1_ik - C2_jl)^2 [P, K1, K2] of P pairs of spaces: half the gradient of what the plans cost."""
+    # (x - y)^2 = x^2 + y^2 - 2 x y: products of K x K matrices, where the sum over k and l would take K^4
     rows, columns = plan.sum(dim=2), plan.sum(dim=1)
     squares = (c1.square() @ rows.unsqueeze(2)) + (c2.square() @ columns.unsqueeze(2)).mT
     return squares - 2.0 * c1 @ plan @ c2
@@ -165,17 +172,24 @@ def partial_gw(
     most, each with ``rounds`` Sinkhorn iterations that begin where the last step ended.
     """
     plan = p.unsqueeze(2) * q.unsqueeze(1) if start is None else start
+    # A partial problem becomes a balanced one by a virtual anchor on either side, of weight 1 - mass: what is not transported goes
+    # to it at no cost. Both margins then sum to 2 - mass, and are divided by it, since Sinkhorn balances probabilities
     a, b = (torch.cat([v, v.new_full((len(v), 1), 1.0 - mass)], dim=1) / (2.0 - mass) for v in (p, q))
     real = (p > 0).unsqueeze(2) & (q > 0).unsqueeze(1)
     f, g = torch.zeros_like(a), torch.zeros_like(b)
     for step in range(steps):
+        # what the plan costs is quadratic in it: a step linearises the cost at the plan and solves the entropic problem of that cost
         cost = torch.where(real, linear_cost(c1, c2, plan) * (1.0 if discount is None else discount), 0.0).clamp(min=0)
+        # eps is relative to the largest cost: costs of pairs of spaces differ in scale, and shrink as plans improve
         cost = cost / (eps * cost.amax(dim=(1, 2), keepdim=True).clamp(min=1e-300))
         cost = nn.functional.pad(cost, (0, 1, 0, 1))
+        # else the virtual anchors would match each other, and the others would have to transport more than ``mass``
         cost[:, -1, -1] = CORNER / eps
-        f, g = sinkhorn(cost, a, b, f, g, rounds)
+        f, g = sinkhorn(cost, a, b, f, g, rounds)  # from the last potentials: costs change little from step to step
         block = (f.unsqueeze(2) + g.unsqueeze(1) - cost).exp()[:, :-1, :-1]
+        # a few iterations miss the margins a little: the plan is rounded to them and to its mass
         new = round_to_margins((2.0 - mass) * block, p, q, mass)
+        # the norm waits for the device: it is looked at every tenth step
         change, plan = (new - plan).norm(dim=(1, 2)).amax() if step % 10 == 0 else torch.inf, new
         if change < ENOUGH:
             break
@@ -187,6 +201,7 @@ def sinkhorn(cost: Tensor, a: Tensor, b: Tensor, f: Tensor, g: Tensor, rounds: i
 
     ``cost`` [P, n, m] is in units of the regularisation. Where a or b is 0 the potential is -inf.
     """
+    # in logarithms, since exp(-cost) underflows at small eps; the columns come last, hence their sums are b
     for _ in range(rounds):
         f = a.log() - (g.unsqueeze(1) - cost).logsumexp(dim=2)
         g = b.log() - (f.unsqueeze(2) - cost).logsumexp(dim=1)
@@ -195,6 +210,8 @@ def sinkhorn(cost: Tensor, a: Tensor, b: Tensor, f: Tensor, g: Tensor, rounds: i
 
 def round_to_margins(plan: Tensor, p: Tensor, q: Tensor, mass: float) -> Tensor:
     """Round the plan [P, K1, K2] to row sums of at most p, column sums of at most q and mass ``mass``, as Altschuler et al. 2017 do."""
+    # scale down the rows and then the columns that hold too much, then the whole; what is missing of the mass is given out in
+    # proportion to what rows and columns have left, which no margin can then exceed
     plan = plan * (p / plan.sum(dim=2).clamp(min=1e-300)).clamp(max=1).unsqueeze(2)
     plan = plan * (q / plan.sum(dim=1).clamp(min=1e-300)).clamp(max=1).unsqueeze(1)
     found = plan.sum(dim=(1, 2), keepdim=True)

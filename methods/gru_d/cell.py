@@ -187,19 +187,22 @@ class Recurrence(torch.autograd.Function):
         rows = (v.split(ctx.sizes) for v in (gates, gamma, hd, reset, slope, d_hd))
         for b_t, gates_t, gamma_t, hd_t, reset_t, slope_t, d_hd_t in reversed(list(zip(ctx.sizes, *rows, strict=True))):
             now, (r, z, n), (s_r, s_z, s_n) = dh[:b_t], gates_t.split(k, dim=1), slope_t.split(k, dim=1)
-            d_n = now * z
-            torch.addcmul(d_n, d_n * n, n, value=-1, out=s_n)
+            d_n = now * z  # h = (1 - z) hd + z n
+            torch.addcmul(d_n, d_n * n, n, value=-1, out=s_n)  # tanh' = 1 - n^2
             through = now - d_n
-            torch.mul(through * z, n - hd_t, out=s_z)
+            torch.mul(through * z, n - hd_t, out=s_z)  # dh (n - hd) sigma', sigma' = z (1 - z)
             d_reset = s_n @ u_n
-            torch.mul(d_reset * reset_t, 1 - r, out=s_r)
+            torch.mul(d_reset * reset_t, 1 - r, out=s_r)  # reset = r read, so read sigma' = reset (1 - r)
+            # what the gates read gets gradients through the candidate's r and through r and z themselves
             d_read = d_reset.mul_(r).addmm_(slope_t[:, : 2 * k], u_rz)
             if keep is not None:
                 d_read.mul_(keep[:b_t])
             torch.add(through, d_read, out=d_hd_t)
-            torch.mul(d_hd_t, gamma_t, out=now)
+            torch.mul(d_hd_t, gamma_t, out=now)  # hd = gamma h: the gradient of the state one step before
+        # weights get their gradient from all steps in one product each
         d_w, d_b = (slope.t() @ x).split([x.shape[1] - 1, 1], dim=1)
         d_u = torch.cat([slope[:, : 2 * k].t() @ read, slope[:, 2 * k :].t() @ reset])
+        # hd = exp(-a) h where a >= 0, so dhd/da = -hd; below 0 nothing decays
         d_a = d_hd.mul_(hd).neg_().mul_(a >= 0)
         return slope @ w[:, : w.shape[1] // 2], None, d_a, d_w, d_b.squeeze(1), d_u, None, None, None
 

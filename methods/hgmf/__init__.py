@@ -192,6 +192,7 @@ def softmax_by_type(score: Tensor, types: Tensor, there: Tensor, count: int) -> 
     group = types.unsqueeze(2).expand_as(score)
     score = score.masked_fill(~there.unsqueeze(2), torch.finfo(score.dtype).min)
     shape = len(score), count, score.shape[2]
+    # less the largest of its type no exponential overflows; a constant within a type cancels, hence without gradient
     most = score.new_zeros(shape).scatter_reduce(1, group, score.detach(), "amax", include_self=False)
     weight = (score - most.gather(1, group)).exp() * there.unsqueeze(2)
     total = weight.new_zeros(shape).scatter_add(1, group, weight).gather(1, group)

@@ -24,7 +24,11 @@ def map_by_all_types(x: Tensor, weight: Tensor, types: Tensor) -> Tensor:
 
 
 class ByType(torch.autograd.Function):
-    """``map_by_type`` with the stays of a type side by side."""
+    """``map_by_type`` with the stays of a type side by side.
+
+    With y_i = x_i W_t(i), the gradients are dx_i = dy_i W_t(i)^T and dW_p = sum over the stays of type p of x_i^T dy_i. They are written
+    by hand since autograd, for every ``out[rows] = ...`` and ``weight[p]``, would copy and add whole tensors of zeros.
+    """
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, types: Tensor) -> Tensor:
@@ -48,8 +52,9 @@ class ByType(torch.autograd.Function):
             if to_x:
                 of_x[rows] = grad[rows] @ weight[p].T
             if to_weight:
-                torch.mm(x[rows].T, grad[rows], out=of_weight[p])
+                torch.mm(x[rows].T, grad[rows], out=of_weight[p])  # in place: no stack of P matrices
         if to_weight:
+            # the memory of types without stays in the batch is not initialised
             for p in set(range(len(weight))).difference(types.tolist()):
                 of_weight[p].zero_()
         return of_x, of_weight, None

@@ -16,6 +16,7 @@ FIRST_E = {"odir": 2.0, "ov": -0.3}
 
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     """Return D [G, A, B] between rows of a [G, A, d] and b [G, B, d], in full precision; exactly 0 from a row to itself where b is a."""
+    # |a|^2 + |b|^2 - 2 a b cancels between near rows: in half precision nothing would be left, and rounding can go below 0
     with torch.autocast(a.device.type, enabled=False):
         lengths = a.square().sum(dim=2, keepdim=True) + b.square().sum(dim=2).unsqueeze(1)
         d = torch.baddbmm(lengths, a, b.transpose(1, 2), alpha=-2).clamp(min=0)
@@ -37,6 +38,7 @@ def mean_distance(a: Tensor, observed: Tensor) -> Tensor:
 
 def gaussian_kernel(d: Tensor, scale: Tensor) -> Tensor:
     """Return mean of exp(-d / b) over b in {s/2, s, 2s}, for d [G, A, B] and s [G]."""
+    # exp(-d / s) = exp(-d / 2s)^2 and exp(-2d / s) = exp(-d / 2s)^4: one exponential for three bandwidths
     widest = torch.exp(d / (-2 * scale[:, None, None]))
     middle = widest.square()
     return (widest + middle + middle.square()) / 3
@@ -72,5 +74,7 @@ class Similarity(nn.Module):
     def edges(self, s: Tensor) -> Tensor:
         """Return S^ of similarities S, of any shape."""
         limit = torch.sigmoid(self.l)
+        # a step function has no gradient in l. Here the value is S above the limit and 0 below it, and the slope in l is -sigma'(l) for
+        # each edge, because the limit that is added again carries no gradient: a lower limit lets more through
         above = torch.relu(s - limit)
         return above + (above > 0) * limit.detach()
