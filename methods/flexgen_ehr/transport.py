@@ -73,9 +73,8 @@ class Transport(nn.Module):
                 c, scale = compute_geodesics(points.cpu().numpy(), self.neighbours)
                 self.c[m, :k, :k], self.scale[m] = torch.as_tensor(c), scale
         hub, p = int(self.hub), self.real / self.real.sum(dim=1, keepdim=True).clamp(min=1).double()
-        self.plan[hub] = torch.diag(
-            p[hub]
-        )  # the hub is matched with itself, so that the fill needs no special case for it
+        # the hub is matched with itself, so that the fill needs no special case for it
+        self.plan[hub] = torch.diag(p[hub])
         pairs = [m for m in self._seen() if m != hub]
         if pairs:
             discount = torch.ones(len(pairs), *self.c.shape[1:], dtype=torch.float64)

@@ -156,7 +156,7 @@ def test_a_dropped_edge_moves_nothing_but_is_a_target(monkeypatch):
     assert not torch.equal(states[-1][m], states_3[-1][m])
 
 
-def test_known_is_the_share_kept_and_is_drawn_anew(monkeypatch):
+def test_known_is_the_share_kept_and_is_drawn_at_each_step(monkeypatch):
     net, batch = module(some_stays(400), known=0.7)
     kept = []
     monkeypatch.setattr(
