@@ -15,7 +15,7 @@ class NoConfig:
     """The configuration of a method without hyper-parameters."""
 
 
-class Unsuited(ValueError):
+class NotApplicable(ValueError):
     """The cohort lacks what the method needs: ``fit`` raises it with one line that says what, and a run skips the method."""
 
 
@@ -50,35 +50,35 @@ class Method:
 
     @classmethod
     def stackable(cls, config: Any) -> bool:
-        """Whether ``methods/common/stacked.py`` can train several of this configuration at once."""
+        """Say whether ``methods/common/stacked.py`` can train several of this configuration at once."""
         return False
 
     def fit(self, train: Cohort, valid: Cohort) -> Self:
-        """The method itself, fitted."""
+        """Fit the method and return it."""
         raise NotImplementedError
 
     def predict_proba(self, cohort: Cohort) -> np.ndarray:
-        """Probabilities float64 [N, T] in [0, 1] for the stays of ``cohort``, whose outcomes are not read."""
+        """Return probabilities float64 [N, T] in [0, 1] for the stays of ``cohort``, whose outcomes are not read."""
         raise NotImplementedError
 
     def represent(self, cohort: Cohort) -> np.ndarray | None:
-        """float32 [N, d], one vector a stay, from which alone all its probabilities follow; None where a method has none such."""
+        """Return float32 [N, d], one vector a stay, from which alone all its probabilities follow; None where a method has none such."""
         return None
 
     def state(self) -> dict[str, np.ndarray]:
-        """Everything that ``fit`` found, as plain arrays by name (numbers, bools, text; no objects, so no pickle)."""
+        """Return everything that ``fit`` found, as plain arrays by name (numbers, bools, text; no objects, so no pickle)."""
         raise NotImplementedError
 
     def load_state(self, state: dict[str, np.ndarray]) -> Self:
-        """The method whose ``state`` this is, constructed with the same configuration and seed: it predicts the same."""
+        """Restore the method, constructed with the same configuration and seed, from its ``state``: it predicts the same."""
         raise NotImplementedError
 
 
-def named(name: str, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The state of a part called ``name``, ready to stand among others: every key becomes ``name.key``."""
+def prefix(name: str, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the state of a part called ``name`` with the keys ``name.key``, so that states of several parts can be merged."""
     return {f"{name}.{key}": value for key, value in state.items()}
 
 
-def part(name: str, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The state of the part called ``name``, as ``named`` took it."""
+def unprefix(name: str, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the state of the part called ``name``, its keys as they were before ``prefix``."""
     return {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}

@@ -132,7 +132,7 @@ class CmAeModule(nn.Module):
             part.requires_grad_(True)
 
     def forward(self, batch: Batch) -> Output:
-        """Logits [B, T]; in training also the weighted losses ``rec`` and ``sparse`` of the stage. No logits where a stage has none."""
+        """Return logits [B, T], none where a stage has none; in training also the weighted losses ``rec`` and ``sparse`` of the stage."""
         c, observed = self.config, batch.observed
         losses = {}
         if self.training and self.stage != HEAD:
@@ -146,37 +146,37 @@ class CmAeModule(nn.Module):
         return Output(self.head(self.dropout(s)), losses)
 
     def encode(self, x: tuple[Tensor, ...], kept: Tensor) -> Tensor:
-        """s [B, h_s] of the modalities kept [B, M]; the others are not read."""
-        return self.act(self.w2(self.dropout(torch.cat(self.first(x, kept), dim=1))))
+        """Return s [B, h_s] of the modalities kept [B, M]; the others are not read."""
+        return self.act(self.w2(self.dropout(torch.cat(self.encode_apart(x, kept), dim=1))))
 
-    def first(self, x: tuple[Tensor, ...], kept: Tensor) -> list[Tensor]:
-        """a_m [B, h_m] of each modality."""
+    def encode_apart(self, x: tuple[Tensor, ...], kept: Tensor) -> list[Tensor]:
+        """Return a_m [B, h_m] of each modality."""
         inputs = zip(self.w1, x, kept.unbind(dim=1), strict=True)
         return [self.act(w(keep_observed(v, seen))) for w, v, seen in inputs]
 
     def decode(self, s: Tensor) -> list[Tensor]:
-        """xhat_m [B, d_m] of s [B, h_s]."""
-        return self.output(self.act(self.v2(s)).split(self.sizes, dim=1))
+        """Return xhat_m [B, d_m] of s [B, h_s]."""
+        return self.decode_apart(self.act(self.v2(s)).split(self.sizes, dim=1))
 
-    def output(self, a: list[Tensor] | tuple[Tensor, ...]) -> list[Tensor]:
-        """V1_m a_m + c1_m [B, d_m] of a_m [B, h_m]."""
+    def decode_apart(self, a: list[Tensor] | tuple[Tensor, ...]) -> list[Tensor]:
+        """Return V1_m a_m + c1_m [B, d_m] of a_m [B, h_m]."""
         return [v(part) for v, part in zip(self.v1, a, strict=True)]
 
     def content_errors(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Each stay's term of L_rec [B] and its s [B, h_s], of a view drawn anew in training, else of one that stays the same.
+        """Return each stay's term of L_rec [B] and its s [B, h_s], of a view drawn again at each step of training, else of a fixed one.
 
         In stage 0: each modality by itself, its features corrupted in training; s is None.
         """
         x, observed = batch.x, batch.observed
         if self.stage == PRETRAIN:
             noisy = tuple(corrupt(v, self.config.corruption) for v in x) if self.training else x
-            return reconstruction_errors(x, self.output(self.first(noisy, observed)), observed), None
+            return reconstruction_errors(x, self.decode_apart(self.encode_apart(noisy, observed)), observed), None
         draw = None if self.training else torch.Generator(observed.device).manual_seed(0)
         s = self.encode(x, draw_views(observed, self.config.views, draw))
         return reconstruction_errors(x, self.decode(self.dropout(s)), observed), s
 
     def represent(self, batch: Batch) -> Tensor:
-        """s [B, h_s] of all that is observed."""
+        """Return s [B, h_s] of all that is observed."""
         return self.encode(batch.x, batch.observed)
 
 
@@ -199,11 +199,11 @@ class CmAe(TorchMethod):
     }
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
-        """The untrained network."""
+        """Build the untrained network."""
         return CmAeModule(widths, tasks, self.config)
 
     def task_weights(self, tasks: tuple[str, ...]) -> list[float]:
-        """1 / T; 0 in the stages that read no outcome."""
+        """Return 1 / T; 0 in the stages that read no outcome."""
         return [0.0] * len(tasks) if self._reads_no_outcome() else super().task_weights(tasks)
 
     def _stages(self) -> list[tuple[int, Config]]:
@@ -213,14 +213,14 @@ class CmAe(TorchMethod):
         return [first] * (c.pretrain_epochs > 0) + [(RECONSTRUCT, c), (HEAD, c)] + [last] * c.finetune
 
     def stages(self, train: Cohort, valid: Cohort) -> Iterator[tuple[Cohort, Cohort]]:
-        """Those of ``_stages``.
+        """Yield the parts of each stage of ``_stages``.
 
         The loop selects by the mean log likelihood where an outcome has one class. A stage that reads no outcome is therefore given, in
         place of the validation part, training stays held out of it, each of whose outcomes has come with probability exp(-L_rec):
         its score is -L_rec.
         """
         config = self.config
-        rest, held = held_out(len(train), self.seed)
+        rest, held = split_held_out(len(train), self.seed)
         content, come = train.take(rest), train.take(held)
         come = replace(come, outcomes=np.ones_like(come.outcomes), fingerprint=come.fingerprint)
         try:
@@ -235,16 +235,16 @@ class CmAe(TorchMethod):
             self.module.enter(FINETUNE)
 
     def _batch(self, cohort: Cohort, outcomes: bool = False) -> Batch:
-        """In stage B the code is computed once, for it does not change."""
+        """Return the stays as a batch; in stage B with their code, which is computed once, since it does not change."""
         batch = super()._batch(cohort, outcomes)
         if self.module.stage != HEAD:
             return batch
         s = torch.from_numpy(self.evaluate(self.module.represent, batch)).to(self.device)
         return batch._replace(extra={"s": s})
 
-    def _probability(self, batch: Batch) -> np.ndarray:
+    def _predict(self, batch: Batch) -> np.ndarray:
         if not self._reads_no_outcome():
-            return super()._probability(batch)
+            return super()._predict(batch)
         errors = self.evaluate(lambda b: self.module.content_errors(b)[0], batch).astype(np.float64)
         return np.tile(np.exp(-errors)[:, None], (1, len(self.tasks)))
 
@@ -252,15 +252,15 @@ class CmAe(TorchMethod):
         return self.module.stage in (PRETRAIN, RECONSTRUCT)
 
 
-def held_out(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of n training stays on which stages 0 and A train, and those that stop them; by ``seed`` alone."""
+def split_held_out(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split n training stays by ``seed`` alone into the rows on which stages 0 and A train and those that stop them."""
     order = np.random.default_rng(seed).permutation(n)
     held, rest = np.split(order, [max(1, round(HELD_OUT * n))])
     return np.sort(rest), np.sort(held)
 
 
 def draw_views(observed: Tensor, views: str, draw: torch.Generator | None = None) -> Tensor:
-    """A view r bool [B, M] of each stay, r <= observed [B, M]; nothing is kept only where nothing is observed."""
+    """Draw a view r bool [B, M] of each stay, r <= observed [B, M]; nothing is kept only where nothing is observed."""
     n = observed.sum(dim=1, keepdim=True)
     which = torch.rand(len(n), 1, device=observed.device, dtype=torch.float64, generator=draw)
     rank = observed.cumsum(dim=1) - 1
@@ -272,18 +272,18 @@ def draw_views(observed: Tensor, views: str, draw: torch.Generator | None = None
 
 
 def corrupt(x: Tensor, share: float) -> Tensor:
-    """``x`` with about a share of its elements zero."""
+    """Return ``x`` with about a share of its elements zero."""
     return torch.where(torch.rand_like(x) < share, x.new_zeros(()), x)
 
 
 def reconstruction_errors(x: tuple[Tensor, ...], made: list[Tensor], observed: Tensor) -> Tensor:
-    """(1 / |O_i|) sum_{m in O_i} |xhat_im - x_im|^2 / d_m of each stay [B]; x_m and made_m [B, d_m]; 0 where nothing is observed."""
+    """Return (1 / |O_i|) sum_{m in O_i} |xhat_im - x_im|^2 / d_m of each stay [B]; x_m and made_m [B, d_m]; 0 where nothing is observed."""
     parts = zip(x, made, observed.unbind(dim=1), strict=True)
     errors = [keep_observed(y.float() - v, seen).square().mean(dim=1) for v, y, seen in parts]
     return torch.stack(errors, dim=1).sum(dim=1) / observed.sum(dim=1).clamp(min=1)
 
 
 def sparsity(s: Tensor, some: Tensor, rho: float) -> Tensor:
-    """sum_j (rho - mean_i s_ij)^2, a scalar, over the stays of s [B, h_s] that have something observed (some [B])."""
+    """Return sum_j (rho - mean_i s_ij)^2, a scalar, over the stays of s [B, h_s] that have something observed (some [B])."""
     mean = keep_observed(s.float(), some).sum(dim=0) / some.sum().clamp(min=1)
     return (rho - mean).square().sum()

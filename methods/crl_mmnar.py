@@ -54,7 +54,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from methods.common.layers import Dropout, GroupedLayerNorm, GroupedLinear, keep_observed, mean_observed, normed
+from methods.common.layers import (
+    Dropout,
+    GroupedLayerNorm,
+    GroupedLinear,
+    keep_observed,
+    make_normed_layers,
+    mean_observed,
+)
 from methods.common.training import Batch, Output, TorchMethod, TrainingConfig
 
 INFO = {
@@ -110,7 +117,7 @@ class CrlMmnarModule(nn.Module):
         if c.fusion == "concat":
             self.concat = nn.Linear(m * d, d)
         else:
-            self.embed_pattern = nn.Sequential(*normed(m, d, c.dropout), nn.Linear(d, d), nn.LayerNorm(d))
+            self.embed_pattern = nn.Sequential(*make_normed_layers(m, d, c.dropout), nn.Linear(d, d), nn.LayerNorm(d))
             self.decode_pattern = nn.Linear(d, m)
             self.gate = nn.Linear(d, m * d)
             self.attention = nn.MultiheadAttention(d, c.heads, dropout=c.attention_dropout, batch_first=True)
@@ -123,7 +130,7 @@ class CrlMmnarModule(nn.Module):
             )
 
     def forward(self, batch: Batch) -> Output:
-        """Logits [B, T]; in training also the weighted losses ``miss``, ``rec``, ``con``."""
+        """Return logits [B, T]; in training also the weighted losses ``miss``, ``rec``, ``con``."""
         c, observed = self.config, batch.observed
         e = self.encoders(batch.x, observed)
         masking = self.training and c.reconstruct and (c.lambda_rec > 0 or c.lambda_con > 0)
@@ -150,11 +157,11 @@ class CrlMmnarModule(nn.Module):
         return Output(torch.cat([head(h) for head in self.heads], dim=1), losses)
 
     def represent(self, batch: Batch) -> Tensor:
-        """h [B, D]."""
+        """Return h [B, D]."""
         return self.fuse(self.encoders(batch.x, batch.observed), batch.observed)[0]
 
     def fuse(self, e: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """h [B, D] and z [B, D] (h again under ``concat``) of the tokens e [B, M, D]; those not observed [B, M] are not read."""
+        """Fuse the tokens e [B, M, D] to h [B, D] and z [B, D] (h again under ``concat``); those not observed [B, M] are not read."""
         e = keep_observed(e, observed)
         if self.config.fusion == "concat":
             h = self.concat(e.flatten(1))
@@ -167,11 +174,11 @@ class CrlMmnarModule(nn.Module):
         return torch.where(some, mean_observed(a, observed), self.nothing_observed.to(a.dtype)), z
 
     def gates(self, z: Tensor) -> Tensor:
-        """sigmoid(W_m z + b_m) [B, M, D] of z [B, D]."""
+        """Return sigmoid(W_m z + b_m) [B, M, D] of z [B, D]."""
         return torch.sigmoid(self.gate(z)).unflatten(1, (self.modalities, -1))
 
     def reconstruct(self, h: Tensor, masked: Tensor) -> Tensor:
-        """Dec_m(h) [B, D] for h [B, D], with each stay's own masked modality m [B]."""
+        """Reconstruct Dec_m(h) [B, D] from h [B, D], with each stay's own masked modality m [B]."""
         return pick(self.decoders(h.unsqueeze(1).expand(-1, self.modalities, -1)), masked)
 
 
@@ -190,11 +197,11 @@ class CrlMmnar(TorchMethod):
     unrectified: ClassVar = ("concat", "mmnar", "mmnar_mr")
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
-        """The untrained network."""
+        """Build the untrained network."""
         return CrlMmnarModule(widths, tasks, self.config)
 
     def task_weights(self, tasks: tuple[str, ...]) -> list[float]:
-        """alpha_t by the task's name."""
+        """Return alpha_t by the task's name."""
         return [task_weight(t, self.config) for t in tasks]
 
 
@@ -212,21 +219,23 @@ class ContentEncoders(nn.Module):
         )
 
     def forward(self, x: tuple[Tensor, ...], observed: Tensor) -> Tensor:
-        """e of x_m [B, d_m] and observed [B, M], zeros where unobserved."""
+        """Return e of x_m [B, d_m] and observed [B, M], zeros where unobserved."""
         inputs = zip(self.first, x, observed.unbind(dim=1), strict=True)
         started = torch.stack([first(keep_observed(v, seen)) for first, v, seen in inputs], dim=1)
         return keep_observed(self.rest(started), observed)
 
 
 def task_head(task: str, hidden: int, dropout: float) -> nn.Sequential:
-    """The head of one task, [., hidden] -> [., 1]; mortality has one layer more."""
-    wide = normed(hidden, 2 * hidden, 1.2 * dropout) if task.startswith("mortality") else []
-    middle = normed(2 * hidden if wide else hidden, hidden, dropout)
-    return nn.Sequential(*wide, *middle, *normed(hidden, hidden // 2, dropout / 2), nn.Linear(hidden // 2, 1))
+    """Build the head of one task, [., hidden] -> [., 1]; mortality has one layer more."""
+    wide = make_normed_layers(hidden, 2 * hidden, 1.2 * dropout) if task.startswith("mortality") else []
+    middle = make_normed_layers(2 * hidden if wide else hidden, hidden, dropout)
+    return nn.Sequential(
+        *wide, *middle, *make_normed_layers(hidden, hidden // 2, dropout / 2), nn.Linear(hidden // 2, 1)
+    )
 
 
 def task_weight(task: str, config: Config) -> float:
-    """alpha_t; ``icu_readmission`` stands for the paper's readmission column."""
+    """Return alpha_t; ``icu_readmission`` stands for the paper's readmission column."""
     if task.startswith("mortality"):
         return config.weight_mortality
     if task.startswith("readmission") or task == "icu_readmission":
@@ -235,23 +244,23 @@ def task_weight(task: str, config: Config) -> float:
 
 
 def draw_masked(observed: Tensor) -> tuple[Tensor, Tensor]:
-    """A modality int64 [B] drawn uniformly among the observed [B, M], and bool [B]: the stay has two or more to spare one."""
+    """Draw a modality int64 [B] uniformly among the observed [B, M]; also return bool [B]: the stay has two or more, so can spare one."""
     draw = torch.rand(observed.shape, device=observed.device).masked_fill(~observed, -1.0)
     return draw.argmax(dim=1), observed.sum(dim=1) >= 2
 
 
 def pick(tokens: Tensor, m: Tensor) -> Tensor:
-    """[B, D]: of the tokens [B, M, D], each stay's own modality m [B]."""
+    """Pick [B, D] of the tokens [B, M, D], each stay's own modality m [B]."""
     return tokens.take_along_dim(m[:, None, None], dim=1).squeeze(1)
 
 
 def reconstruction_errors(target: Tensor, made: Tensor) -> Tensor:
-    """|made - target|^2 / D of each stay [B]; target and made [B, D]."""
+    """Return |made - target|^2 / D of each stay [B]; target and made [B, D]."""
     return (made - target).square().mean(dim=1)
 
 
 def contrastive_errors(target: Tensor, made: Tensor, own: Tensor, temperature: float) -> Tensor:
-    """InfoNCE of each stay [B] among the reconstructions of the same modality; own bool [B, M] marks the modality masked in a stay."""
+    """Return InfoNCE of each stay [B] among the reconstructions of the same modality; own bool [B, M] marks a stay's masked modality."""
     with torch.autocast(target.device.type, enabled=False):
         similarity = F.normalize(target, dim=1) @ F.normalize(made, dim=1).T / temperature
         same = (own.unsqueeze(1) & own.unsqueeze(0)).any(dim=2)
@@ -260,11 +269,11 @@ def contrastive_errors(target: Tensor, made: Tensor, own: Tensor, temperature: f
 
 
 def mean_over_stays(errors: Tensor, own: Tensor) -> Tensor:
-    """Mean of the errors [B] over the stays that have a masked modality, a scalar; 0 where none has."""
+    """Return mean of the errors [B] over the stays that have a masked modality, a scalar; 0 where none has."""
     masked = own.any(dim=1)
     return (errors * masked).sum() / masked.sum().clamp(min=1)
 
 
 def sum_of_modality_means(errors: Tensor, own: Tensor) -> Tensor:
-    """Mean of the errors [B] over the stays masked at m, summed over m, a scalar."""
+    """Return mean of the errors [B] over the stays masked at m, summed over m, a scalar."""
     return ((errors.unsqueeze(1) * own).sum(dim=0) / own.sum(dim=0).clamp(min=1)).sum()

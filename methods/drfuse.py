@@ -103,7 +103,7 @@ class Config(TrainingConfig):
 
 
 def pool_logits(h: Tensor, observed: Tensor) -> Tensor:
-    """h_sh [..., d] of h [..., M, d] and observed [..., M]; 0 where nothing is observed.
+    """Pool h [..., M, d] over the observed [..., M] to h_sh [..., d]; 0 where nothing is observed.
 
     Each sum keeps its precision in its own tail; what lies beyond +-87 in single precision (708 in double) is cut there.
     """
@@ -113,7 +113,7 @@ def pool_logits(h: Tensor, observed: Tensor) -> Tensor:
 
 
 def divergence(h: Tensor, pooled: Tensor, observed: Tensor) -> Tensor:
-    """(1/|O|) sum_{m in O} sum_dims sig(h_m) [logsig(h_m) - log mubar]: [...] of h [..., M, d], pooled [..., d], observed [..., M].
+    """Return (1/|O|) sum_{m in O} sum_dims sig(h_m) [logsig(h_m) - log mubar]: [...] of h [..., M, d], pooled [..., d], observed [..., M].
 
     ``pooled`` is h_sh, so that mubar = sig(h_sh).
     """
@@ -122,12 +122,12 @@ def divergence(h: Tensor, pooled: Tensor, observed: Tensor) -> Tensor:
 
 
 def masked_mean(values: Tensor, counted: Tensor) -> Tensor:
-    """Mean over the first dimension of the values that count; 0 where none does."""
+    """Return mean over the first dimension of the values that count; 0 where none does."""
     return torch.where(counted, values, values.new_zeros(())).sum(dim=0) / counted.sum(dim=0).clamp(min=1)
 
 
 def jsd_loss(h: Tensor, pooled: Tensor, observed: Tensor, config: Config) -> Tensor:
-    """L_jsd, a scalar, of h [B, M, d], h_sh [B, d] and observed [B, M]."""
+    """Return L_jsd, a scalar, of h [B, M, d], h_sh [B, d] and observed [B, M]."""
     if config.pairwise:
         pairs = torch.triu_indices(h.shape[1], h.shape[1], 1, device=h.device).T
         h, observed = h[:, pairs], observed[:, pairs]
@@ -140,12 +140,12 @@ def jsd_loss(h: Tensor, pooled: Tensor, observed: Tensor, config: Config) -> Ten
 
 
 def orthogonality_loss(h: Tensor, w: Tensor, observed: Tensor) -> Tensor:
-    """sum_m L_orth,m, a scalar, of h and w [B, M, d] and observed [B, M]."""
+    """Return sum_m L_orth,m, a scalar, of h and w [B, M, d] and observed [B, M]."""
     return masked_mean(F.cosine_similarity(h, w, dim=-1).abs(), observed).sum()
 
 
 def rank_loss(alpha: Tensor, losses: Tensor, counted: Tensor) -> Tensor:
-    """L_rank, a scalar, of attention, auxiliary losses and which of them count, each [B, T, N]."""
+    """Return L_rank, a scalar, of attention, auxiliary losses and which of them count, each [B, T, N]."""
     n = alpha.shape[-1]
     b, a = torch.triu_indices(n, n, 1, device=alpha.device)
 
@@ -153,8 +153,10 @@ def rank_loss(alpha: Tensor, losses: Tensor, counted: Tensor) -> Tensor:
         return x.index_select(-1, a), x.index_select(-1, b)
 
     (alpha_a, alpha_b), (loss_a, loss_b), (counts_a, counts_b) = pair(alpha), pair(losses), pair(counted)
+    # of two tokens the one with the smaller loss should have the larger weight: what it has less is wrong, the rest is cut at 0
     wrong = torch.where(loss_a < loss_b, alpha_b - alpha_a, alpha_a - alpha_b)
     r = torch.where(counts_a & counts_b, wrong, wrong.new_zeros(())).relu()
+    # the mean of each pair is over the stays and tasks that order it wrongly, not over all
     return (r.sum(dim=(0, 1)) / (r > 0).sum(dim=(0, 1)).clamp(min=1)).mean()
 
 
@@ -182,7 +184,7 @@ class DrFuseModule(nn.Module):
         self.register_buffer("auxiliary_weights", weights.repeat_interleave(tasks), persistent=False)
 
     def forward(self, batch: Batch) -> Output:
-        """Logits [B, T]; in training also the weighted losses ``auxiliary``, ``jsd``, ``orth`` and ``rank``."""
+        """Return logits [B, T]; in training also the weighted losses ``auxiliary``, ``jsd``, ``orth`` and ``rank``."""
         observed = batch.observed
         h, w = self.disentangle(batch.x, observed)
         some = observed.any(dim=1, keepdim=True)
@@ -203,7 +205,7 @@ class DrFuseModule(nn.Module):
         return Output(logits, losses)
 
     def disentangle(self, x: tuple[Tensor, ...], observed: Tensor) -> tuple[Tensor, Tensor]:
-        """h and w, each [B, M, d] and at least in single precision; w is 0 where unobserved."""
+        """Return h and w, each [B, M, d] and at least in single precision; w is 0 where unobserved."""
         e = self.dropout(torch.relu(self.embed(x, observed)))
         m, d = e.shape[1:]
         hidden = torch.relu(self.branch_hidden(e)).reshape(-1, 2 * m, d)
@@ -213,7 +215,7 @@ class DrFuseModule(nn.Module):
         return h.to(exact), keep_observed(w.to(exact), observed)
 
     def attention(self, tokens: Tensor, available: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [B, T] and alpha [B, T, N] of tokens [B, N, d], at least one of them available [B, N]; the others are zeros."""
+        """Return logits [B, T] and alpha [B, T, N] of tokens [B, N, d], at least one of them available [B, N]; the others are zeros."""
         tasks, d = self.predict.weight.shape
         w_q, w_v, w_k = self.attend.weight.split([d, d, tasks * d])
         b_q, b_v, _ = self.attend.bias.split([d, d, tasks * d])
@@ -225,7 +227,7 @@ class DrFuseModule(nn.Module):
         return torch.einsum("btd,td->bt", fused, self.predict.weight) + self.predict.bias, alpha
 
     def token_losses(self, tokens: Tensor, alpha: Tensor, present: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The weighted sum of the L_sup of the auxiliary heads, and L_rank; ``present`` [B, N]: tokens made from something observed."""
+        """Return the weighted sum of the auxiliary heads' L_sup, and L_rank; ``present`` [B, N]: tokens made from something observed."""
         logits = self.auxiliary(tokens).float() + self.base_log_odds
         labels = batch.labels.unsqueeze(1).expand_as(logits)
         mask = present.unsqueeze(2) & batch.label_mask.unsqueeze(1)
@@ -254,22 +256,22 @@ class DrFuse(TorchMethod):
     }
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
-        """The untrained network."""
+        """Build the untrained network."""
         return DrFuseModule(widths, len(tasks), self.config)
 
     def begin(self, train: Cohort, valid: Cohort) -> None:
-        """Of the chosen modalities alone."""
-        super().begin(self._chosen(train), self._chosen(valid))
+        """Begin with the chosen modalities alone."""
+        super().begin(self._select(train), self._select(valid))
 
     def _batch(self, cohort: Cohort, outcomes: bool = False) -> Batch:
-        return super()._batch(self._chosen(cohort), outcomes)
+        return super()._batch(self._select(cohort), outcomes)
 
-    def _chosen(self, cohort: Cohort) -> Cohort:
-        return with_modalities(cohort, self.config.modalities)
+    def _select(self, cohort: Cohort) -> Cohort:
+        return select_modalities(cohort, self.config.modalities)
 
 
-def with_modalities(cohort: Cohort, chosen: str) -> Cohort:
-    """The cohort with ``chosen`` of its modalities: ``all``, ``pair`` (the first two) or names joined by ``+``, in the cohort's order.
+def select_modalities(cohort: Cohort, chosen: str) -> Cohort:
+    """Select the modalities ``chosen`` of a cohort: ``all``, ``pair`` (the first two) or names joined by ``+``, in the cohort's order.
 
     Raises:
         ValueError: no modality has that name.

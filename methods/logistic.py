@@ -17,8 +17,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from datasets.cohort import Cohort
-from methods.base import Method, named, part
-from methods.common.outcomes import base_rate, labelled, learnable, selection_score
+from methods.base import Method, prefix, unprefix
+from methods.common.outcomes import base_rate, has_both_classes, labelled, selection_score
 from methods.common.preprocessing import Preprocessor
 
 INFO = {
@@ -46,8 +46,8 @@ class Logistic(Method):
     grid: ClassVar = {"penalties": [[1e-5], [1e-4], [1e-3], [1e-2], [1e-1], [1.0]]}
 
     def fit(self, train: Cohort, valid: Cohort) -> Self:
-        """The regressions with the C that is best on ``valid``."""
-        self.learnable, self.base_rate = learnable(train.outcomes), base_rate(train.outcomes)
+        """Fit the regressions, with the C that is best on ``valid``."""
+        self.learnable, self.base_rate = has_both_classes(train.outcomes), base_rate(train.outcomes)
         self.coefficients = np.zeros((0, 0))
         self.preprocessor = Preprocessor().fit(train)
         tasks = np.flatnonzero(self.learnable)
@@ -69,23 +69,23 @@ class Logistic(Method):
         return self
 
     def predict_proba(self, cohort: Cohort) -> np.ndarray:
-        """Probabilities float64 [N, T]."""
+        """Return probabilities float64 [N, T]."""
         out = np.tile(self.base_rate, (len(cohort), 1))
         if self.learnable.any():
             out[:, self.learnable] = _probability(self._inputs(cohort), self.coefficients)
         return out
 
     def state(self) -> dict[str, np.ndarray]:
-        """Coefficients, base rates and the preprocessor."""
+        """Return coefficients, base rates and the preprocessor."""
         own = {"coefficients": self.coefficients, "learnable": self.learnable, "base_rate": self.base_rate}
-        return own | named("preprocessor", self.preprocessor.state())
+        return own | prefix("preprocessor", self.preprocessor.state())
 
     def load_state(self, state: dict[str, np.ndarray]) -> Self:
-        """The method whose ``state`` this is."""
+        """Restore the method from its ``state`` and return it."""
         self.coefficients, self.learnable, self.base_rate = (
             state[k] for k in ("coefficients", "learnable", "base_rate")
         )
-        self.preprocessor = Preprocessor().load_state(part("preprocessor", state))
+        self.preprocessor = Preprocessor().load_state(unprefix("preprocessor", state))
         return self
 
     def _inputs(self, cohort: Cohort) -> np.ndarray:
@@ -93,6 +93,6 @@ class Logistic(Method):
 
 
 def _probability(x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """float64 [N, K] of inputs [N, P] and weights [P + 1, K], the intercept last."""
+    """Return float64 [N, K] of inputs [N, P] and weights [P + 1, K], the intercept last."""
     logits = x @ w[:-1] + w[-1]
     return 1.0 / (1.0 + np.exp(-np.clip(logits, -700, 700)))

@@ -30,5 +30,5 @@ class MeanImpute(TorchMethod):
     grid: ClassVar = {"lr": [1e-4, 2e-4, 5e-4, 1e-3], "dropout": [0.1, 0.2, 0.4], "hidden": [64, 128]}
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
-        """The untrained network."""
+        """Build the untrained network."""
         return PlainMlp(widths, len(tasks), self.config, pattern=False)

@@ -3,7 +3,7 @@
 Citation: R. Lin, H. Hu, "MissModal: Increasing Robustness to Missing Modality in Multimodal Sentiment Analysis", Transactions of the
 ACL 11 (2023), 1686-1702, doi 10.1162/tacl_a_00628.
 
-Equations (stay i, O_i the observed modalities, S_iw a proper non-empty subset of O_i drawn anew at every step for each view w = 1..K;
+Equations (stay i, O_i the observed modalities, S_iw a proper non-empty subset of O_i drawn again at every step for each view w = 1..K;
 B stays of a batch are aligned; [p] = dropout):
 
     f_m      = [p] ReLU(LN(Lin_m x_m)) in R^d,  0 where a modality is not there;    F(S) = Lin(ReLU(Lin(concat_m f_m [m in S]): 2d): d)
@@ -135,41 +135,41 @@ class MissModalModule(nn.Module):
             self.fuse, self.predict = net[:-2], net[-2:]
 
     def forward(self, batch: Batch) -> Output:
-        """Logits [B, T]; in training also the weighted losses ``geo``, ``dis``, ``sem``, those of weight 0 left out."""
+        """Return logits [B, T]; in training also the weighted losses ``geo``, ``dis``, ``sem``, those of weight 0 left out."""
         c, observed = self.config, batch.observed
         aligning = self.training and (c.a > 0 or c.b > 0 or c.c > 0)
         kept = observed.unsqueeze(0)
         if aligning:
             kept = torch.cat([kept, draw_views(observed, c.views)])
-        fused = self.fused(batch.x, observed, kept)
+        fused = self.represent_views(batch.x, observed, kept)
         logits = self.predict(fused)
-        losses = self.losses(fused, logits, batch) if aligning else {}
+        losses = self.compute_losses(fused, logits, batch) if aligning else {}
         return Output(logits[: len(observed)], losses)
 
     def represent(self, batch: Batch) -> Tensor:
-        """F_M [B, d], of all that is observed."""
-        return self.fused(batch.x, batch.observed, batch.observed.unsqueeze(0))
+        """Return F_M [B, d], of all that is observed."""
+        return self.represent_views(batch.x, batch.observed, batch.observed.unsqueeze(0))
 
-    def fused(self, x: tuple[Tensor, ...], observed: Tensor, kept: Tensor) -> Tensor:
-        """F [V B, d] of the modalities kept [V, B, M], no more than those observed [B, M]."""
-        features = self.features(x, observed)
+    def represent_views(self, x: tuple[Tensor, ...], observed: Tensor, kept: Tensor) -> Tensor:
+        """Return F [V B, d] of the modalities kept [V, B, M], no more than those observed [B, M]."""
+        features = self.encode(x, observed)
         inputs = torch.where(kept[..., self.owner], features, features.new_zeros(())).flatten(0, 1)
         if self.config.mask_input:
             inputs = torch.cat([inputs, kept.flatten(0, 1).to(inputs.dtype)], dim=1)
         return self.fuse(inputs)
 
-    def features(self, x: tuple[Tensor, ...], observed: Tensor) -> Tensor:
-        """[B, sum of widths]: the f_m, or under ``concat`` the x_m, side by side; unobserved x_m are not read."""
+    def encode(self, x: tuple[Tensor, ...], observed: Tensor) -> Tensor:
+        """Return [B, sum of widths]: the f_m, or under ``concat`` the x_m, side by side; unobserved x_m are not read."""
         content = [keep_observed(v, seen) for v, seen in zip(x, observed.unbind(dim=1), strict=True)]
         if self.config.network == "concat":
             return torch.cat(content, dim=1)
         started = torch.stack([first(v) for first, v in zip(self.first, content, strict=True)], dim=1)
         return self.rest(started).flatten(1)
 
-    def losses(self, fused: Tensor, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """The weighted losses of F [(1 + K) B, d] and logits [(1 + K) B, T], of the batch and then of its views."""
+    def compute_losses(self, fused: Tensor, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Return the weighted losses of F [(1 + K) B, d] and logits [(1 + K) B, T], of the batch and then of its views."""
         c, n = self.config, len(batch.observed)
-        aligned = aligned_stays(batch.observed, self.seen, c.complete_only)
+        aligned = find_aligned_stays(batch.observed, self.seen, c.complete_only)
         out = {}
         with torch.autocast(fused.device.type, enabled=False):
             f = fused.float().unflatten(0, (-1, n))
@@ -209,25 +209,25 @@ class MissModal(TorchMethod):
     }
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
-        """The untrained network."""
+        """Build the untrained network."""
         seen = sum(bool(s.seen) for s in self.preprocessor.statistics)
         return MissModalModule(widths, len(tasks), self.config, seen)
 
     def prepare(self, train: Cohort, valid: Cohort) -> None:
-        """``aligned_share``."""
+        """Compute ``aligned_share``, the share of the training stays that are aligned."""
         seen = int(train.observed.any(axis=0).sum())
-        aligned = aligned_stays(train.observed, seen, self.config.complete_only)
+        aligned = find_aligned_stays(train.observed, seen, self.config.complete_only)
         self.aligned_share = aligned.sum() / max(1, len(train))
 
 
-def aligned_stays(observed: np.ndarray | Tensor, seen: int, complete_only: bool) -> np.ndarray | Tensor:
-    """bool [B]: the stays, of patterns ``observed`` [B, M], whose views are aligned with them; ``seen`` modalities are complete."""
+def find_aligned_stays(observed: np.ndarray | Tensor, seen: int, complete_only: bool) -> np.ndarray | Tensor:
+    """Return bool [B]: the stays, of patterns ``observed`` [B, M], whose views are aligned with them; ``seen`` modalities are complete."""
     n = observed.sum(axis=1)
     return (n >= 2) & (n >= (seen if complete_only else 2))
 
 
 def draw_views(observed: Tensor, views: int) -> Tensor:
-    """S bool [K, B, M]: proper non-empty subsets of the observed [B, M], or what is observed where that is one modality or none."""
+    """Draw S bool [K, B, M]: proper non-empty subsets of the observed [B, M], or what is observed where that is one modality or none."""
     n = observed.sum(dim=1, keepdim=True)
     key = torch.rand(views, *observed.shape, device=observed.device).masked_fill(~observed, -1.0)
     size = 1 + (torch.rand(views, *n.shape, device=observed.device) * (n - 1)).long()
@@ -236,7 +236,7 @@ def draw_views(observed: Tensor, views: int) -> Tensor:
 
 
 def geometric_loss(f: Tensor, aligned: Tensor, tau: float, pos_in_denominator: bool = True) -> Tensor:
-    """L_geo, a scalar, of f [1 + K, B, d], F_M and then each F_w, over the stays ``aligned`` [B]; 0 where there is nothing to sum."""
+    """Return L_geo, a scalar, of f [1 + K, B, d], F_M and then each F_w, over the stays ``aligned`` [B]; 0 for an empty sum."""
     z = F.normalize(f, dim=2)
     z = torch.cat([z[:1].expand_as(z[1:]), z[1:]], dim=1)
     s = z @ z.mT / tau
@@ -250,7 +250,7 @@ def geometric_loss(f: Tensor, aligned: Tensor, tau: float, pos_in_denominator: b
 
 
 def distance_loss(f: Tensor, aligned: Tensor, dist: str) -> Tensor:
-    """L_dis, a scalar, of f [1 + K, B, d], F_M and then each F_w, over the stays ``aligned`` [B]; 0 where there are none."""
+    """Return L_dis, a scalar, of f [1 + K, B, d], F_M and then each F_w, over the stays ``aligned`` [B]; 0 where there are none."""
     n = aligned.sum().clamp(min=1)
     if dist == "mmd":
         return discrepancy(f[:1].expand_as(f[1:]), f[1:], aligned.to(f.dtype) / n)
@@ -264,7 +264,7 @@ def distance_loss(f: Tensor, aligned: Tensor, dist: str) -> Tensor:
 
 
 def discrepancy(one: Tensor, other: Tensor, share: Tensor) -> Tensor:
-    """Squared maximum mean discrepancy between the stays of one and other [K, B, d], weighted by ``share`` [B], averaged over K."""
+    """Return squared maximum mean discrepancy between the stays of one and other [K, B, d], weighted by ``share`` [B], averaged over K."""
     z = torch.cat([one, other], dim=1)
     square = z.square().sum(dim=2)
     distance = (square.unsqueeze(2) + square.unsqueeze(1) - 2 * z @ z.mT).clamp(min=0)

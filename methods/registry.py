@@ -75,7 +75,7 @@ class Info:
 
 
 def infos() -> dict[str, Info]:
-    """All methods by name, those of this repository first, each group in alphabetical order.
+    """Return the INFO of all methods by name, those of this repository first, each group in alphabetical order.
 
     A plug-in that cannot be read is left out with a ``PlugInWarning`` that names it.
 
@@ -89,7 +89,7 @@ def infos() -> dict[str, Info]:
 
 
 def info(name: str) -> Info:
-    """The method called ``name``.
+    """Return the INFO of the method called ``name``.
 
     Raises:
         UnknownMethod: there is none.
@@ -105,7 +105,7 @@ def info(name: str) -> Info:
 
 
 def load(name: str) -> type[Method]:
-    """The class of the method called ``name``; imports its file.
+    """Import the file of the method called ``name`` and return its class.
 
     Raises:
         UnknownMethod: there is none.
@@ -113,26 +113,26 @@ def load(name: str) -> type[Method]:
             with a dataclass as its Config.
     """
     entry = info(name)
-    chosen = _class(entry)
+    chosen = _find_class(entry)
     if not is_dataclass(chosen.Config):
         raise UnusableMethod(f"{entry.file}: {chosen.__name__}.Config must be a dataclass")
     return chosen
 
 
 def name_fault(name: str) -> str | None:
-    """Why ``name`` cannot name a method, or None where it can."""
+    """Say why ``name`` cannot name a method; None where it can."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         return f"{name!r} cannot name a method: small letters, digits and underscores, like late_fusion"
     return "'all' cannot name a method: method=all stands for every method" if name == "all" else None
 
 
 def source_file(name: str) -> Path:
-    """The file that holds the method called ``name``."""
+    """Return the file that holds the method called ``name``."""
     return info(name).file
 
 
 def read_info(file: Path, name: str, module: str) -> Info | None:
-    """The INFO of a source file, or None where it has none.
+    """Read the INFO of a source file; None where it has none.
 
     Raises:
         UnreadableInfo: it is not a literal, or its keys or types are wrong.
@@ -143,7 +143,7 @@ def read_info(file: Path, name: str, module: str) -> Info | None:
 
 @cache
 def _read_info(file: Path, name: str, module: str, state: tuple[int, int]) -> Info | None:
-    """``read_info`` of a file in this state: a run asks thousands of times."""
+    """Read the INFO of a file in this state, once: a run asks thousands of times."""
     text = file.read_text(encoding="utf-8")
     if "INFO" not in text:
         return None
@@ -160,12 +160,12 @@ def _read_info(file: Path, name: str, module: str, state: tuple[int, int]) -> In
                 raw = dict(ast.literal_eval(node.value))
             except (ValueError, TypeError) as error:
                 raise UnreadableInfo(f"{file}, line {node.lineno}: INFO must be a literal dict") from error
-            return _checked(raw, file, name, module)
+            return _validate_info(raw, file, name, module)
     return None
 
 
 def _read_all() -> tuple[dict[str, Info], dict[str, str]]:
-    """The methods by name, and what is wrong with the plug-ins that are left out."""
+    """Read the INFO of all methods by name, and what is wrong with the plug-ins that are left out."""
     found: dict[str, Info] = {}
     faults: dict[str, str] = {}
     for file in sorted([*FOLDER.glob("*.py"), *FOLDER.glob("*/__init__.py")]):
@@ -175,25 +175,25 @@ def _read_all() -> tuple[dict[str, Info], dict[str, str]]:
             found[name] = entry
     for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda e: (e.name, e.value)):
         try:
-            found[point.name] = _plug_in(point, found)
+            found[point.name] = _read_plug_in(point, found)
         except Exception as error:
             faults[point.name] = f"plug-in method {point.name} ({point.value}) is left out: {error}"
     return found, faults
 
 
-def _plug_in(point: importlib.metadata.EntryPoint, found: dict[str, Info]) -> Info:
+def _read_plug_in(point: importlib.metadata.EntryPoint, found: dict[str, Info]) -> Info:
     fault = name_fault(point.name)
     if fault:
         raise UnreadableInfo(fault)
     if point.name in found:
         raise UnreadableInfo(f"a method named {point.name} exists already, in {found[point.name].file}")
-    entry = read_info(_module_file(point.module), point.name, point.module)
+    entry = read_info(_find_module_file(point.module), point.name, point.module)
     if entry is None:
         raise UnreadableInfo(f"module {point.module} has no INFO")
     return entry
 
 
-def _class(entry: Info) -> type[Method]:
+def _find_class(entry: Info) -> type[Method]:
     try:
         module = importlib.import_module(entry.module)
     except Exception as error:
@@ -222,7 +222,7 @@ def _class(entry: Info) -> type[Method]:
     return own[0]
 
 
-def _checked(raw: dict, file: Path, name: str, module: str) -> Info:
+def _validate_info(raw: dict, file: Path, name: str, module: str) -> Info:
     if "class" in raw:
         raw["class_name"] = raw.pop("class")
     given = [f for f in fields(Info) if f.name not in ("name", "kind", "module", "file")]
@@ -241,8 +241,8 @@ def _checked(raw: dict, file: Path, name: str, module: str) -> Info:
     return Info(name=name, module=module, file=file, **raw)
 
 
-def _module_file(module: str) -> Path:
-    """The source file of a module, found without importing it or its packages."""
+def _find_module_file(module: str) -> Path:
+    """Find the source file of a module without importing it or its packages."""
     top, *rest = module.split(".")
     spec, name = importlib.util.find_spec(top), top
     for part in rest:

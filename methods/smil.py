@@ -165,20 +165,20 @@ class Core(nn.Module):
             self.register_buffer(f"eps_{name}", draws)
 
     def draw(self, n: int) -> Noise:
-        """Noise for n passes or stays."""
+        """Draw noise for n passes or stays."""
         sizes = (self.priors.shape[:2], (self.fc1.in_features,), (self.fc1.out_features,))
         return Noise(*(torch.randn(n, *size, dtype=self.priors.dtype, device=self.priors.device) for size in sizes))
 
     def theta(self) -> dict[str, Tensor]:
-        """The parameters that the inner step adapts, by name."""
+        """Return the parameters that the inner step adapts, by name."""
         return {k: p for k, p in self.named_parameters() if k.startswith(("fc1", "fc2"))}
 
-    def plain(self, h: Tensor) -> Tensor:
-        """Logits [B, T] of fc1 and fc2 on h [B, M, D] as it is: the first stage."""
+    def classify_plain(self, h: Tensor) -> Tensor:
+        """Return logits [B, T] of fc1 and fc2 on h [B, M, D] as it is: the first stage."""
         return self.fc2(self.dropout(torch.relu(self.fc1(h.flatten(1)))))
 
     def reconstruct(self, scores: Tensor, eps: Tensor | None) -> Tensor:
-        """hhat [B, M, D] of softplus(phi_c(u)) [B, M, K]: weights (code) or standard deviations of weights (paper)."""
+        """Reconstruct hhat [B, M, D] from softplus(phi_c(u)) [B, M, K]: weights (code) or standard deviations of weights (paper)."""
         paper = self.config.form == "paper"
         if paper:
             scores = torch.ones_like(scores) if eps is None else 1.0 + scores * eps
@@ -187,7 +187,7 @@ class Core(nn.Module):
         return torch.einsum("bmk,mkd->bmd", w / total.clamp(min=1e-12), self.priors)
 
     def forward(self, h: Tensor, observed: Tensor, noise: Noise | None = None, regularise: bool = True) -> Pass:
-        """The equations, of features h [B, M, D] and observed [B, M]; eps = 0 without noise."""
+        """Evaluate the equations on features h [B, M, D] and observed [B, M]; eps = 0 without noise."""
         c, (omega, first, second) = self.config, noise or (None, None, None)
         h = keep_observed(h, observed)
         u = torch.cat([h.flatten(1), observed.to(h.dtype)], dim=1)
@@ -203,7 +203,7 @@ class Core(nn.Module):
         return Pass(self.fc2(hidden), fused, hidden, kl)
 
     def _perturb(self, x: Tensor, statistics: Tensor, eps: Tensor | None, on: Tensor) -> tuple[Tensor, Tensor]:
-        """x o softplus(r) where ``on`` [B, 1], else x; and the divergence of r from N(0, I) [B]."""
+        """Return x o softplus(r) where ``on`` [B, 1], else x; and the divergence of r from N(0, I) [B]."""
         if self.config.form == "paper":
             mu, raw = statistics.chunk(2, dim=1)
             sigma = F.softplus(raw)
@@ -227,14 +227,14 @@ class SmilModule(nn.Module):
         self.core = Core(len(widths), len(tasks), config)
 
     def represent(self, batch: Batch) -> Tensor:
-        """a [B, W] of the pass with eps = 0."""
+        """Return a [B, W] of the pass with eps = 0."""
         return self.core(self.encoders(batch.x, batch.observed), batch.observed).hidden
 
     def forward(self, batch: Batch) -> Output:
-        """Logits [B, T]; features come from ``extra["h"]`` where they are there already."""
+        """Return logits [B, T]; features come from ``extra["h"]`` where they are there already."""
         h = batch.extra["h"] if "h" in batch.extra else self.encoders(batch.x, batch.observed)
         if self.pretraining:
-            return Output(self.core.plain(h), {})
+            return Output(self.core.classify_plain(h), {})
         core = self.core
         if not len(core.eps_first):
             return Output(core(h, batch.observed).logits, {})
@@ -265,15 +265,15 @@ class Smil(TorchMethod):
     _frozen = False
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
-        """The untrained network."""
+        """Build the untrained network."""
         return SmilModule(widths, tasks, self.config)
 
     def represent(self, cohort: Cohort) -> np.ndarray | None:
-        """a; None where probabilities are means over noisy passes."""
+        """Return a; None where probabilities are means over noisy passes."""
         return None if self.config.samples else super().represent(cohort)
 
     def _batch(self, cohort: Cohort, outcomes: bool = False) -> Batch:
-        """In the meta stage features instead of inputs: encoders are frozen, so they are computed once."""
+        """Return the stays as a batch; in the meta stage with features, computed once, instead of inputs: the encoders are frozen."""
         batch = super()._batch(cohort, outcomes)
         if not self._frozen:
             return batch
@@ -282,14 +282,14 @@ class Smil(TorchMethod):
 
     def _train(self, train: Cohort, valid: Cohort) -> None:
         c, net = self.config, self.module
-        complete, scarce = complete_stays(train.observed, c.clusters)
+        complete, scarce = choose_complete_stays(train.observed, c.clusters)
         rows, rest = np.flatnonzero(complete), np.flatnonzero(~complete)
         net.pretraining = True
         super()._train(train if scarce or c.pretrain == "all" else train.take(rows), valid)
         net.pretraining = False
         self._frozen, self._iteration = True, 0
         self._complete = self._batch(train.take(rows), outcomes=True)
-        priors, there = modality_priors(self._complete.extra["h"].cpu().numpy(), train.observed[rows], c.clusters)
+        priors, there = fit_priors(self._complete.extra["h"].cpu().numpy(), train.observed[rows], c.clusters)
         net.core.priors.copy_(torch.from_numpy(priors))
         net.core.valid.copy_(torch.from_numpy(there))
         net.core.seen.copy_(torch.from_numpy(train.observed.any(axis=0)))
@@ -308,7 +308,7 @@ class Smil(TorchMethod):
         precision: Callable[[], torch.autocast],
         scaler: torch.amp.GradScaler | None,
     ) -> dict[str, Tensor]:
-        """One step; of the meta stage always in single precision, since it differentiates twice."""
+        """Take one step; in the meta stage always in single precision, since it differentiates twice."""
         if not self._frozen:
             return super()._step(batch, weights, optimiser, precision, scaler)
         c, core = self.config, self.module.core
@@ -342,7 +342,7 @@ Loss = Callable[[Tensor, Batch], Tensor]
 def meta_losses(
     core: Core, incomplete: Batch, complete: Batch, reduced: Tensor, loss: Loss, inner_lr: float
 ) -> dict[str, Tensor]:
-    """The weighted losses mtr, mte, align, clean and kl of a batch of D^m and one of D^f, of which ``reduced`` [B, M] is left."""
+    """Return the weighted losses mtr, mte, align, clean and kl of a batch of D^m and one of D^f, of which ``reduced`` [B, M] is left."""
     c = core.config
     h, noise = incomplete.extra["h"], core.draw(len(incomplete.observed))
     star, mtr = adapt(
@@ -364,7 +364,7 @@ def meta_losses(
 
 
 def adapt(core: Core, loss: Callable[[dict[str, Tensor]], Tensor], inner_lr: float) -> tuple[dict[str, Tensor], Tensor]:
-    """theta* by name, differentiable in theta and psi unless ``first_order``; and the loss at the last theta before it."""
+    """Return theta* by name, differentiable in theta and psi unless ``first_order``, and the loss at the last theta before it."""
     c, theta = core.config, core.theta()
     for _ in range(c.inner_steps):
         value = loss(theta)
@@ -374,12 +374,12 @@ def adapt(core: Core, loss: Callable[[dict[str, Tensor]], Tensor], inner_lr: flo
 
 
 def gaussian_kl(mu: Tensor | float, sigma: Tensor) -> Tensor:
-    """KL(N(m + mu, sigma^2) || N(m, 1)), element by element."""
+    """Return KL(N(m + mu, sigma^2) || N(m, 1)), element by element."""
     return 0.5 * (sigma.square() + mu**2 - 1.0) - sigma.clamp(min=1e-12).log()
 
 
-def complete_stays(observed: np.ndarray, clusters: int) -> tuple[np.ndarray, bool]:
-    """D^f as bool [N] for observed [N, M], and whether it is the fallback for want of complete stays."""
+def choose_complete_stays(observed: np.ndarray, clusters: int) -> tuple[np.ndarray, bool]:
+    """Choose D^f, bool [N], for observed [N, M]; also return whether it is the fallback for want of complete stays."""
     n, counts, seen = len(observed), observed.sum(axis=1), observed.any(axis=0)
     full = counts == seen.sum()
     wanted = min(max(ENOUGH, math.ceil(ENOUGH_SHARE * n)), max(1, n // 2))
@@ -392,8 +392,8 @@ def complete_stays(observed: np.ndarray, clusters: int) -> tuple[np.ndarray, boo
     return chosen, True
 
 
-def modality_priors(h: np.ndarray, observed: np.ndarray, clusters: int) -> tuple[np.ndarray, np.ndarray]:
-    """Centroids float32 [M, K, D] of the features h [N, M, D] of those observed [N, M], and bool [M, K]: which of them exist."""
+def fit_priors(h: np.ndarray, observed: np.ndarray, clusters: int) -> tuple[np.ndarray, np.ndarray]:
+    """Fit centroids float32 [M, K, D] to the features h [N, M, D] of those observed [N, M]; and bool [M, K]: which of them exist."""
     priors = np.zeros((h.shape[1], clusters, h.shape[2]), dtype=np.float32)
     there = np.zeros(priors.shape[:2], dtype=bool)
     with threadpool_limits(1):  # sums of several threads depend on who comes first

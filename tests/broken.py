@@ -12,7 +12,7 @@ import numpy as np
 
 from datasets.cohort import Cohort
 from methods.base import Method
-from methods.common.outcomes import base_rate, labelled, learnable, selection_score
+from methods.common.outcomes import base_rate, has_both_classes, labelled, selection_score
 
 PENALTIES = (1.0, 30.0)
 
@@ -25,7 +25,7 @@ class Sound(Method):
 
     def fit(self, train: Cohort, valid: Cohort) -> Self:
         self.fit_scaler(train, valid)
-        self.base_rate, tasks = base_rate(train.outcomes), learnable(self.labels(train))
+        self.base_rate, tasks = base_rate(train.outcomes), has_both_classes(self.labels(train))
         x, x_valid = self.inputs(train), self.inputs(valid)
         self.weights, best = np.zeros((x.shape[1], len(train.tasks))), -np.inf
         for penalty in PENALTIES:
@@ -373,7 +373,7 @@ class NeedsTwoClasses(Sound):
     caught_by = "single_class"
 
     def fit(self, train, valid):
-        if not learnable(train.outcomes).all():
+        if not has_both_classes(train.outcomes).all():
             raise ValueError("This solver needs samples of at least 2 classes in the data")
         return super().fit(train, valid)
 
@@ -384,7 +384,7 @@ class NeedsValidationAuc(Sound):
     caught_by = "single_class_validation"
 
     def selection(self, valid, p):
-        if labelled(valid.outcomes).any() and not learnable(valid.outcomes).any():
+        if labelled(valid.outcomes).any() and not has_both_classes(valid.outcomes).any():
             raise ValueError("Only one class present in y_true. ROC AUC score is not defined in that case.")
         return super().selection(valid, p)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.cell import provenance
 from benchmark.cell.keys import hash_source_files, list_cell_sources
-from methods.base import Unsuited
+from methods.base import NotApplicable
 from results.cell import PlannedCell
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def run_and_record(planned: PlannedCell, fill: Fill) -> tuple[dict[str, Any], Fr
     seconds: dict[str, float] = {}
     try:
         frames = fill(record, seconds)
-    except Unsuited as reason:
+    except NotApplicable as reason:
         record |= {"status": "skipped", "reason": str(reason)}
     except Exception as error:
         line = f"{type(error).__name__}: {error}".splitlines()[0]

@@ -22,7 +22,7 @@ from benchmark.cell.splits import load_split
 from datasets.cohort import Cohort, Modality, name_patterns
 from datasets.storage import GroundTruth, load_cohort, load_flow, load_ground_truth
 from methods import registry
-from methods.base import Method, Unsuited
+from methods.base import Method, NotApplicable
 from methods.common.outcomes import selection_score
 from methods.common.rectifier import Rectifier, rectify_paper
 from results.cell import PlannedCell
@@ -104,7 +104,7 @@ def prepare_training(
     """Return the method of a cell, not yet fitted, and the training and validation part that it is to be fitted to.
 
     Raises:
-        Unsuited: no task has two classes in the training part.
+        NotApplicable: no task has two classes in the training part.
     """
     work = _apply_choice(planned, chosen)
     cohort, rows = _load_inputs(planned, inputs)
@@ -130,7 +130,7 @@ def _restrict_inputs(planned: PlannedCell, cohort: Cohort, inputs: CellInputs) -
 def _take_training_parts(planned: PlannedCell, cohort: Cohort, rows: dict[str, np.ndarray]) -> tuple[Cohort, Cohort]:
     train, valid = cohort.take(rows["train"]), cohort.take(rows["valid"])
     if not any(len(set(y[~np.isnan(y)].tolist())) == 2 for y in train.outcomes.T):
-        raise Unsuited(f"no task has two classes in the {len(train)} training stays of fold {planned.cell.fold}")
+        raise NotApplicable(f"no task has two classes in the {len(train)} training stays of fold {planned.cell.fold}")
     return train, valid
 
 

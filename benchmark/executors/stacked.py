@@ -23,7 +23,7 @@ from benchmark.executors import local
 from benchmark.executors.attempt import compute, limit_to_one_thread
 from benchmark.executors.work import BUSY, Job, Outcome, Work, read_stored_cell
 from datasets.cohort import Cohort
-from methods.base import Method, Unsuited
+from methods.base import Method, NotApplicable
 from methods.common.stacked import fit_stacked
 from methods.common.training import TorchMethod
 from results.cell import digest
@@ -97,7 +97,7 @@ def _train(works: Sequence[Work]) -> dict[Any, Trained]:
             for i, work in enumerate(works):
                 try:
                     methods[i], pairs[i] = prepare_training(work.planned, work.inputs, work.chosen)
-                except Unsuited as reason:  # of this fold alone
+                except NotApplicable as reason:  # of this fold alone
                     faults[i] = reason
             if pairs:
                 # what can be stacked is a TorchMethod; no name holds the list, so that ``del methods`` frees a GPU's memory

@@ -29,7 +29,7 @@ Adaptations:
   step of 64 stays takes a seventh of the time. On 900 stays of the embedded cohort W = 256 takes 1.4 times as long as 128 for the same
   AUC (mean of two tasks over four splits .74 and .73, a split's spread .04); 1024 was not compared. h = 64, which the code has for small
   views, is worse there than 128 in seven of seven splits.
-- The M networks of a kind are computed at once (``com_networks.py``). Linear maps before a batch norm have no bias: it would take it away.
+- The M networks of a kind are computed at once (``networks.py``). Linear maps before a batch norm have no bias: it would take it away.
 - Several outcomes, any of them undefined: L_cls is masked cross-entropy, weights 1/T; L_sup is the mean over tasks of SupCon among the
   stays with that outcome. ``exact``: positives agree in all outcomes that both have (at least one), all labelled stays are contrasted.
 - The code creates D in its training function and gives it to no optimiser: it stays random. The abstract has two players, so D is
@@ -58,7 +58,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datasets.cohort import Cohort
-from methods.com.networks import Rows, inward, outward
+from methods.com.networks import Rows, make_inward, make_outward
 from methods.common.layers import Dropout, keep_observed, mean_observed
 from methods.common.training import Batch, Output, TorchMethod, TrainingConfig
 
@@ -111,7 +111,7 @@ class Config(TrainingConfig):
 
 
 def attention(q: Tensor, k: Tensor, keys: Tensor) -> Tensor:
-    """Weights [B, heads, Q, L] of queries [B, heads, Q, e] on keys [B, heads, L, e], 0 where ``keys`` bool [B, L] is False."""
+    """Return weights [B, heads, Q, L] of queries [B, heads, Q, e] on keys [B, heads, L, e], 0 where ``keys`` bool [B, L] is False."""
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
     return scores.masked_fill(~keys[:, None, None], -torch.inf).softmax(dim=-1)
 
@@ -128,7 +128,7 @@ class Block(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, keys: Tensor, queries: int | None = None) -> Tensor:
-        """The tokens after the layer; only those with ``keys`` [B, L] are attended."""
+        """Return the tokens after the layer; only those with ``keys`` [B, L] are attended."""
         q, k, v = self.into(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         x = x[:, :queries]
         context = attention(q[:, :, :queries], k, keys).to(v.dtype) @ v
@@ -149,11 +149,11 @@ class Fusion(nn.Module):
         self.pool, self.head = nn.Linear(h, h), nn.Linear(h, tasks)
 
     def forward(self, t: Tensor, observed: Tensor) -> Tensor:
-        """Logits [B, T] of t [B, M, h] and observed [B, M]."""
+        """Return logits [B, T] of t [B, M, h] and observed [B, M]."""
         return self.head(self.read(t, observed))
 
     def read(self, t: Tensor, observed: Tensor) -> Tensor:
-        """What CLS has gathered, pooled [B, h]."""
+        """Return what CLS has gathered, pooled [B, h]."""
         x = torch.cat([self.cls.expand(len(t), -1, -1), t + self.types], dim=1)
         x = self.dropout(self.norm(x))
         keys = F.pad(observed, (1, 0), value=True)
@@ -172,14 +172,14 @@ class Bank:
         self.rows = observed.int().argsort(dim=0, descending=True, stable=True)
 
     def draw(self, n: int) -> tuple[Tensor, ...]:
-        """n rows [n, d_m] of each modality, with replacement (zeros of one that nobody has)."""
+        """Draw n rows [n, d_m] of each modality with replacement (zeros of one that nobody has)."""
         u = torch.rand(n, len(self.x), dtype=torch.float64, device=self.count.device)
         rows = self.rows.gather(0, (u * self.count).long())
         return tuple(v.index_select(0, r) for v, r in zip(self.x, rows.unbind(dim=1), strict=True))
 
 
 def supcon(s: Tensor, positive: Tensor, valid: Tensor) -> Tensor:
-    """SupCon [...] of similarities s [..., A, A], already divided by tau, over the anchors ``valid`` [..., A]; 0 where there are none.
+    """Return SupCon [...] of similarities s [..., A, A], already divided by tau, over anchors ``valid`` [..., A]; 0 where there are none.
 
     ``positive`` bool [..., A, A] is read between different valid anchors only. What is not valid is not contrasted either.
     """
@@ -201,52 +201,52 @@ class ComModule(nn.Module):
         super().__init__()
         c, h, w = config, config.hidden, config.width
         self.config, self.widths = c, widths
-        self.project = inward(widths, (w, w, w, h))
-        self.generate = outward((h, w, w, w), widths)
-        self.discriminate = inward(widths, (w, w, w // 2, 1)).requires_grad_(c.train_disc)
+        self.project = make_inward(widths, (w, w, w, h))
+        self.generate = make_outward((h, w, w, w), widths)
+        self.discriminate = make_inward(widths, (w, w, w // 2, 1)).requires_grad_(c.train_disc)
         self.fuse = Fusion(len(widths), len(tasks), c)
         owner = torch.arange(len(widths)).repeat_interleave(torch.tensor(widths))
         self.register_buffer("owner", owner, persistent=False)
 
     def forward(self, batch: Batch) -> Output:
-        """Logits [B, T]; in training also the weighted losses ``adv``, ``sup`` and ``con``."""
+        """Return logits [B, T]; in training also the weighted losses ``adv``, ``sup`` and ``con``."""
         if not self.training:
             return Output(self.fuse.head(self.represent(batch)), {})
-        c, observed, x = self.config, batch.observed, self.content(batch)
+        c, observed, x = self.config, batch.observed, self.read_content(batch)
         some, rows = observed.any(dim=1, keepdim=True), self.rows(observed)
         centre = mean_observed(self.project(x, rows=rows, track=False).transpose(0, 1), observed)
-        made = self.generated(centre, some)
+        made = self.generate_all(centre, some)
         full = torch.where(observed[:, self.owner], torch.cat(x, dim=1), made).split(self.widths, dim=1)
         rows = rows if c.norm_rows == "observed" else self.rows(torch.ones_like(some))
         t = self.project(full, rows=rows).transpose(0, 1)
         valid, losses = some & self.bank.seen, {}
         if c.adv > 0:
-            losses["adv"] = c.lam * c.adv * self.adversarial(made, valid)
+            losses["adv"] = c.lam * c.adv * self.adversarial_loss(made, valid)
         with torch.autocast(t.device.type, enabled=False):
             if c.sup > 0:
-                losses["sup"] = c.lam * c.sup * self.label_contrast(full, valid, batch)
+                losses["sup"] = c.lam * c.sup * self.label_contrast_loss(full, valid, batch)
             if c.con > 0:
-                losses["con"] = c.lam * c.con * self.modality_contrast(t, valid)
+                losses["con"] = c.lam * c.con * self.modality_contrast_loss(t, valid)
         return Output(self.fuse(t, observed), losses)
 
     def represent(self, batch: Batch) -> Tensor:
-        """What CLS has gathered [B, h], in evaluation mode."""
-        return self.fuse.read(self.project(self.content(batch)).transpose(0, 1), batch.observed)
+        """Return what CLS has gathered [B, h], in evaluation mode."""
+        return self.fuse.read(self.project(self.read_content(batch)).transpose(0, 1), batch.observed)
 
-    def content(self, batch: Batch) -> tuple[Tensor, ...]:
-        """x_m [B, d_m], zeros where unobserved."""
+    def read_content(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Return x_m [B, d_m], zeros where unobserved."""
         return tuple(keep_observed(v, o) for v, o in zip(batch.x, batch.observed.unbind(dim=1), strict=True))
 
     def rows(self, which: Tensor) -> Rows:
-        """``which`` bool [B, M] as the rows whose statistics normalise."""
+        """Return ``which`` bool [B, M] as the rows whose statistics normalise."""
         return Rows.of(which, self.fuse.cls.dtype)
 
-    def generated(self, centre: Tensor, some: Tensor) -> Tensor:
-        """r_1 .. r_M side by side [B, sum d_m], of c [B, h]; the statistics are those of stays with ``some`` [B, 1] modality."""
+    def generate_all(self, centre: Tensor, some: Tensor) -> Tensor:
+        """Generate r_1 .. r_M, concatenated [B, sum d_m], from c [B, h], by statistics of the stays with ``some`` [B, 1] modality."""
         return self.generate(centre.expand(len(self.widths), -1, -1), rows=self.rows(some)).squeeze(0)
 
-    def adversarial(self, made: Tensor, valid: Tensor) -> Tensor:
-        """L_adv of r_m side by side [B, sum d_m] where ``valid`` [B, M], a scalar. GRL is 2 r - r, the first without gradient."""
+    def adversarial_loss(self, made: Tensor, valid: Tensor) -> Tensor:
+        """Return L_adv, a scalar, of the r_m, concatenated [B, sum d_m], where ``valid``. GRL: 2 r - r, the first without gradient."""
         fake = (2 * made.detach() - made).split(self.widths, dim=1)
         real = self.bank.draw(len(valid))
         counted = torch.cat([valid, self.bank.seen.expand_as(valid)])
@@ -256,8 +256,8 @@ class ComModule(nn.Module):
         loss = torch.where(counted, loss, loss.new_zeros(())).sum(dim=0) / counted.sum(dim=0).clamp(min=1)
         return loss.sum() / self.bank.seen.sum().clamp(min=1)
 
-    def label_contrast(self, full: tuple[Tensor, ...], valid: Tensor, batch: Batch) -> Tensor:
-        """L_sup of x~_m [B, d_m] where ``valid`` [B, M], a scalar."""
+    def label_contrast_loss(self, full: tuple[Tensor, ...], valid: Tensor, batch: Batch) -> Tensor:
+        """Return L_sup of x~_m [B, d_m] where ``valid`` [B, M], a scalar."""
         unit = [F.normalize(v, dim=1) for v in full]
         s = torch.stack([v @ v.T for v in unit]) / self.config.tau
         labels, counted = batch.labels.T, batch.label_mask.T
@@ -269,8 +269,8 @@ class ComModule(nn.Module):
         losses = supcon(s, positive.unsqueeze(1), counted.unsqueeze(1) & valid.T)
         return losses.sum() / (len(counted) * self.bank.seen.sum().clamp(min=1))
 
-    def modality_contrast(self, t: Tensor, valid: Tensor) -> Tensor:
-        """L_con of t [B, M, h] where ``valid`` [B, M], a scalar."""
+    def modality_contrast_loss(self, t: Tensor, valid: Tensor) -> Tensor:
+        """Return L_con of t [B, M, h] where ``valid`` [B, M], a scalar."""
         n, m = MOST_FEATURES // t.shape[1], t.shape[1]
         f, valid = F.normalize(t[:n], dim=2).flatten(0, 1), valid[:n].flatten()
         stay = torch.arange(len(f), device=t.device) // m
@@ -292,15 +292,15 @@ class Com(TorchMethod):
 
     @classmethod
     def stackable(cls, config: Config) -> bool:
-        """No: statistics are those of the rows that count, and the bank is outside the module's buffers."""
+        """Return False: statistics are those of the rows that count, and the bank is outside the module's buffers."""
         return False
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
-        """The untrained network."""
+        """Build the untrained network."""
         return ComModule(widths, tasks, self.config)
 
     def _batch(self, cohort: Cohort, outcomes: bool = False) -> Batch:
-        """The training stays, which come with their outcomes, are the bank too."""
+        """Return the stays as a batch; the training stays, which come with their outcomes, become the bank too."""
         batch = super()._batch(cohort, outcomes)
         if outcomes:
             self.module.bank = Bank(batch.x, batch.observed)

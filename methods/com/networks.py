@@ -1,4 +1,4 @@
-"""M multilayer perceptrons at once, one a modality, with batch norm by chosen rows: the networks of COM (``com.py``).
+"""M multilayer perceptrons at once, one a modality, with batch norm by chosen rows: the networks of COM (``methods/com``).
 
 Maps between sizes that all modalities share are one batched product; only those from and to the modalities' own widths d_m are apart.
 No map has a bias, since the batch norm that follows would take it away again. M modalities, B stays in a batch.
@@ -31,7 +31,7 @@ class Rows(NamedTuple):
 
     @staticmethod
     def of(which: Tensor, dtype: torch.dtype) -> Rows:
-        """The rows that ``which`` bool [B, M] (or [B, 1]: for all networks) marks."""
+        """Return the rows that ``which`` bool [B, M] (or [B, 1]: for all networks) marks."""
         which = which.T.unsqueeze(1)
         count = which.sum(dim=2, keepdim=True, dtype=dtype)
         enough, n = count >= 2, count.clamp(min=2)
@@ -39,7 +39,14 @@ class Rows(NamedTuple):
 
 
 class _Normalise(torch.autograd.Function):
-    """Batch norm of x [M, B, d] by the rows of ``share``: its gradient in a few products, where autograd would have twenty."""
+    """Batch norm of x [M, B, d] by the rows of ``share``: its gradient in a few products, where autograd would have twenty.
+
+    With u = (x - mean) / sd, y = w u + b and share_i = 1 / n for the n rows of the statistics, else 0:
+
+        dx_i = (w / sd) (dy_i - share_i (sum_j dy_j + u_i sum_j dy_j u_j)),    dw = sum_j dy_j u_j,    db = sum_j dy_j
+
+    j goes over all rows, since all are normalised by the statistics; share is 0 throughout where the running ones are used.
+    """
 
     @staticmethod
     def forward(
@@ -58,6 +65,7 @@ class _Normalise(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         weight, share, unit, rstd = ctx.saved_tensors
         d_bias, d_weight = dy.sum(dim=1, keepdim=True), (dy * unit).sum(dim=1, keepdim=True)
+        # the bracket of dx: what a row changes through mean and variance, in which the sums of d_bias and d_weight come again
         by_statistics = torch.addcmul(d_bias, unit, d_weight)
         dx = torch.addcmul(dy, share.transpose(1, 2), by_statistics, value=-1) * (rstd * weight)
         return dx, d_weight, d_bias, None, None, None
@@ -73,7 +81,7 @@ class GroupedBatchNorm(nn.Module):
         self.register_buffer("var", torch.ones(groups, 1, d))
 
     def forward(self, x: Tensor, rows: Rows | None, track: bool) -> Tensor:
-        """``x`` normalised; in training by ``rows``, and the running statistics follow them if ``track``.
+        """Normalise ``x``; in training by ``rows``, and the running statistics follow them if ``track``.
 
         Where there are no such rows, by the running statistics, which stay.
         """
@@ -98,7 +106,7 @@ class Maps(nn.Module):
         self.weight = nn.Parameter(torch.empty(groups, d_in, d_out).uniform_(-bound, bound))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[M, B, d_out] of x [M, B, d_in]."""
+        """Return [M, B, d_out] of x [M, B, d_in]."""
         return x @ self.weight
 
 
@@ -110,7 +118,7 @@ class Apart(nn.Module):
         self.maps = nn.ModuleList(nn.Linear(k, d, bias=False) for k in widths)
 
     def forward(self, *batches: tuple[Tensor, ...]) -> Tensor:
-        """[M, B, d] of x_m [B, d_m]; several batches come to lie below each other."""
+        """Return [M, B, d] of x_m [B, d_m]; several batches are concatenated along the stays."""
         parts = [[f(x[m]) for x in batches] for m, f in enumerate(self.maps)]
         return torch.stack([p[0] if len(p) == 1 else torch.cat(p) for p in parts])
 
@@ -123,7 +131,7 @@ class SideBySide(nn.Module):
         self.maps = nn.ModuleList(nn.Linear(d, k, bias=False) for k in widths)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[1, B, sum d_m] of x [M, B, d]."""
+        """Return [1, B, sum d_m] of x [M, B, d]."""
         return torch.cat([f(v) for f, v in zip(self.maps, x.unbind(), strict=True)], dim=1).unsqueeze(0)
 
 
@@ -135,22 +143,22 @@ class Networks(nn.Module):
         self.maps, self.norms = nn.ModuleList(maps), nn.ModuleList(norms)
 
     def forward(self, *inputs: Tensor | tuple[Tensor, ...], rows: Rows | None = None, track: bool = True) -> Tensor:
-        """What the last map gives of what the first takes; ``rows`` and ``track`` as in ``GroupedBatchNorm``."""
+        """Apply all maps and norms to the inputs of the first map; ``rows`` and ``track`` as in ``GroupedBatchNorm``."""
         x = self.norms[0](self.maps[0](*inputs), rows, track)
         for f, norm in zip(self.maps[1:], self.norms[1:], strict=True):
             x = norm(f(F.leaky_relu(x, 0.2)), rows, track)
         return x
 
 
-def inward(widths: tuple[int, ...], sizes: tuple[int, ...]) -> Networks:
-    """M networks d_m - sizes, x_m [B, d_m] -> [M, B, last size]."""
+def make_inward(widths: tuple[int, ...], sizes: tuple[int, ...]) -> Networks:
+    """Build M networks d_m - sizes, x_m [B, d_m] -> [M, B, last size]."""
     m = len(widths)
     maps = [Apart(widths, sizes[0]), *(Maps(m, a, b) for a, b in pairwise(sizes))]
     return Networks(maps, [GroupedBatchNorm(m, size) for size in sizes])
 
 
-def outward(sizes: tuple[int, ...], widths: tuple[int, ...]) -> Networks:
-    """M networks sizes - d_m, [M, B, first size] -> [1, B, sum d_m]."""
+def make_outward(sizes: tuple[int, ...], widths: tuple[int, ...]) -> Networks:
+    """Build M networks sizes - d_m, [M, B, first size] -> [1, B, sum d_m]."""
     m = len(widths)
     maps = [*(Maps(m, a, b) for a, b in pairwise(sizes)), SideBySide(sizes[-1], widths)]
     return Networks(maps, [*(GroupedBatchNorm(m, size) for size in sizes[1:]), GroupedBatchNorm(1, sum(widths))])

@@ -15,17 +15,17 @@ from torch.nn import functional as F
 
 
 def keep_observed(values: Tensor, observed: Tensor) -> Tensor:
-    """``values`` [..., d] with zeros where ``observed`` [...] is False."""
+    """Return ``values`` [..., d] with zeros where ``observed`` [...] is False."""
     return torch.where(observed.unsqueeze(-1), values, values.new_zeros(()))
 
 
 def mean_observed(tokens: Tensor, observed: Tensor) -> Tensor:
-    """[B, D]: mean of the tokens [B, M, D] over the observed modalities [B, M]; zeros where nothing is observed."""
+    """Return [B, D]: mean of the tokens [B, M, D] over the observed modalities [B, M]; zeros where nothing is observed."""
     return keep_observed(tokens, observed).sum(dim=-2) / observed.sum(dim=-1, keepdim=True).clamp(min=1)
 
 
-def affine(linear: nn.Linear, *parts: Tensor) -> Tensor:
-    """``linear`` of the parts [..., d_k] side by side, which may broadcast against each other and are not joined."""
+def apply_affine(linear: nn.Linear, *parts: Tensor) -> Tensor:
+    """Apply ``linear`` to the concatenated parts [..., d_k] without concatenating them; they may broadcast against each other."""
     weights = linear.weight.split([p.shape[-1] for p in parts], dim=1)
     out = F.linear(parts[0], weights[0], linear.bias)
     for value, weight in zip(parts[1:], weights[1:], strict=True):
@@ -43,14 +43,14 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x`` of any shape, thinned in training."""
+        """Return ``x``, of any shape, in training with elements set to zero."""
         if not self.training or self.p == 0:
             return x
         return x * ((torch.rand_like(x, dtype=torch.float32) >= self.p).to(x.dtype) / (1 - self.p))
 
 
 def encoder(d: int, hidden: int, dropout: float) -> nn.Sequential:
-    """phi_m, the shared per-modality encoder [., d] -> [., hidden]: Linear, ReLU, Dropout, Linear."""
+    """Build phi_m, the encoder of a modality that methods share, [., d] -> [., hidden]: Linear, ReLU, Dropout, Linear."""
     return nn.Sequential(nn.Linear(d, hidden), nn.ReLU(), Dropout(dropout), nn.Linear(hidden, hidden))
 
 
@@ -68,19 +68,19 @@ class ModalityEncoders(nn.Module):
         self.encoders = nn.ModuleList(make(d, hidden, dropout) for d in widths)
 
     def forward(self, x: tuple[Tensor, ...], observed: Tensor) -> Tensor:
-        """Tokens [B, M, D] from x_m [B, d_m] and observed [B, M]."""
+        """Return tokens [B, M, D] from x_m [B, d_m] and observed [B, M]."""
         seen = observed.unbind(dim=1)
         tokens = [phi(keep_observed(v, o)) for phi, v, o in zip(self.encoders, x, seen, strict=True)]
         return keep_observed(torch.stack(tokens, dim=1), observed)
 
 
-def normed(d_in: int, d_out: int, dropout: float) -> list[nn.Module]:
-    """Linear, LayerNorm, ReLU, Dropout: layers to be put into a Sequential."""
+def make_normed_layers(d_in: int, d_out: int, dropout: float) -> list[nn.Module]:
+    """Build Linear, LayerNorm, ReLU, Dropout: layers to be put into a Sequential."""
     return [nn.Linear(d_in, d_out), nn.LayerNorm(d_out), nn.ReLU(), Dropout(dropout)]
 
 
 def mlp(sizes: Sequence[int], dropout: float) -> nn.Sequential:
-    """Linear layers through ``sizes`` with ReLU and Dropout between them, none after the last."""
+    """Build linear layers through ``sizes`` with ReLU and Dropout between them, none after the last."""
     layers: list[nn.Module] = []
     for d_in, d_out in pairwise(sizes[:-1]):
         layers += [nn.Linear(d_in, d_out), nn.ReLU(), Dropout(dropout)]
@@ -97,7 +97,7 @@ class GroupedLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(groups, d_out).uniform_(-bound, bound))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, M, d_out] of x [B, M, d_in]."""
+        """Return [B, M, d_out] of x [B, M, d_in]."""
         return torch.baddbmm(self.bias.unsqueeze(1), x.transpose(0, 1), self.weight).transpose(0, 1)
 
 
@@ -110,7 +110,7 @@ class GroupedLayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(groups, d))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, M, d] of x [B, M, d]."""
+        """Return [B, M, d] of x [B, M, d]."""
         return torch.addcmul(self.bias, F.layer_norm(x, x.shape[-1:]), self.weight)
 
 
@@ -129,7 +129,7 @@ class ObservedBatchNorm(nn.Module):
         self.register_buffer("var", torch.ones(groups, d))
 
     def forward(self, x: Tensor, observed: Tensor) -> Tensor:
-        """The rows of x, finite in every slot, in the precision of the weights; those not observed hold numbers without meaning."""
+        """Normalise the rows of x, finite in every slot, in the precision of the weights; those not observed hold meaningless numbers."""
         x, mean, var = x.to(self.weight.dtype), self.mean, self.var
         if self.training:
             n = observed.sum(dim=0).unsqueeze(1)
@@ -157,7 +157,7 @@ class ModalitySensors(nn.Module):
         self.maps = nn.ModuleList(nn.Linear(d, k) for d in widths)
 
     def forward(self, x: tuple[Tensor, ...], observed: Tensor) -> dict[str, Tensor]:
-        """``values`` [B, M, M k], ``mask`` bool [B, M, M k] and ``hours`` [B, M] (0 .. M - 1), of x_m [B, d_m] and observed [B, M]."""
+        """Return ``values`` [B, M, M k], ``mask`` bool [B, M, M k], ``hours`` [B, M] (0 .. M - 1), of x_m [B, d_m] and observed [B, M]."""
         seen = zip(self.maps, x, observed.unbind(dim=1), strict=True)
         blocks = torch.stack([keep_observed(f(keep_observed(v, o)), o) for f, v, o in seen], dim=1)
         m = observed.shape[1]

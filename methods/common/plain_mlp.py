@@ -32,15 +32,15 @@ class PlainMlp(nn.Module):
         self.net = mlp((width, config.hidden, config.hidden, tasks), config.dropout)
 
     def forward(self, batch: Batch) -> Output:
-        """Logits [B, T]; no loss of its own."""
+        """Return logits [B, T]; no loss of its own."""
         return Output(self.net(self.inputs(batch)), {})
 
     def represent(self, batch: Batch) -> Tensor:
-        """The second hidden layer [B, hidden]."""
+        """Return the second hidden layer [B, hidden]."""
         return self.net[:-1](self.inputs(batch))
 
     def inputs(self, batch: Batch) -> Tensor:
-        """All that is read of the stays, side by side."""
+        """Return everything that is read of the stays, concatenated [B, width]."""
         k = self.modalities
         seen = batch.observed[:, :k]
         parts: list[Tensor] = [keep_observed(x, o) for x, o in zip(batch.x[:k], seen.unbind(1), strict=True)]

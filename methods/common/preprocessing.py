@@ -27,7 +27,7 @@ class Inputs(NamedTuple):
     observed: np.ndarray
 
     def flat(self, pattern: bool) -> np.ndarray:
-        """float32 [N, sum of widths (+ M)]: all modalities side by side, followed by the observation pattern if asked for."""
+        """Return float32 [N, sum of widths (+ M)]: all modalities concatenated, followed by the observation pattern if asked for."""
         parts = (*self.x, self.observed.astype(np.float32)) if pattern else self.x
         return np.concatenate(parts, axis=1)
 
@@ -68,7 +68,7 @@ class Preprocessor:
     statistics: tuple[ModalityStatistics, ...]
 
     def fit(self, train: Cohort) -> Self:
-        """The preprocessor fitted on ``train``, outcomes unread."""
+        """Fit the preprocessor on ``train``, whose outcomes are not read, and return it."""
         self.statistics = tuple(
             _modality_statistics(modality.values, np.flatnonzero(train.observed[:, m]))
             for m, modality in enumerate(train.modalities)
@@ -81,7 +81,7 @@ class Preprocessor:
         return tuple(s.width for s in self.statistics)
 
     def transform(self, cohort: Cohort) -> Inputs:
-        """The inputs of the stays of ``cohort``.
+        """Return the inputs of the stays of ``cohort``.
 
         Raises:
             ValueError: the cohort's modalities are not those of the training cohort.
@@ -101,13 +101,13 @@ class Preprocessor:
         return Inputs(x, observed)
 
     def state(self) -> dict[str, np.ndarray]:
-        """The fitted statistics as plain arrays."""
+        """Return the fitted statistics as plain arrays."""
         return {
             f"{m}.{f.name}": np.asarray(getattr(s, f.name)) for m, s in enumerate(self.statistics) for f in fields(s)
         }
 
     def load_state(self, state: dict[str, np.ndarray]) -> Self:
-        """The preprocessor whose ``state`` this is."""
+        """Restore the preprocessor from its ``state`` and return it."""
         count = 1 + max(int(key.split(".")[0]) for key in state)
         names = [f.name for f in fields(ModalityStatistics)]
         self.statistics = tuple(ModalityStatistics(**{k: state[f"{m}.{k}"] for k in names}) for m in range(count))
@@ -115,7 +115,7 @@ class Preprocessor:
 
 
 def raw_features(cohort: Cohort) -> np.ndarray:
-    """float32 [N, sum d_m + M]: all features as recorded, NaN where not recorded or unobserved, followed by the pattern.
+    """Return float32 [N, sum d_m + M]: all features as recorded, NaN where not recorded or unobserved, followed by the pattern.
 
     For learners that treat NaN themselves.
     """
@@ -150,7 +150,7 @@ def _modality_statistics(values: np.ndarray, rows: np.ndarray) -> ModalityStatis
 
 
 def _block_statistics(x: np.ndarray, start: int) -> tuple[np.ndarray, ...]:
-    """keep (positions in the modality), median, mean, 1 / sd, share missing: of a block of columns [n, b]."""
+    """Return keep (positions in the modality), median, mean, 1 / sd, share missing: of a block of columns [n, b]."""
     absent = np.isnan(x)
     missing = absent.mean(axis=0)
     kept = np.flatnonzero(missing <= MOST_MISSING)
@@ -164,7 +164,7 @@ def _block_statistics(x: np.ndarray, start: int) -> tuple[np.ndarray, ...]:
 
 
 def _median(x: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """Median of each column over its recorded values; columns without gaps take the quick way."""
+    """Return median of each column over its recorded values; columns without gaps take the quick way."""
     out = np.empty(x.shape[1], dtype=np.float32)
     out[~gaps] = np.median(x[:, ~gaps], axis=0)
     if gaps.any():

@@ -42,27 +42,27 @@ class Offsets:
     count: np.ndarray
 
 
-def pattern_offsets(
+def fit_pattern_offsets(
     probability: np.ndarray, label: np.ndarray, code: np.ndarray, patterns: int, minimum: float
 ) -> Offsets:
-    """Delta[t, d] over the given rows; 0 where fewer than ``minimum`` rows are labelled.
+    """Return Delta[t, d] over the given rows; 0 where fewer than ``minimum`` rows are labelled.
 
     Shapes: probability, label [N, T]; code int [N], in 0..patterns-1.
     """
-    count, total = _sums(code, patterns, ~np.isnan(label), np.nan_to_num(label - probability))
+    count, total = _sum_known(code, patterns, ~np.isnan(label), np.nan_to_num(label - probability))
     enough = count >= max(minimum, 1)
     return Offsets(np.where(enough, total / np.maximum(count, 1), 0.0), count)
 
 
 def add_offsets(probability: np.ndarray, delta: np.ndarray, code: np.ndarray, tau: float) -> np.ndarray:
-    """clip(p + Delta 1{|Delta| > tau}, 0, 1), [N, T]; ``code`` -1 = a pattern never seen, left alone."""
+    """Return clip(p + Delta 1{|Delta| > tau}, 0, 1), [N, T]; ``code`` -1 = a pattern never seen, left alone."""
     used = np.where(np.abs(delta) > tau, delta, 0.0)
     shift = np.where((code >= 0)[:, None], used.T[np.maximum(code, 0)], 0.0)
     return np.where(shift != 0, np.clip(probability + shift, 0.0, 1.0), probability)
 
 
-def halves(code: np.ndarray, seed: int) -> np.ndarray:
-    """bool [N]: a split of the rows in two, within each pattern, sizes differing by one at most; by ``seed`` alone."""
+def split_in_halves(code: np.ndarray, seed: int) -> np.ndarray:
+    """Split the rows in two, bool [N], within each pattern, sizes differing by one at most; by ``seed`` alone."""
     rng = np.random.default_rng(seed)
     order = np.lexsort((rng.random(len(code)), code))
     ordered = code[order]
@@ -82,11 +82,11 @@ def crossfit(
     minimum: float,
     seed: int,
 ) -> np.ndarray:
-    """The rows corrected by two-fold cross-fitting, each half with the other's Delta, for each tau: [len(taus), N, T]."""
-    second = halves(code, seed)
+    """Correct the rows by two-fold cross-fitting, each half with the other's Delta, for each tau: [len(taus), N, T]."""
+    second = split_in_halves(code, seed)
     out = np.repeat(probability[None], len(taus), axis=0)
     for half in (second, ~second):
-        delta = pattern_offsets(probability[~half], label[~half], code[~half], patterns, minimum).delta
+        delta = fit_pattern_offsets(probability[~half], label[~half], code[~half], patterns, minimum).delta
         for k, tau in enumerate(taus):
             out[k, half] = add_offsets(probability[half], delta, code[half], tau)
     return out
@@ -95,7 +95,7 @@ def crossfit(
 def choose_tau(
     probability: np.ndarray, label: np.ndarray, code: np.ndarray, patterns: int, minimum: float, seed: int
 ) -> float:
-    """The tau of ``TAUS`` with the lowest mean over tasks of the cross-fitted Brier score; the largest in a tie."""
+    """Choose the tau of ``TAUS`` with the lowest mean over tasks of the cross-fitted Brier score; the largest in a tie."""
     labelled = ~np.isnan(label)
     tasks = labelled.any(axis=0)
     if not tasks.any():
@@ -120,7 +120,7 @@ class Rectifier:
         self.kind, self.given_tau, self.minimum, self.seed = kind, tau, minimum, seed
 
     def fit(self, probability: np.ndarray, label: np.ndarray, pattern: np.ndarray) -> Self:
-        """The rectifier fitted on calibration rows: probability, label [N, T] (NaN = undefined), pattern [N].
+        """Fit the rectifier on calibration rows: probability, label [N, T] (NaN = undefined), pattern [N].
 
         Raises:
             ValueError: shapes that do not fit together.
@@ -130,26 +130,26 @@ class Rectifier:
         p = len(self.patterns)
         if self.kind == "shrunk":
             self.tau = None
-            self.delta, self.count = shrunk_offsets(probability, label, code, p)
+            self.delta, self.count = fit_shrunk_offsets(probability, label, code, p)
             return self
         self.tau = self.given_tau
         if self.tau is None:
             self.tau = choose_tau(probability, label, code, p, self.minimum, self.seed)
-        offsets = pattern_offsets(probability, label, code, p, self.minimum)
+        offsets = fit_pattern_offsets(probability, label, code, p, self.minimum)
         self.delta, self.count = offsets.delta, offsets.count
         return self
 
     def apply(self, probability: np.ndarray, pattern: np.ndarray) -> np.ndarray:
-        """Corrected probabilities float64 [N, T], strictly rising in the base ones within a pattern but for the clipping."""
+        """Return corrected probabilities float64 [N, T], strictly rising in the base ones within a pattern but for the clipping."""
         probability = np.asarray(probability, dtype=np.float64)
-        code = _codes(np.asarray(pattern), self.patterns)
+        code = _code_patterns(np.asarray(pattern), self.patterns)
         if self.kind == "offset":
             return add_offsets(probability, self.delta, code, self.tau)
         shift = np.where((code >= 0)[:, None], self.delta.T[np.maximum(code, 0)], 0.0)
         return np.where(shift != 0, _sigmoid(_logit(probability) + shift), probability)
 
     def record(self, tasks: tuple[str, ...], probability: np.ndarray, pattern: np.ndarray) -> dict[str, Any]:
-        """What a cell stores: what was learned by task and pattern, and the share of the given (test) rows that it changes."""
+        """Return what a cell stores: what was learned by task and pattern, and the share of the given (test) rows that it changes."""
         used = self.delta != 0 if self.tau is None else np.abs(self.delta) > self.tau
         after = self.apply(probability, pattern)
         return _record(
@@ -165,20 +165,20 @@ def rectify_paper(
     minimum: int = MINIMUM,
     tasks: tuple[str, ...] | None = None,
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """The paper protocol: corrected probabilities [N, T] of the rows given, and the record that a cell stores.
+    """Apply the paper protocol: return corrected probabilities [N, T] of the rows given and the record that a cell stores.
 
     Shapes as in ``Rectifier.fit``. In the record, ``delta`` is the mean of the two halves' weighted by labelled rows (0 for a half too
     small), ``applied`` says that at least one half's was used, and ``tau`` holds both, that of the first half's rows first.
     """
     probability, label, pattern = _aligned(probability, label, pattern)
     names, code = np.unique(pattern, return_inverse=True)
-    second = halves(code, seed)
+    second = split_in_halves(code, seed)
     out = probability.copy()
     taus, learned, used = [], [], []
     for half in (~second, second):
         other = (probability[~half], label[~half], code[~half], len(names))
         tau = choose_tau(*other, minimum, seed + 1)
-        offsets = pattern_offsets(*other, minimum)
+        offsets = fit_pattern_offsets(*other, minimum)
         out[half] = add_offsets(probability[half], offsets.delta, code[half], tau)
         taus.append(tau)
         learned.append(offsets)
@@ -190,19 +190,19 @@ def rectify_paper(
     return out, record
 
 
-def shrunk_offsets(
+def fit_shrunk_offsets(
     probability: np.ndarray, label: np.ndarray, code: np.ndarray, patterns: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """b [T, P] of the module's docstring and the labelled rows [T, P]; Newton's method, all tasks and patterns at once."""
+    """Fit b [T, P] of the module's docstring by Newton's method, all tasks and patterns at once; also count the labelled rows [T, P]."""
     known = ~np.isnan(label)
     y, base = np.nan_to_num(label), _logit(probability)
 
     def score(b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         p = _sigmoid(base + b.T[code])
-        return _sums(code, patterns, known, y - p)[1], _sums(code, patterns, known, p * (1 - p))[1]
+        return _sum_known(code, patterns, known, y - p)[1], _sum_known(code, patterns, known, p * (1 - p))[1]
 
     b = np.zeros((probability.shape[1], patterns))
-    count, _ = _sums(code, patterns, known, y)
+    count, _ = _sum_known(code, patterns, known, y)
     u, i = score(b)
     some = count > 0
     excess = np.where(some, np.square(u) / np.maximum(i, _EPS) - 1.0, 0.0).sum(axis=1, keepdims=True)
@@ -226,7 +226,7 @@ def _record(
     after: np.ndarray,
     pattern: np.ndarray,
 ) -> dict[str, Any]:
-    scored = np.bincount(_codes(np.asarray(pattern), patterns) + 1, minlength=len(patterns) + 1)[1:]
+    scored = np.bincount(_code_patterns(np.asarray(pattern), patterns) + 1, minlength=len(patterns) + 1)[1:]
     changed = (after != np.asarray(before, dtype=np.float64)).mean(axis=0) if len(after) else np.zeros(len(tasks))
     rows = [
         {"task": task, "pattern": str(name), "n_calibration": int(count[t, d]), "delta": float(delta[t, d]),
@@ -237,15 +237,15 @@ def _record(
     return {"protocol": protocol, "tau": tau, "share_changed": share, "rows": rows}
 
 
-def _sums(code: np.ndarray, patterns: int, known: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Count of known rows int64 [T, P], and sum of ``values`` over them float64 [T, P]."""
+def _sum_known(code: np.ndarray, patterns: int, known: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return count of known rows int64 [T, P], and sum of ``values`` over them float64 [T, P]."""
     count = [np.bincount(code[k], minlength=patterns) for k in known.T]
     total = [np.bincount(code[k], v[k], minlength=patterns) for k, v in zip(known.T, values.T, strict=True)]
     return np.stack(count), np.stack(total)
 
 
-def _codes(pattern: np.ndarray, patterns: np.ndarray) -> np.ndarray:
-    """Position of each row's pattern among the sorted ``patterns``, -1 where it is none of them."""
+def _code_patterns(pattern: np.ndarray, patterns: np.ndarray) -> np.ndarray:
+    """Return position of each row's pattern among the sorted ``patterns``, -1 where it is none of them."""
     if not len(patterns):
         return np.full(len(pattern), -1)
     at = np.minimum(np.searchsorted(patterns, pattern), len(patterns) - 1)

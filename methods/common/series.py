@@ -11,16 +11,16 @@ from typing import Self
 import numpy as np
 
 from datasets.cohort import Cohort, Series
-from methods.base import Unsuited
+from methods.base import NotApplicable
 from methods.common.preprocessing import CLIP
 
 
-class NoSeries(Unsuited):
+class NoSeries(NotApplicable):
     """The cohort has no series."""
 
 
-def series_of(cohort: Cohort, method: str) -> Series:
-    """The series of ``cohort``.
+def require_series(cohort: Cohort, method: str) -> Series:
+    """Return the series of ``cohort``.
 
     Raises:
         NoSeries: it has none; the line names ``method`` and what to do.
@@ -42,7 +42,7 @@ class SeriesScaler:
     scale: np.ndarray
 
     def fit(self, series: Series) -> Self:
-        """The scaler fitted on the series of training stays."""
+        """Fit the scaler on the series of training stays and return it."""
         mask = np.asarray(series.mask)
         count = mask.sum(axis=(0, 1))
         values = np.where(mask, series.values, 0).astype(np.float64)
@@ -55,7 +55,7 @@ class SeriesScaler:
         return self
 
     def transform(self, series: Series) -> dict[str, np.ndarray]:
-        """``values`` float32 [N, L, C], ``mask`` bool [N, L, C] and ``hours`` float32 [N, L]; zeros where nothing was recorded.
+        """Return ``values`` float32 [N, L, C], ``mask`` bool [N, L, C] and ``hours`` float32 [N, L]; zeros where nothing was recorded.
 
         Zero is also the training mean of every channel.
         """
@@ -65,10 +65,10 @@ class SeriesScaler:
         return {"values": values.astype(np.float32), "mask": mask, "hours": hours}
 
     def state(self) -> dict[str, np.ndarray]:
-        """Plain arrays."""
+        """Return what was fitted as plain arrays."""
         return {"mean": self.mean, "scale": self.scale}
 
     def load_state(self, state: dict[str, np.ndarray]) -> Self:
-        """The scaler whose ``state`` this is."""
+        """Restore the scaler from its ``state`` and return it."""
         self.mean, self.scale = state["mean"], state["scale"]
         return self

@@ -29,10 +29,10 @@ from methods.common.training import (
     Batch,
     Stopping,
     TorchMethod,
+    choose_precision,
     descend,
-    mixed_precision,
-    seeded,
     supervised_loss,
+    use_seed,
 )
 
 ALIKE = 1.01
@@ -40,7 +40,7 @@ ALIKE = 1.01
 
 
 def fit_stacked(methods: Sequence[TorchMethod], pairs: Sequence[tuple[Cohort, Cohort]]) -> list[Exception | None]:
-    """Fit each method to its (train, valid), all of them at once; what kept one of them from being fitted, or None.
+    """Fit each method to its (train, valid), all of them at once; return for each what kept it from being fitted, or None.
 
     Raises:
         ValueError: the methods are not of one class, configuration and device, or cannot be stacked.
@@ -53,11 +53,11 @@ def fit_stacked(methods: Sequence[TorchMethod], pairs: Sequence[tuple[Cohort, Co
     faults: list[Exception | None] = [None] * len(methods)
     replicas = [Replica(i, *each) for i, each in enumerate(zip(methods, pairs, strict=True))]
     going = [r for r in replicas if r.n and r.method.learnable.any()]
-    with seeded(first.seed, first.device), ExitStack() as stages:
+    with use_seed(first.seed, first.device), ExitStack() as stages:
         for replica in going:
             stages.callback(replica.stages.close)
         while going := [r for r in going if faults[r.number] is None and r.next_stage()]:
-            for stack in stacks_of(going):
+            for stack in group_into_stacks(going):
                 for replica, fault in zip(stack, Stack(stack).train(), strict=True):
                     faults[replica.number] = fault
     for replica in replicas:
@@ -72,12 +72,12 @@ class Replica:
     def __init__(self, number: int, method: TorchMethod, pair: tuple[Cohort, Cohort]) -> None:
         train, valid = method.training_stays(pair[0]), pair[1]
         self.number, self.method, self.n = number, method, len(train)
-        with seeded(method.seed, method.device):
+        with use_seed(method.seed, method.device):
             method.begin(train, valid)
         self.stages = method.stages(train, valid)
 
     def next_stage(self) -> bool:
-        """Whether there is another stage, whose stays are then in place."""
+        """Go to the next stage and place its stays; return whether there is one."""
         parts = next(self.stages, None)
         if parts is None:
             return False
@@ -88,7 +88,7 @@ class Replica:
         return True
 
     def likeness(self) -> tuple[Any, ...]:
-        """What replicas of one stack must share: shapes of all tensors, and whatever else their modules hold.
+        """Return what replicas of one stack must share: shapes of all tensors, and whatever else their modules hold.
 
         Raises:
             ValueError: a module holds a tensor that is neither parameter nor buffer, which a stack would share between replicas.
@@ -102,12 +102,12 @@ class Replica:
                     found.append((f"{name}.{key}", value))
             own = (*module._parameters.items(), *module._buffers.items())
             found += [(f"{name}.{key}", value if value is None else tuple(value.shape)) for key, value in own]
-        inputs = [(k, tuple(v.shape[1:])) for k, v in tensors_of(self.data).items()]
+        inputs = [(k, tuple(v.shape[1:])) for k, v in name_tensors(self.data).items()]
         return (*found, *inputs)
 
 
-def stacks_of(replicas: Sequence[Replica]) -> list[list[Replica]]:
-    """The replicas in as few stacks as their shapes and sizes allow."""
+def group_into_stacks(replicas: Sequence[Replica]) -> list[list[Replica]]:
+    """Group the replicas into as few stacks as their shapes and sizes allow."""
     found: list[tuple[tuple[Any, ...], list[Replica]]] = []
     for replica in sorted(replicas, key=lambda r: r.n):
         like = replica.likeness()
@@ -132,21 +132,21 @@ class Stack:
         self.skeleton = copy.deepcopy(modules[0]).to("meta")
         self.offset = torch.stack([m.offset for m in self.methods])
         self.weights = torch.tensor(first.task_weights(first.tasks), device=self.device)
-        self.precision, self.scaler = mixed_precision(self.device)
+        self.precision, self.scaler = choose_precision(self.device)
         self.optimiser = torch.optim.AdamW(
             self.parameters.values(), lr=self.config.lr, weight_decay=self.config.weight_decay, fused=True
         )
-        self.data, self.begins = joined([tensors_of(r.data) for r in replicas], self.device)
-        held_out, begins = joined([tensors_of(r.held_out) for r in replicas], self.device)
+        self.data, self.begins = join_parts([name_tensors(r.data) for r in replicas], self.device)
+        held_out, begins = join_parts([name_tensors(r.held_out) for r in replicas], self.device)
         sizes = [len(r.outcomes) for r in replicas]
         places = torch.arange(max(sizes), device=self.device)
         self.held_out = [  # chunks of stays; a shorter part is answered from its beginning once more, and cut
-            taken(held_out, begins + places[i : i + CHUNK] % torch.tensor(sizes, device=self.device).unsqueeze(1))
+            take_stays(held_out, begins + places[i : i + CHUNK] % torch.tensor(sizes, device=self.device).unsqueeze(1))
             for i in range(0, max(sizes), CHUNK)
         ]
 
     def train(self) -> list[Exception | None]:
-        """Train all replicas and give each module its best weights; what kept one from it."""
+        """Train all replicas and give each module its best weights; return for each what kept it from that, or None."""
         count = len(self.replicas)
         faults: list[Exception | None] = [None] * count
         stopping, going = [Stopping(self.config.patience) for _ in self.replicas], np.ones(count, bool)
@@ -154,9 +154,9 @@ class Stack:
         best = {k: v.detach().clone() for k, v in state.items()}
         self.remember()
         for epoch in range(1, self.config.max_epochs + 1):
-            means = self.epoch(epoch)
+            means = self.run_epoch(epoch)
             self.remember()
-            probabilities = self.probabilities()
+            probabilities = self.predict()
             better = np.zeros(count, bool)
             for r in np.flatnonzero(going):
                 mean = {name: float(values[r]) for name, values in means.items()}
@@ -178,8 +178,8 @@ class Stack:
             self.unstack(r, best)
         return faults
 
-    def epoch(self, number: int) -> dict[str, np.ndarray]:
-        """One pass over the training stays, from 1; the mean of each loss by name, [R]."""
+    def run_epoch(self, number: int) -> dict[str, np.ndarray]:
+        """Run one pass over the training stays, ``number`` from 1; return the mean of each loss by name, [R]."""
         self.skeleton.train()
         n, size = min(r.n for r in self.replicas), self.config.batch_size
         orders = torch.stack([r.method._order(r.n, r.order)[:n] for r in self.replicas]).to(self.device)
@@ -188,24 +188,26 @@ class Stack:
         for step, rows in enumerate(orders.split(size, dim=1), start=(number - 1) * per_epoch):
             factor = self.methods[0].lr_factor(step, self.config.max_epochs * per_epoch)
             self.optimiser.param_groups[0]["lr"] = self.config.lr * factor
-            for name, value in self.step(rows).items():
+            for name, value in self.take_step(rows).items():
                 sums[name] = sums.get(name, 0.0) + value * rows.shape[1]
         return {name: value.cpu().numpy() / n for name, value in sums.items()}
 
-    def step(self, rows: Tensor) -> dict[str, Tensor]:
-        """One step of each replica on its ``rows`` [R, B]; its losses by name, [R]."""
+    def take_step(self, rows: Tensor) -> dict[str, Tensor]:
+        """Take one step of each replica on its ``rows`` [R, B]; return its losses by name, [R]."""
         self.optimiser.zero_grad(set_to_none=True)
-        batch = taken(self.data, self.begins + rows)
-        with vectorised():
-            losses = vmap(self.losses, randomness="different")(self.parameters, self.buffers, self.offset, batch)
+        batch = take_stays(self.data, self.begins + rows)
+        with allow_vmap():
+            losses = vmap(self.compute_losses, randomness="different")(
+                self.parameters, self.buffers, self.offset, batch
+            )
         descend(losses["loss"].sum(), self.optimiser, self.scaler, self.clip)
         return {k: v.detach() for k, v in losses.items()}
 
-    def losses(
+    def compute_losses(
         self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], offset: Tensor, inputs: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """The losses of one replica by name, scalars."""
-        batch = batch_of(inputs)
+        """Return the losses of one replica by name, scalars."""
+        batch = rebuild_batch(inputs)
         with self.precision():
             output = functional_call(self.skeleton, (parameters, buffers), (batch,))
         supervised = supervised_loss(
@@ -220,24 +222,26 @@ class Stack:
         scale = (self.config.grad_clip / (norms + 1e-6)).clamp(max=1.0)
         torch._foreach_mul_(gradients, [scale.view(-1, *[1] * (g.dim() - 1)) for g in gradients])
 
-    def probabilities(self) -> list[np.ndarray]:
-        """Of each replica's validation part, float64 [N, T]; one replica after the other where a method has its own way."""
-        if type(self.methods[0])._probability is not TorchMethod._probability:
+    def predict(self) -> list[np.ndarray]:
+        """Predict each replica's validation part, float64 [N, T]; one replica after the other where a method overrides ``_predict``."""
+        if type(self.methods[0])._predict is not TorchMethod._predict:
             state = {**self.parameters, **self.buffers}
-            return [self.unstack(r, state)._probability(one.held_out) for r, one in enumerate(self.replicas)]
+            return [self.unstack(r, state)._predict(one.held_out) for r, one in enumerate(self.replicas)]
         self.skeleton.eval()
 
         def logits(parameters: dict[str, Tensor], buffers: dict[str, Tensor], offset: Tensor, inputs: Any) -> Tensor:
-            output = functional_call(self.skeleton, (parameters, buffers), (batch_of(inputs),))
+            output = functional_call(self.skeleton, (parameters, buffers), (rebuild_batch(inputs),))
             return output.logits.float() + offset
 
-        with torch.no_grad(), vectorised():
+        with torch.no_grad(), allow_vmap():
             parts = [vmap(logits)(self.parameters, self.buffers, self.offset, chunk) for chunk in self.held_out]
         found = torch.cat(parts, dim=1).cpu().numpy()
-        return [r.method.answers(z[: len(r.outcomes)]) for r, z in zip(self.replicas, found, strict=True)]
+        return [
+            r.method.probabilities_from_logits(z[: len(r.outcomes)]) for r, z in zip(self.replicas, found, strict=True)
+        ]
 
     def remember(self) -> None:
-        """What each method keeps of its training stays for its predictions."""
+        """Update what each method keeps of its training stays for its predictions."""
         if type(self.methods[0]).remember is TorchMethod.remember:
             return
         for r, replica in enumerate(self.replicas):
@@ -246,7 +250,7 @@ class Stack:
                 self.buffers[name][r].copy_(value)
 
     def unstack(self, r: int, state: dict[str, Tensor]) -> TorchMethod:
-        """The method of replica ``r``, its module with its part of this state."""
+        """Copy replica ``r``'s part of this state into its module, and return its method."""
         module = self.methods[r].module
         with torch.no_grad():
             for name, value in (*module.named_parameters(), *module.named_buffers()):
@@ -255,33 +259,33 @@ class Stack:
 
 
 @contextmanager
-def vectorised() -> Iterator[None]:
-    """Attention in the form that can be vectorised; an operation that runs replica by replica is no cause for alarm."""
+def allow_vmap() -> Iterator[None]:
+    """Compute attention in the form that vmap can vectorise, and silence its warning of operations that run replica by replica."""
     with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
         warnings.filterwarnings("ignore", message="There is a performance drop")
         yield
 
 
-def tensors_of(batch: Batch) -> dict[str, Tensor]:
-    """The tensors of a batch by name."""
+def name_tensors(batch: Batch) -> dict[str, Tensor]:
+    """Return the tensors of a batch by name."""
     named = {f"x{m}": v for m, v in enumerate(batch.x)} | {f"extra.{k}": v for k, v in batch.extra.items()}
     rest = {"observed": batch.observed, "labels": batch.labels, "label_mask": batch.label_mask, "rows": batch.rows}
     return named | {k: v for k, v in rest.items() if v is not None}
 
 
-def batch_of(inputs: dict[str, Tensor]) -> Batch:
-    """The batch whose ``tensors_of`` these are."""
+def rebuild_batch(inputs: dict[str, Tensor]) -> Batch:
+    """Return the batch whose tensors by name these are."""
     x = tuple(inputs[f"x{m}"] for m in range(sum(k[0] == "x" for k in inputs)))
     extra = {k.removeprefix("extra."): v for k, v in inputs.items() if k.startswith("extra.")}
     return Batch(x, inputs["observed"], extra, *(inputs.get(k) for k in ("labels", "label_mask", "rows")))
 
 
-def joined(parts: Sequence[dict[str, Tensor]], device: torch.device) -> tuple[dict[str, Tensor], Tensor]:
-    """The stays of all parts one after the other, and where each part begins, int64 [R, 1]."""
+def join_parts(parts: Sequence[dict[str, Tensor]], device: torch.device) -> tuple[dict[str, Tensor], Tensor]:
+    """Concatenate the stays of all parts; return them and where each part begins, int64 [R, 1]."""
     sizes = torch.tensor([len(part["observed"]) for part in parts], device=device)
     return {k: torch.cat([part[k] for part in parts]) for k in parts[0]}, (sizes.cumsum(0) - sizes).unsqueeze(1)
 
 
-def taken(data: dict[str, Tensor], places: Tensor) -> dict[str, Tensor]:
-    """The stays at ``places`` [R, B], each tensor as [R, B, ...]."""
+def take_stays(data: dict[str, Tensor], places: Tensor) -> dict[str, Tensor]:
+    """Take the stays at ``places`` [R, B], each tensor as [R, B, ...]."""
     return {k: v.index_select(0, places.flatten()).unflatten(0, places.shape) for k, v in data.items()}

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datasets.cohort import Cohort
-from methods.base import Method, named, part
-from methods.common.outcomes import base_rate, labelled, learnable, selection_score
+from methods.base import Method, prefix, unprefix
+from methods.common.outcomes import base_rate, has_both_classes, labelled, selection_score
 from methods.common.preprocessing import Preprocessor
 
 CHUNK = 1024
@@ -66,7 +66,7 @@ class Batch(NamedTuple):
     rows: Tensor | None = None
 
     def take(self, rows: Tensor | slice) -> Batch:
-        """The given rows of a batch, as a batch."""
+        """Return the given rows of the batch, as a batch."""
         pick = (lambda v: v[rows]) if isinstance(rows, slice) else (lambda v: v.index_select(0, rows))
         return Batch(
             tuple(pick(v) for v in self.x),
@@ -78,7 +78,7 @@ class Batch(NamedTuple):
         )
 
     def chunks(self) -> list[Batch]:
-        """The batch in parts of CHUNK stays, at least one part."""
+        """Split the batch into parts of CHUNK stays, at least one part."""
         return [self.take(slice(i, i + CHUNK)) for i in range(0, max(len(self.observed), 1), CHUNK)]
 
 
@@ -90,7 +90,7 @@ class Output(NamedTuple):
 
 
 def supervised_loss(logits: Tensor, labels: Tensor, mask: Tensor, weights: Tensor, gamma: float = 0.0) -> Tensor:
-    """sum_t w_t mean_{i labelled} (1 - p_it)^gamma BCE_it, a scalar; p_it is the probability given to the outcome that came.
+    """Return sum_t w_t mean_{i labelled} (1 - p_it)^gamma BCE_it, a scalar; p_it is the probability given to the outcome that came.
 
     Shapes: logits, labels, mask [B, T], weights [T]. A task without a labelled stay in the batch contributes 0. Focal loss: Lin et
     al. 2017, without its class weight alpha, which would move the base rate.
@@ -111,7 +111,7 @@ class Stopping:
     since: int = 0
 
     def keeps(self, score: float) -> bool:
-        """Whether an epoch of this score is the one to keep: better than any before, or of a score that says nothing (NaN)."""
+        """Say whether an epoch of this score is the one to keep: better than any before, or without a score (NaN)."""
         if np.isnan(score) or score > self.best:
             self.best, self.since = self.best if np.isnan(score) else score, 0
             return True
@@ -127,7 +127,7 @@ class Stopping:
 def descend(
     loss: Tensor, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None, clip: Callable[[], object]
 ) -> None:
-    """One step of ``optimiser`` down a scalar ``loss``, its gradients clipped by ``clip``; scaled where there is a ``scaler``."""
+    """Take one step of ``optimiser`` down a scalar ``loss``, its gradients clipped by ``clip``; scaled where there is a ``scaler``."""
     if scaler is None:
         loss.backward()
         clip()
@@ -158,24 +158,26 @@ class TorchMethod(Method):
     history: list[dict[str, float]]
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
-        """The untrained module for modalities of these widths (after preprocessing) and these tasks."""
+        """Build the untrained module for modalities of these widths (after preprocessing) and these tasks."""
         raise NotImplementedError
 
     @classmethod
     def stackable(cls, config: TrainingConfig) -> bool:
-        """Where a fit is the loop below, in one or several stages. A method whose loss cannot be vectorised (a shape depends on a value)
-        says no."""
+        """Return whether a fit is the loop below, in one or several stages.
+
+        A method whose loss cannot be vectorised (a shape depends on a value) overrides it to return False.
+        """
         return (cls.fit, cls._train, cls._step) == (TorchMethod.fit, TorchMethod._train, TorchMethod._step)
 
     def training_stays(self, train: Cohort) -> Cohort:
-        """What ``fit`` trains on, of the cohort that it is given: all of it."""
+        """Choose the stays of the given cohort that ``fit`` trains on: all of them."""
         return train
 
     def prepare(self, train: Cohort, valid: Cohort) -> None:
         """Fit what the module needs before it is built (graphs, scalers of series, ...); called with ``preprocessor`` fitted."""
 
     def extra_inputs(self, cohort: Cohort) -> dict[str, np.ndarray]:
-        """More inputs by name, arrays with the stays of ``cohort`` first; they arrive in ``Batch.extra``."""
+        """Return more inputs by name, arrays with the stays of ``cohort`` first; they arrive in ``Batch.extra``."""
         return {}
 
     def remember(self, train: Batch) -> None:
@@ -183,11 +185,11 @@ class TorchMethod(Method):
         gradients, before the first step and before each validation, with all training stays."""
 
     def task_weights(self, tasks: tuple[str, ...]) -> list[float]:
-        """Weight of each task's loss: 1 / T."""
+        """Return weight of each task's loss: 1 / T."""
         return [1.0 / len(tasks)] * len(tasks)
 
     def stages(self, train: Cohort, valid: Cohort) -> Iterator[tuple[Cohort, Cohort]]:
-        """The training and the validation part of each stage of the loop in turn: one stage, with the parts of the fit.
+        """Yield the training and the validation part of each stage of the loop in turn: one stage, with the parts of the fit.
 
         A method of several makes itself ready for a stage (module, configuration, inputs) before it gives its parts, and has what the
         stage made of it when it is asked for the next.
@@ -195,20 +197,20 @@ class TorchMethod(Method):
         yield train, valid
 
     def lr_factor(self, step: int, steps: int) -> float:
-        """What ``lr`` is multiplied by in a step, from 0, of at most so many in a stage: 1."""
+        """Return what ``lr`` is multiplied by in step ``step``, from 0, of at most ``steps`` in a stage: 1."""
         return 1.0
 
     def release(self) -> None:
-        """Let go of what only training needed; called when training ends, however it ends."""
+        """Release what only training needed; called when training ends, however it ends."""
 
     def fit(self, train: Cohort, valid: Cohort) -> Self:
-        """The method trained on ``train`` and stopped by ``valid``.
+        """Train the method on ``train``, stopped by ``valid``, and return it.
 
         Raises:
             FloatingPointError: the training loss is not finite.
         """
         train = self.training_stays(train)
-        with seeded(self.seed, self.device):
+        with use_seed(self.seed, self.device):
             self.begin(train, valid)
             torch.manual_seed(self.seed)
             try:
@@ -222,29 +224,29 @@ class TorchMethod(Method):
         return self
 
     def begin(self, train: Cohort, valid: Cohort) -> None:
-        """All of ``fit`` that comes before training: base rates, preprocessing, what ``prepare`` fits, the untrained module."""
+        """Do all of ``fit`` that comes before training: base rates, preprocessing, what ``prepare`` fits, the untrained module."""
         self.tasks, self.history = train.tasks, []
-        self.learnable, self.base_rate = learnable(train.outcomes), base_rate(train.outcomes)
+        self.learnable, self.base_rate = has_both_classes(train.outcomes), base_rate(train.outcomes)
         self.preprocessor = Preprocessor().fit(train)
         self.prepare(train, valid)
         self._place_module()
 
     def predict_proba(self, cohort: Cohort) -> np.ndarray:
-        """Probabilities float64 [N, T]."""
-        return self._probability(self._batch(cohort))
+        """Return probabilities float64 [N, T]."""
+        return self._predict(self._batch(cohort))
 
     def represent(self, cohort: Cohort) -> np.ndarray | None:
-        """float32 [N, d] as the module gives it, or None where the module has no ``represent``."""
+        """Return float32 [N, d] as the module gives it, or None where the module has no ``represent``."""
         if not hasattr(self.module, "represent"):
             return None
         return self.evaluate(self.module.represent, self.tensors(cohort))
 
     def tensors(self, cohort: Cohort) -> Batch:
-        """All stays of ``cohort`` as one batch on the device, without outcomes."""
+        """Return all stays of ``cohort`` as one batch on the device, without outcomes."""
         return self._batch(cohort)
 
     def evaluate(self, function: Callable[[Batch], Tensor], batch: Batch) -> np.ndarray:
-        """``function`` of the stays of ``batch``, chunk by chunk, in evaluation mode and single precision: float32 [N, ...]."""
+        """Apply ``function`` to the stays of ``batch``, chunk by chunk, in evaluation mode: float32 [N, ...]."""
         training = self.module.training
         self.module.eval()
         with torch.inference_mode():
@@ -253,23 +255,23 @@ class TorchMethod(Method):
         return out
 
     def state(self) -> dict[str, np.ndarray]:
-        """The fitted method as plain arrays: module, preprocessor, tasks and base rates (not what ``prepare`` fitted)."""
+        """Return the fitted method as plain arrays: module, preprocessor, tasks and base rates (not what ``prepare`` fitted)."""
         return {
-            **named("module", {k: v.detach().cpu().numpy() for k, v in self.module.state_dict().items()}),
-            **named("preprocessor", self.preprocessor.state()),
+            **prefix("module", {k: v.detach().cpu().numpy() for k, v in self.module.state_dict().items()}),
+            **prefix("preprocessor", self.preprocessor.state()),
             "tasks": np.array(self.tasks),
             "learnable": self.learnable,
             "base_rate": self.base_rate,
         }
 
     def load_state(self, state: dict[str, np.ndarray]) -> Self:
-        """The method whose ``state`` this is, ready to predict."""
+        """Restore the method from its ``state`` and return it, ready to predict."""
         self.tasks = tuple(str(t) for t in state["tasks"])
         self.learnable, self.base_rate = state["learnable"], state["base_rate"]
-        self.preprocessor = Preprocessor().load_state(part("preprocessor", state))
-        with seeded(self.seed, self.device):
+        self.preprocessor = Preprocessor().load_state(unprefix("preprocessor", state))
+        with use_seed(self.seed, self.device):
             self._place_module()
-        self.module.load_state_dict({k: torch.as_tensor(v) for k, v in part("module", state).items()})
+        self.module.load_state_dict({k: torch.as_tensor(v) for k, v in unprefix("module", state).items()})
         self.module.eval()
         return self
 
@@ -293,13 +295,15 @@ class TorchMethod(Method):
         labels = np.where(mask, cohort.outcomes, np.float32(0))
         return batch._replace(labels=place(labels), label_mask=place(mask), rows=place(np.arange(len(cohort))))
 
-    def _probability(self, batch: Batch) -> np.ndarray:
+    def _predict(self, batch: Batch) -> np.ndarray:
         if not self.learnable.any():
             return np.tile(self.base_rate, (len(batch.observed), 1))
-        return self.answers(self.evaluate(lambda b: self.module(b).logits.float() + self.offset, batch))
+        return self.probabilities_from_logits(
+            self.evaluate(lambda b: self.module(b).logits.float() + self.offset, batch)
+        )
 
-    def answers(self, logits: np.ndarray) -> np.ndarray:
-        """Probabilities float64 [N, T] of logits [N, T]; of a task that cannot be learned, its base rate."""
+    def probabilities_from_logits(self, logits: np.ndarray) -> np.ndarray:
+        """Return probabilities float64 [N, T] of logits [N, T]; of a task that cannot be learned, its base rate."""
         p = 1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -700, 700)))
         return np.where(self.learnable, p, self.base_rate)
 
@@ -309,7 +313,7 @@ class TorchMethod(Method):
         valid_outcomes = np.where(self.learnable, valid.outcomes, np.float32("nan"))
         weights = torch.tensor(self.task_weights(self.tasks), device=device)
         optimiser = torch.optim.AdamW(self.module.parameters(), lr=c.lr, weight_decay=c.weight_decay, fused=True)
-        precision, scaler = mixed_precision(device)
+        precision, scaler = choose_precision(device)
         generator = torch.Generator().manual_seed(self.seed)
         best, stopping, per_epoch = None, Stopping(c.patience), -(-len(train) // c.batch_size)
         self._remember(data)
@@ -325,7 +329,7 @@ class TorchMethod(Method):
             means = dict(zip(sums, (torch.stack(list(sums.values())) / len(train)).tolist(), strict=True))
             self.check_finite(means["loss"], epoch)
             self._remember(data)
-            score = selection_score(valid_outcomes, self._probability(held_out))
+            score = selection_score(valid_outcomes, self._predict(held_out))
             self.history.append({"epoch": epoch, **means, "valid": score})
             if self.on_epoch is not None:
                 self.on_epoch(self.history[-1])
@@ -337,8 +341,10 @@ class TorchMethod(Method):
             self.module.load_state_dict(best)
 
     def check_finite(self, loss: float, epoch: int) -> None:
-        """Raises:
-        FloatingPointError: the mean training loss of an epoch is not finite.
+        """Check the mean training loss of an epoch.
+
+        Raises:
+            FloatingPointError: it is not finite.
         """
         if not np.isfinite(loss):
             raise FloatingPointError(
@@ -361,7 +367,7 @@ class TorchMethod(Method):
         precision: Callable[[], torch.autocast],
         scaler: torch.amp.GradScaler | None,
     ) -> dict[str, Tensor]:
-        """One step on ``batch``; its losses by name, detached, still on the device."""
+        """Take one step on ``batch``; return its losses by name, detached, still on the device."""
         optimiser.zero_grad(set_to_none=True)
         with precision():
             output = self.module(batch)
@@ -376,8 +382,8 @@ class TorchMethod(Method):
 
 
 @contextmanager
-def seeded(seed: int, device: str) -> Iterator[None]:
-    """Everything drawn inside comes from ``seed``; the generators outside are left as they were."""
+def use_seed(seed: int, device: str) -> Iterator[None]:
+    """Draw everything inside from ``seed``, and leave the generators outside as they were."""
     place = torch.device(device)
     devices = [place.index if place.index is not None else torch.cuda.current_device()] if place.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
@@ -385,8 +391,8 @@ def seeded(seed: int, device: str) -> Iterator[None]:
         yield
 
 
-def mixed_precision(device: torch.device) -> tuple[Callable, torch.amp.GradScaler | None]:
-    """Autocast on a GPU (bfloat16, else float16 with loss scaling), nothing elsewhere."""
+def choose_precision(device: torch.device) -> tuple[Callable, torch.amp.GradScaler | None]:
+    """Choose autocast for a GPU (bfloat16, else float16 with loss scaling), nothing elsewhere."""
     if device.type != "cuda":
         return nullcontext, None
     if torch.cuda.is_bf16_supported():

@@ -5,18 +5,18 @@ modality", ICLR 2024 (openreview W2tCmRrj7H). It is a generator, scored by fidel
 
 Equations (stay i, modality m of M, task t; delta_i the observation pattern, O_i the observed modalities), in four stages:
 
-    1 latent    : z_im = mu_im + eps sd_im, a variational autoencoder for each modality                        (flexgen_vae.py)
+    1 latent    : z_im = mu_im + eps sd_im, a variational autoencoder for each modality                        (vae.py)
     2 transport : partial Gromov-Wasserstein plans from anchors of each modality to the hub's, by which
-                  zhat_im, m not in O_i, is filled from the z_il, l in O_i                                     (flexgen_transport.py)
-    3 diffusion : p(z | y) of z_i = [z_i1 or zhat_i1; ..; z_iM or zhat_iM] in R^{ML}, a conditional DDPM        (flexgen_diffusion.py)
+                  zhat_im, m not in O_i, is filled from the z_il, l in O_i                                     (transport.py)
+    3 diffusion : p(z | y) of z_i = [z_i1 or zhat_i1; ..; z_iM or zhat_iM] in R^{ML}, a conditional DDPM        (diffusion.py)
     4 head      : yhat = MLP([mu_i1 or zhat_i1; ..]), one hidden layer, trained by L_sup on the N training stays and r N synthetic
-                  ones, which are given the outcomes of training stays drawn without replacement (anew for r > 1)
+                  ones, which are given the outcomes of training stays drawn without replacement (again for each round of r > 1)
 
 The hub is the modality that most training stays have. Variants: the defaults (the card's F-pred), ``tstr`` (F-TSTR, the paper's protocol:
 the head sees synthetic stays alone), ``real`` (r = 0, no stage 3), ``anchors_1000``, ``latent_128`` (the released size), ``shared_02``
 (mass = 0.2, as in the released runs).
 
-How good the fill is, on training stays kept out of the anchors, beside the mean and nearest neighbours (flexgen_fill.py):
+How good the fill is, on training stays kept out of the anchors, compared with the mean and nearest neighbours (fill.py):
 
     method = FlexgenEhr(Config(), seed=0).fit(train, valid)
     print(fill_table(method.fill_report))          # {modality: {"ot": error, "mean": error, "knn": error}}
@@ -41,7 +41,7 @@ Adaptations:
   mean, and a summed divergence that outweighs both); MSE for all features (released: cross-entropy for binary ones). The autoencoders
   are trained in one loop, on common batches, clipped together. Batch norms count the stays that have the modality, and end with the
   statistics of all of them, not with running ones.
-- Inputs are vectors; series are not read (the code sums them over time, a survey speaks of LSTM encoders).
+- Inputs are vectors; series are not read (the code sums them over time, a survey mentions LSTM encoders).
 - Anchors: K = 256, for speed (released: up to 5000 or 500), drawn apart for each modality. mass = 0.9 (released: 500 / 5000 or 100 /
   500). Margins are 1 / K (released: 1 over the larger K); eps is relative to the largest cost (released: 0.001 of a cost of distances up
   to 1); 50 steps of 10 Sinkhorn iterations that begin where the last ended, then rounding to the margins (released: up to 1000 of up
@@ -79,7 +79,7 @@ from torch import Tensor, nn
 from datasets.cohort import Cohort
 from methods.common.layers import mlp
 from methods.common.training import Batch, Output, TorchMethod, TrainingConfig
-from methods.flexgen_ehr.diffusion import Denoiser, conditions
+from methods.flexgen_ehr.diffusion import Denoiser, encode_outcomes
 from methods.flexgen_ehr.fill import FILLS, fill_errors
 from methods.flexgen_ehr.transport import Transport
 from methods.flexgen_ehr.vae import Vaes
@@ -151,7 +151,7 @@ class Head(nn.Module):
         self.net = mlp((width, config.hidden, tasks), config.dropout)
 
     def forward(self, batch: Batch) -> Output:
-        """No loss of its own."""
+        """Return logits [B, T]; no loss of its own."""
         return Output(self.net(batch.extra["z"]), {})
 
 
@@ -168,15 +168,15 @@ class FlexgenModule(nn.Module):
         self.register_buffer("errors", torch.full((m, len(FILLS)), torch.nan, dtype=torch.float64))
 
     def forward(self, batch: Batch) -> Output:
-        """Logits [B, T] of stays."""
+        """Return logits [B, T] of stays."""
         return self.head(batch._replace(extra={"z": self.represent(batch)}))
 
     def represent(self, batch: Batch) -> Tensor:
-        """The mu [B, M L], filled where unobserved."""
+        """Return the mu [B, M L], filled where unobserved."""
         return self.complete(batch)[:, 0].float()
 
     def complete(self, batch: Batch) -> Tensor:
-        """Double [B, 2, M L]: the mu, filled where unobserved, and the sd, there 0."""
+        """Return double [B, 2, M L]: the mu, filled where unobserved, and the sd, there 0."""
         mu, sd = self.vaes.latents(batch.x, batch.observed)
         return torch.stack([self.transport.fill(mu, batch.observed), sd], dim=1).flatten(2)
 
@@ -207,12 +207,12 @@ class FlexgenEhr(TorchMethod):
         return {m: dict(zip(FILLS, e, strict=True)) for m, e in zip(self.modalities, errors, strict=True)}
 
     def generate(self, outcomes: np.ndarray, seed: int = 0) -> tuple[np.ndarray, ...]:
-        """Synthetic stays: float32 [n, width_m] for each modality, standardised as by ``preprocessor``, for outcomes [n, T] (NaN: any)."""
+        """Generate stays for outcomes [n, T] (NaN: any): float32 [n, width_m] for each modality, standardised as by ``preprocessor``."""
         y = torch.as_tensor(outcomes, device=self.device)
         with torch.random.fork_rng(), torch.inference_mode():
             torch.manual_seed(seed)
             known = ~y.isnan() & torch.as_tensor(self.learnable, device=self.device)
-            z = self.module.denoiser.sample(conditions(y, known), self.config.guidance)
+            z = self.module.denoiser.sample(encode_outcomes(y, known), self.config.guidance)
             made = self.module.vaes.decode(z.unflatten(1, self.module.transport.mean.shape))
         return tuple(x.cpu().numpy() for x in made)
 
@@ -223,25 +223,25 @@ class FlexgenEhr(TorchMethod):
         self._size = max(len(rows) for rows in self._anchors)
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
-        """The untrained parts."""
+        """Build the untrained parts."""
         return FlexgenModule(widths, len(tasks), self._size, self.config)
 
     def task_weights(self, tasks: tuple[str, ...]) -> list[float]:
-        """1 / T; 0 in the stages whose losses are others."""
+        """Return 1 / T; 0 in the stages whose losses are others."""
         return super().task_weights(tasks) if isinstance(self.module, Head) else [0.0] * len(tasks)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Also the names of the modalities, for ``fill_report``."""
+        """Return the state with the names of the modalities, which ``fill_report`` needs."""
         return super().state() | {"modalities": np.array(self.modalities)}
 
     def load_state(self, state: dict[str, np.ndarray]) -> Self:
-        """Also the names of the modalities."""
+        """Restore the method with the names of the modalities."""
         self.modalities = tuple(str(m) for m in state["modalities"])
         self._size = state["module.transport.z"].shape[1]
         return super().load_state(state)
 
     def stages(self, train: Cohort, valid: Cohort) -> Iterator[tuple[Cohort, Cohort]]:
-        """The four stages; the loop trains a part of the module in each that has one."""
+        """Yield the parts of the four stages; the loop trains a part of the module in each that has one."""
         c, whole, n = self.config, self.module, len(train)
         try:
             yield from self._stage("latent", whole.vaes, train, max_epochs=min(c.vae_epochs, c.max_epochs))
@@ -260,19 +260,19 @@ class FlexgenEhr(TorchMethod):
                 whole.denoiser.high.copy_(z.amax(dim=0))
                 self._given = lambda b: {"mu": z[: len(b.observed)], "sd": sd[: len(b.observed)]}
                 changes = {"max_epochs": min(c.diffusion_epochs, c.max_epochs), "lr": c.diffusion_lr * c.lr}
-                yield from self._stage("diffusion", whole.denoiser, outcomes_alone(train, np.arange(n)), **changes)
+                yield from self._stage("diffusion", whole.denoiser, keep_outcomes_alone(train, np.arange(n)), **changes)
                 at = torch.as_tensor(drawn, device=self.device)
-                made = whole.denoiser.sample(conditions(batch.labels[at], batch.label_mask[at]), c.guidance)
+                made = whole.denoiser.sample(encode_outcomes(batch.labels[at], batch.label_mask[at]), c.guidance)
                 content = torch.cat([content, made])
             self._given = lambda b: {"z": content if b.rows is not None else self._rows(whole.complete, b)[:, 0]}
-            yield from self._stage("head", whole.head, outcomes_alone(train, np.r_[real, drawn]), valid)
+            yield from self._stage("head", whole.head, keep_outcomes_alone(train, np.r_[real, drawn]), valid)
         finally:
             self.module, self.config, self._given = whole, c, None
 
     def _stage(
         self, name: str, part: nn.Module, train: Cohort, valid: Cohort | None = None, **changes: float
     ) -> Iterator[tuple[Cohort, Cohort]]:
-        """The loop for a part of the module; without ``valid`` there is nothing to choose by, and the last epoch is kept."""
+        """Yield the parts for the loop on a part of the module; without ``valid`` no score can choose, and the last epoch is kept."""
         config, begun = self.config, len(self.history)
         self.module, self.config = part, replace(config, **changes)
         yield train, train.take([0]).without_outcomes() if valid is None else valid
@@ -281,12 +281,12 @@ class FlexgenEhr(TorchMethod):
             entry["stage"] = name
 
     def lr_factor(self, step: int, steps: int) -> float:
-        """The denoiser's learning rate falls with the epochs."""
+        """Return a factor that falls with the epochs for the denoiser, else 1."""
         epochs = self.config.max_epochs
         return 1 - step // (steps // epochs) / epochs if isinstance(self.module, Denoiser) else 1.0
 
     def _batch(self, cohort: Cohort, outcomes: bool = False) -> Batch:
-        """In stages 3 and 4 latents in place of inputs."""
+        """Return the stays as a batch; in stages 3 and 4 with latents in place of inputs."""
         batch = super()._batch(cohort, outcomes)
         return batch if self._given is None else batch._replace(x=(), extra=self._given(batch))
 
@@ -295,7 +295,7 @@ class FlexgenEhr(TorchMethod):
 
 
 def choose_anchors(observed: np.ndarray, most: int, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Stays held out of the anchors, bool [N], and rows of at most ``most`` anchors for each modality of observed [N, M]."""
+    """Choose stays held out of the anchors, bool [N], and rows of at most ``most`` anchors for each modality of observed [N, M]."""
     draw, n = np.random.default_rng(seed), len(observed)
     held = np.zeros(n, dtype=bool)
     held[draw.permutation(n)[: min(MOST_HELD, int(HELD_OUT * n))]] = True
@@ -306,8 +306,8 @@ def choose_anchors(observed: np.ndarray, most: int, seed: int) -> tuple[np.ndarr
     return held, rows
 
 
-def outcomes_alone(cohort: Cohort, rows: np.ndarray) -> Cohort:
-    """Stays without contents but the outcomes of the given rows, which may repeat."""
+def keep_outcomes_alone(cohort: Cohort, rows: np.ndarray) -> Cohort:
+    """Return stays without contents but the outcomes of the given rows, which may repeat."""
     n, nan = len(rows), np.float32("nan")
     return replace(
         cohort,

@@ -18,20 +18,20 @@ from methods.common.training import Batch, Output
 
 
 def noise_schedule(steps: int, rescaled: bool = True) -> tuple[Tensor, Tensor]:
-    """beta_t and abar_t [steps + 1]; t = 0 has beta 0 and abar 1. Without the factor 1000 / n_T, 50 steps leave abar = 0.60."""
+    """Return beta_t and abar_t [steps + 1]; t = 0 has beta 0 and abar 1. Without the factor 1000 / n_T, 50 steps leave abar = 0.60."""
     share = torch.arange(1, steps + 1, dtype=torch.float64) / steps
     beta = (1e-4 + (0.02 - 1e-4) * share) * (1000.0 / steps if rescaled else 1.0)
     beta = torch.cat([beta.new_zeros(1), beta.clamp(max=0.999)])
     return beta, (1.0 - beta).cumprod(dim=0)
 
 
-def conditions(labels: Tensor, mask: Tensor) -> Tensor:
-    """c [B, 2 T] of labels and mask [B, T]: two bits an outcome, both 0 where it is undefined."""
+def encode_outcomes(labels: Tensor, mask: Tensor) -> Tensor:
+    """Return c [B, 2 T] of labels and mask [B, T]: two bits an outcome, both 0 where it is undefined."""
     return torch.stack([mask & (labels == 1), mask & (labels == 0)], dim=2).flatten(1).float()
 
 
-def embedding(d_in: int, d_out: int) -> nn.Sequential:
-    """Linear, GELU, Linear."""
+def make_embedding(d_in: int, d_out: int) -> nn.Sequential:
+    """Build Linear, GELU, Linear."""
     return nn.Sequential(nn.Linear(d_in, d_out), nn.GELU(), nn.Linear(d_out, d_out))
 
 
@@ -43,7 +43,7 @@ class Denoiser(nn.Module):
         d = width
         self.tasks, self.steps, self.drop = tasks, steps, drop
         self.down, self.up, self.out = nn.Linear(d, 2 * d), nn.Linear(2 * d, 2 * d), nn.Linear(4 * d, d)
-        self.time, self.context = embedding(1, 2 * d), embedding(2 * tasks, 2 * d)
+        self.time, self.context = make_embedding(1, 2 * d), make_embedding(2 * tasks, 2 * d)
         beta, abar = noise_schedule(steps)
         self.register_buffer("beta", beta, persistent=False)
         self.register_buffer("abar", abar, persistent=False)
@@ -51,12 +51,12 @@ class Denoiser(nn.Module):
         self.register_buffer("high", torch.zeros(d))
 
     def predict(self, z: Tensor, time: Tensor, context: Tensor) -> Tensor:
-        """epshat [B, D] of z [B, D] and of the embeddings e_t and e_c [B or 1, 2D]."""
+        """Predict epshat [B, D] from z [B, D] and the embeddings e_t and e_c [B or 1, 2D]."""
         h = nn.functional.gelu(self.down(z))
         return self.out(torch.cat([torch.addcmul(time, context, self.up(h)), h], dim=1))
 
     def forward(self, batch: Batch) -> Output:
-        """The loss of latents drawn anew, at times drawn anew, some without their outcomes."""
+        """Return the loss of latents and times that are drawn at each call, some without their outcomes."""
         mu, sd = batch.extra["mu"], batch.extra["sd"]
         nothing = mu.new_zeros(len(mu), self.tasks)
         if not self.training:
@@ -65,18 +65,18 @@ class Denoiser(nn.Module):
         keep = torch.rand(len(mu), 1, device=mu.device) >= self.drop
         noise, abar = torch.randn_like(mu), self.abar[t, None].float()
         noisy = abar.sqrt() * (mu + sd * torch.randn_like(mu)) + (1 - abar).sqrt() * noise
-        context = self.context(conditions(batch.labels, batch.label_mask & keep))
+        context = self.context(encode_outcomes(batch.labels, batch.label_mask & keep))
         guess = self.predict(noisy, self.times()[t - 1], context)
         return Output(nothing, {"noise": (guess.float() - noise).square().mean()})
 
     def times(self) -> Tensor:
-        """e_t [n_T, 2D] of all times."""
+        """Return e_t [n_T, 2D] of all times."""
         t = torch.arange(1, self.steps + 1, device=self.beta.device, dtype=torch.float32)
         return self.time(t[:, None] / self.steps)
 
     @torch.no_grad()
     def sample(self, context: Tensor, guidance: float) -> Tensor:
-        """Latents z [B, D] for c [B, 2 T], each coordinate within ``low`` and ``high``."""
+        """Sample latents z [B, D] for c [B, 2 T], each coordinate within ``low`` and ``high``."""
         times, (n, d) = self.times(), (len(context), len(self.low))
         both = self.context(torch.cat([context, torch.zeros_like(context)]))
         z = torch.randn(n, d, device=context.device)

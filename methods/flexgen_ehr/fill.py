@@ -14,7 +14,7 @@ NEIGHBOURS = 5
 
 
 def fill_errors(transport: Transport, z: Tensor, observed: np.ndarray, held: np.ndarray) -> Tensor:
-    """Relative errors float64 [M, 3] of ``FILLS`` on the stays ``held`` bool [N] that have modality m and another; NaN for fewer than two.
+    """Return errors float64 [M, 3] of ``FILLS`` on the stays ``held`` bool [N] with modality m and another; NaN for fewer than two.
 
     z [N, M, L] are the latents of training stays. Modality m is hidden from the held stays and filled from their others; mean and
     neighbours come from all stays not held, the plans from the anchors among these. Error: (sum |zhat - z|^2 / sum |z - zbar|^2)^0.5
@@ -32,15 +32,15 @@ def fill_errors(transport: Transport, z: Tensor, observed: np.ndarray, held: np.
         made = (
             transport.fill(z[query], shown)[:, m],
             z[bank, m].mean(dim=0),
-            z[bank, m][nearest(z[query], shown, z[bank], seen[bank])].mean(dim=1),
+            z[bank, m][find_nearest(z[query], shown, z[bank], seen[bank])].mean(dim=1),
         )
         spread = (truth - truth.mean(dim=0)).square().sum()
         out[m] = torch.stack([((guess - truth).square().sum() / spread).sqrt() for guess in made]).cpu()
     return out
 
 
-def nearest(z: Tensor, seen: Tensor, bank: Tensor, bank_seen: Tensor) -> Tensor:
-    """Rows [B, k] of the bank [N, M, L] nearest to z [B, M, L]: least mean squared distance over the modalities that both have."""
+def find_nearest(z: Tensor, seen: Tensor, bank: Tensor, bank_seen: Tensor) -> Tensor:
+    """Find the rows [B, k] of the bank [N, M, L] nearest to z [B, M, L]: least mean squared distance over the modalities both have."""
     total = torch.zeros(len(z), len(bank), dtype=z.dtype, device=z.device)
     count = torch.zeros_like(total)
     for m in range(z.shape[1]):
@@ -52,6 +52,6 @@ def nearest(z: Tensor, seen: Tensor, bank: Tensor, bank_seen: Tensor) -> Tensor:
 
 
 def fill_table(report: dict[str, dict[str, float]]) -> str:
-    """A fitted method's ``fill_report`` as text to print, a line a modality."""
+    """Format a fitted method's ``fill_report`` as text, a line for each modality."""
     lines = ["relative error of the fill".ljust(28) + "".join(name.rjust(8) for name in FILLS)]
     return "\n".join(lines + [m.ljust(28) + "".join(f"{e[name]:8.2f}" for name in FILLS) for m, e in report.items()])

@@ -60,31 +60,33 @@ class Transport(nn.Module):
         eps: float,
         steps: int,
     ) -> None:
-        """Everything, from latents [N, M, L] and outcomes [N, T] of training stays, ``rows`` of which are each modality's anchors."""
+        """Fit all buffers to latents [N, M, L] and outcomes [N, T] of training stays, ``rows`` of which are each modality's anchors."""
         self.hub.fill_(int(observed.mean(axis=0).argmax()))
         for m, chosen in enumerate(rows):
             k, points = len(chosen), z[torch.as_tensor(chosen, device=z.device), m].double()
             self.real[m, :k] = True
             self.z[m, :k] = points
             has = torch.as_tensor(observed[:, m], device=z.device)
+            # over all training stays with the modality, not the anchors alone: the fill where nothing is observed
             self.mean[m] = torch.where(has[:, None], z[:, m].double(), 0.0).sum(dim=0) / has.sum().clamp(min=1)
             if k:
-                c, scale = geodesics(points.cpu().numpy(), self.neighbours)
+                c, scale = compute_geodesics(points.cpu().numpy(), self.neighbours)
                 self.c[m, :k, :k], self.scale[m] = torch.as_tensor(c), scale
         hub, p = int(self.hub), self.real / self.real.sum(dim=1, keepdim=True).clamp(min=1).double()
+        # the hub is matched with itself, so that the fill needs no special case for it
         self.plan[hub] = torch.diag(p[hub])
         pairs = [m for m in self._seen() if m != hub]
         if pairs:
             discount = torch.ones(len(pairs), *self.c.shape[1:], dtype=torch.float64)
             for i, m in enumerate(pairs):
                 discount[i, : len(rows[m]), : len(rows[hub])] = torch.as_tensor(
-                    disagreement(outcomes[rows[m]], outcomes[rows[hub]])
+                    compute_disagreement(outcomes[rows[m]], outcomes[rows[hub]])
                 )
             to_hub = (self.c[pairs], self.c[hub].expand(len(pairs), -1, -1), p[pairs], p[hub].expand(len(pairs), -1))
             self.plan[pairs] = partial_gw(*to_hub, mass, eps, steps, discount.to(z.device))
 
     def fill(self, z: Tensor, observed: Tensor) -> Tensor:
-        """z [B, M, L] with the latents of unobserved modalities filled; in double precision, since weights are steep."""
+        """Fill the latents of unobserved modalities in z [B, M, L]; in double precision, since weights are steep."""
         z, seen = z.double(), self._seen()
         sent = {a: self.distances(z[:, a], a) @ self.plan[a] for a in seen}
         count, columns = observed.sum(dim=1, keepdim=True), []
@@ -97,14 +99,17 @@ class Transport(nn.Module):
         return torch.stack(columns, dim=1)
 
     def distances(self, z: Tensor, m: int) -> Tensor:
-        """Geodesic distances [B, K] of latents [B, L] to the anchors of modality m, in units of the largest among these."""
+        """Return geodesic distances [B, K] of latents [B, L] to the anchors of modality m, in units of the largest among these."""
+        # by differences: by a product of matrices an anchor would not be at distance 0 of itself, and rows would depend on their batch
         direct = torch.cdist(z, self.z[m], compute_mode="donot_use_mm_for_euclid_dist") / self.scale[m]
         direct = torch.where(self.real[m], direct, torch.inf)
         near, which = direct.topk(min(self.neighbours, direct.shape[1]), dim=1, largest=False)
         return (near.unsqueeze(2) + self.c[m][which]).amin(dim=1)
 
     def weights(self, sent: Tensor, a: int, b: int) -> Tensor:
-        """w [B, K] over the anchors of b of stays whose distances times T^a are ``sent`` [B, K]."""
+        """Return w [B, K] over the anchors of b of stays whose distances times T^a are ``sent`` [B, K]."""
+        # T^ab = T^a back is never formed. c_ij of the docstring is a square expanded: the term in C_ik alone is the same for every j and
+        # drops out of the softmax, the term in C^b alone needs the column sums of T^ab (``share``), the mixed one C T^ab C^b
         back = self.plan[b].T / self.plan[b].sum(dim=0).clamp(min=1e-300)[:, None]
         share = self.plan[a].sum(dim=0) @ back
         cost = (self.c[b].square() @ share - 2.0 * sent @ (back @ self.c[b])) / share.sum().clamp(min=1e-12)
@@ -114,8 +119,8 @@ class Transport(nn.Module):
         return self.real.any(dim=1).nonzero()[:, 0].tolist()
 
 
-def geodesics(z: np.ndarray, neighbours: int) -> tuple[np.ndarray, float]:
-    """Distances [K, K] along the graph of nearest neighbours of points [K, L], divided by the largest; and the largest."""
+def compute_geodesics(z: np.ndarray, neighbours: int) -> tuple[np.ndarray, float]:
+    """Return distances [K, K] along the graph of nearest neighbours of points [K, L], divided by the largest; and the largest."""
     if len(z) == 1:
         return np.zeros((1, 1)), 1.0
     graph = kneighbors_graph(z, min(neighbours, len(z) - 1), mode="distance")
@@ -133,15 +138,16 @@ def geodesics(z: np.ndarray, neighbours: int) -> tuple[np.ndarray, float]:
     return c / largest, largest
 
 
-def disagreement(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """D [K1, K2] of outcomes [K1, T] and [K2, T]: 1 - 0.5 (share of agreeing tasks); 1 where no task is defined for both."""
+def compute_disagreement(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return D [K1, K2] of outcomes [K1, T] and [K2, T]: 1 - 0.5 (share of agreeing tasks); 1 where no task is defined for both."""
     known = (~np.isnan(first)).astype(float) @ (~np.isnan(second)).T.astype(float)
     agree = sum((first == v).astype(float) @ (second == v).T.astype(float) for v in (0, 1))
     return 1.0 - 0.5 * agree / np.maximum(known, 1.0)
 
 
 def linear_cost(c1: Tensor, c2: Tensor, plan: Tensor) -> Tensor:
-    """sum_kl T_kl (C1_ik - C2_jl)^2 [P, K1, K2] of P pairs of spaces: half the gradient of what the plans cost."""
+    """Return sum_kl T_kl (C1_ik - C2_jl)^2 [P, K1, K2] of P pairs of spaces: half the gradient of what the plans cost."""
+    # (x - y)^2 = x^2 + y^2 - 2 x y: products of K x K matrices, where the sum over k and l would take K^4
     rows, columns = plan.sum(dim=2), plan.sum(dim=1)
     squares = (c1.square() @ rows.unsqueeze(2)) + (c2.square() @ columns.unsqueeze(2)).mT
     return squares - 2.0 * c1 @ plan @ c2
@@ -159,23 +165,30 @@ def partial_gw(
     start: Tensor | None = None,
     rounds: int = 10,
 ) -> Tensor:
-    """Plans T [P, K1, K2] of mass ``mass``, row sums at most p and column sums at most q, of P pairs of spaces at once.
+    """Return plans T [P, K1, K2] of mass ``mass``, row sums at most p and column sums at most q, of P pairs of spaces at once.
 
     c1 [P, K1, K1], c2 [P, K2, K2], p [P, K1] and q [P, K2] with sums 1, zero for padding; ``discount`` D [P, K1, K2]. ``steps`` at
     most, each with ``rounds`` Sinkhorn iterations that begin where the last step ended.
     """
     plan = p.unsqueeze(2) * q.unsqueeze(1) if start is None else start
+    # A partial problem becomes a balanced one by a virtual anchor on either side, of weight 1 - mass: what is not transported goes
+    # to it at no cost. Both margins then sum to 2 - mass, and are divided by it, since Sinkhorn balances probabilities
     a, b = (torch.cat([v, v.new_full((len(v), 1), 1.0 - mass)], dim=1) / (2.0 - mass) for v in (p, q))
     real = (p > 0).unsqueeze(2) & (q > 0).unsqueeze(1)
     f, g = torch.zeros_like(a), torch.zeros_like(b)
     for step in range(steps):
+        # what the plan costs is quadratic in it: a step linearises the cost at the plan and solves the entropic problem of that cost
         cost = torch.where(real, linear_cost(c1, c2, plan) * (1.0 if discount is None else discount), 0.0).clamp(min=0)
+        # eps is relative to the largest cost: costs of pairs of spaces differ in scale, and shrink as plans improve
         cost = cost / (eps * cost.amax(dim=(1, 2), keepdim=True).clamp(min=1e-300))
         cost = nn.functional.pad(cost, (0, 1, 0, 1))
+        # else the virtual anchors would match each other, and the others would have to transport more than ``mass``
         cost[:, -1, -1] = CORNER / eps
-        f, g = sinkhorn(cost, a, b, f, g, rounds)
+        f, g = sinkhorn(cost, a, b, f, g, rounds)  # from the last potentials: costs change little from step to step
         block = (f.unsqueeze(2) + g.unsqueeze(1) - cost).exp()[:, :-1, :-1]
-        new = feasible((2.0 - mass) * block, p, q, mass)
+        # a few iterations miss the margins a little: the plan is rounded to them and to its mass
+        new = round_to_margins((2.0 - mass) * block, p, q, mass)
+        # the norm waits for the device: it is looked at every tenth step
         change, plan = (new - plan).norm(dim=(1, 2)).amax() if step % 10 == 0 else torch.inf, new
         if change < ENOUGH:
             break
@@ -183,18 +196,21 @@ def partial_gw(
 
 
 def sinkhorn(cost: Tensor, a: Tensor, b: Tensor, f: Tensor, g: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
-    """Potentials f [P, n], g [P, m] after some iterations from given ones; the plan is exp(f_i + g_j - cost_ij), its column sums b.
+    """Iterate the potentials f [P, n], g [P, m] ``rounds`` times; the plan is exp(f_i + g_j - cost_ij), its column sums b.
 
     ``cost`` [P, n, m] is in units of the regularisation. Where a or b is 0 the potential is -inf.
     """
+    # in logarithms, since exp(-cost) underflows at small eps; the columns come last, hence their sums are b
     for _ in range(rounds):
         f = a.log() - (g.unsqueeze(1) - cost).logsumexp(dim=2)
         g = b.log() - (f.unsqueeze(2) - cost).logsumexp(dim=1)
     return f, g
 
 
-def feasible(plan: Tensor, p: Tensor, q: Tensor, mass: float) -> Tensor:
-    """The plan [P, K1, K2] moved to row sums of at most p, column sums of at most q and mass ``mass``, as Altschuler et al. 2017 do."""
+def round_to_margins(plan: Tensor, p: Tensor, q: Tensor, mass: float) -> Tensor:
+    """Round the plan [P, K1, K2] to row sums of at most p, column sums of at most q and mass ``mass``, as Altschuler et al. 2017 do."""
+    # scale down the rows and then the columns that hold too much, then the whole; what is missing of the mass is given out in
+    # proportion to what rows and columns have left, which no margin can then exceed
     plan = plan * (p / plan.sum(dim=2).clamp(min=1e-300)).clamp(max=1).unsqueeze(2)
     plan = plan * (q / plan.sum(dim=1).clamp(min=1e-300)).clamp(max=1).unsqueeze(1)
     found = plan.sum(dim=(1, 2), keepdim=True)

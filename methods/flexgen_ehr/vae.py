@@ -31,7 +31,7 @@ class ObservedBatchNorm(nn.Module):
         self.register_buffer("variance", torch.ones(groups, d))
 
     def forward(self, x: Tensor, observed: Tensor) -> Tensor:
-        """``x`` normalised; what stands in unobserved slots is neither counted nor made finite."""
+        """Normalise ``x``; the contents of unobserved slots are neither counted nor made finite."""
         mean, variance = self.mean, self.variance
         if self.training:
             x, n = x.float(), observed.sum(dim=0).clamp(min=1).unsqueeze(1)
@@ -53,7 +53,7 @@ class Encoder(nn.Module):
         self.norm_h, self.norm_mu = ObservedBatchNorm(m, hidden), ObservedBatchNorm(m, latent)
 
     def forward(self, x: tuple[Tensor, ...], observed: Tensor) -> tuple[Tensor, Tensor]:
-        """x_m [B, d_m] and observed [B, M]."""
+        """Return mu and logvar, each [B, M, L], of x_m [B, d_m] and observed [B, M]."""
         inputs = zip(self.first, x, observed.unbind(dim=1), strict=True)
         h = torch.stack([w(keep_observed(v, seen)) for w, v, seen in inputs], dim=1)
         mu, logvar = self.second(torch.relu(self.norm_h(h, observed))).chunk(2, dim=2)
@@ -70,7 +70,7 @@ class Decoder(nn.Module):
         self.second = nn.ModuleList(nn.Linear(hidden, d) for d in widths)
 
     def forward(self, z: Tensor, observed: Tensor) -> list[Tensor]:
-        """z [B, M, L]; ``observed`` [B, M]: the stays that count in the norm's statistics."""
+        """Decode z [B, M, L]; ``observed`` [B, M]: the stays that count in the norm's statistics."""
         h = torch.relu(self.norm(self.first(z), observed))
         return [w(v) for w, v in zip(self.second, h.unbind(dim=1), strict=True)]
 
@@ -84,7 +84,7 @@ class Vaes(nn.Module):
         self.tasks, self.beta = tasks, beta
 
     def forward(self, batch: Batch) -> Output:
-        """Losses of the stays' observed modalities."""
+        """Return losses of the stays' observed modalities."""
         nothing = batch.x[0].new_zeros(len(batch.observed), self.tasks)
         if not self.training:
             return Output(nothing, {})
@@ -109,11 +109,11 @@ class Vaes(nn.Module):
         self.eval()
 
     def latents(self, x: tuple[Tensor, ...], observed: Tensor) -> tuple[Tensor, Tensor]:
-        """mu and exp(logvar / 2) [B, M, L] in double precision, so that a stay's do not depend on those beside it."""
+        """Return mu and exp(logvar / 2) [B, M, L] in double precision, so that a stay's do not depend on the other stays of its batch."""
         doubled = {k: v.double() for k, v in self.encoder.state_dict().items()}
         mu, logvar = functional_call(self.encoder, doubled, (tuple(v.double() for v in x), observed))
         return keep_observed(mu, observed), keep_observed((0.5 * logvar).exp(), observed)
 
     def decode(self, z: Tensor) -> list[Tensor]:
-        """xhat_m [B, d_m] of z [B, M, L]."""
+        """Decode z [B, M, L] to xhat_m [B, d_m]."""
         return self.decoder(z, torch.ones(z.shape[:2], dtype=torch.bool, device=z.device))

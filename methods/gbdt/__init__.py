@@ -16,8 +16,8 @@ from scipy.special import expit
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from datasets.cohort import Cohort
-from methods.base import Method, named, part
-from methods.common.outcomes import base_rate, labelled, learnable
+from methods.base import Method, prefix, unprefix
+from methods.common.outcomes import base_rate, has_both_classes, labelled
 from methods.common.preprocessing import raw_features
 from methods.gbdt.trees import Trees
 
@@ -51,12 +51,12 @@ class Gbdt(Method):
     grid: ClassVar = {"lr": [0.03, 0.1], "max_leaf_nodes": [4, 15, 31], "l2": [0.0, 1.0, 10.0]}
 
     def fit(self, train: Cohort, valid: Cohort) -> Self:
-        """The ensembles, each stopped by its own task's validation outcomes (all rounds where there are none)."""
+        """Fit the ensembles, each stopped by its own task's validation outcomes (all rounds where there are none)."""
         self.base_rate = base_rate(train.outcomes)
         self.trees: dict[int, Trees] = {}
         x, x_valid = raw_features(train), raw_features(valid)
         known, known_valid = labelled(train.outcomes), labelled(valid.outcomes)
-        for t in np.flatnonzero(learnable(train.outcomes)):
+        for t in np.flatnonzero(has_both_classes(train.outcomes)):
             rows, held_out = known[:, t], known_valid[:, t]
             used = np.flatnonzero(~np.isnan(x[rows]).all(axis=0))
             stopping = {"X_val": x_valid[held_out][:, used], "y_val": valid.outcomes[held_out, t].astype(np.int64)}
@@ -67,7 +67,7 @@ class Gbdt(Method):
         return self
 
     def predict_proba(self, cohort: Cohort) -> np.ndarray:
-        """Probabilities float64 [N, T]."""
+        """Return probabilities float64 [N, T]."""
         out = np.tile(self.base_rate, (len(cohort), 1))
         x = raw_features(cohort)
         for t, trees in self.trees.items():
@@ -75,16 +75,16 @@ class Gbdt(Method):
         return out
 
     def state(self) -> dict[str, np.ndarray]:
-        """Base rates, and the trees of each task that has some."""
+        """Return base rates, and the trees of each task that has some."""
         out = {"base_rate": self.base_rate, "boosted": np.array(list(self.trees), dtype=np.int64)}
         for t, trees in self.trees.items():
-            out |= named(f"trees.{t}", trees.state())
+            out |= prefix(f"trees.{t}", trees.state())
         return out
 
     def load_state(self, state: dict[str, np.ndarray]) -> Self:
-        """The method whose ``state`` this is."""
+        """Restore the method from its ``state`` and return it."""
         self.base_rate = state["base_rate"]
-        self.trees = {int(t): Trees(**part(f"trees.{t}", state)) for t in state["boosted"]}
+        self.trees = {int(t): Trees(**unprefix(f"trees.{t}", state)) for t in state["boosted"]}
         return self
 
     def _model(self, early_stopping: bool) -> HistGradientBoostingClassifier:

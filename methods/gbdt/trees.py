@@ -27,7 +27,7 @@ class Trees:
 
     @classmethod
     def of(cls, model: HistGradientBoostingClassifier, columns: np.ndarray) -> Trees:
-        """The trees of a fitted two-class model without categorical features, whose feature j is column ``columns[j]``.
+        """Read the trees of a fitted two-class model without categorical features, whose feature j is column ``columns[j]``.
 
         scikit-learn has no public way to read them; these attributes are those of 1.7 to 1.9.
         """
@@ -46,7 +46,7 @@ class Trees:
         )
 
     def log_odds(self, x: np.ndarray) -> np.ndarray:
-        """float64 [N] of features float [N, P]."""
+        """Return float64 [N] of features float [N, P]."""
         out = np.full(len(x), self.baseline.item())
         rows = np.arange(len(x))
         for start in np.cumsum(self.size) - self.size:
@@ -59,5 +59,5 @@ class Trees:
         return out
 
     def state(self) -> dict[str, np.ndarray]:
-        """The arrays by name."""
+        """Return the arrays by name."""
         return asdict(self)

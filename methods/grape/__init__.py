@@ -12,7 +12,7 @@ Equations (observation node i, feature node j, an edge in both directions for ea
     D^_ij  = MLP_imp([h_i; h_j]);   y_i = MLP_pred((D^_i1, ..., D^_i,n_col)): the imputed row, observed entries too
     L      = L_sup + lambda_imp MSE(D^, D) over all training edges, the dropped ones too
 
-E_known: every edge is kept with probability ``known``, drawn anew at each step and shared by its two directions; a dropped edge is
+E_known: every edge is kept with probability ``known``, drawn again at each step and shared by its two directions; a dropped edge is
 gone, value and all. Evaluation uses all edges.
 
 Two graphs. ``modality`` (default): feature nodes are the modalities, e_im^0 = phi_m(x_im) of the suite's encoder, D^_im in R^d_m.
@@ -61,8 +61,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datasets.cohort import Cohort
-from methods.base import named, part
-from methods.common.layers import Dropout, ModalityEncoders, affine, keep_observed, mean_observed, mlp
+from methods.base import prefix, unprefix
+from methods.common.layers import Dropout, ModalityEncoders, apply_affine, keep_observed, mean_observed, mlp
 from methods.common.training import Batch, Output, TorchMethod, TrainingConfig
 from methods.grape.columns import Columns
 
@@ -116,15 +116,15 @@ class Layer(nn.Module):
         self.edge = None if last else nn.Linear(2 * hidden + edge, hidden)
 
     def update(self, n: Tensor, h: Tensor) -> Tensor:
-        """h_v^l [V, D] of n_v^l [V, D] and h_v^(l-1) [V, .]."""
-        h = F.relu(affine(self.node, n, h))
+        """Update the nodes: h_v^l [V, D] of n_v^l [V, D] and h_v^(l-1) [V, .]."""
+        h = F.relu(apply_affine(self.node, n, h))
         return F.normalize(h.float(), dim=-1) if self.norm else h
 
 
 def propagate(
     layers: Sequence[Layer], parts: list[tuple[Tensor, Tensor]], fixed: Tensor | None = None
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """h_i^L [B, D] of each part's stays, and h_j^1 .. h_j^L [C, D] of the feature nodes; dense form.
+    """Return h_i^L [B, D] of each part's stays, and h_j^1 .. h_j^L [C, D] of the feature nodes; dense form.
 
     A part is e^0 [B, C, d] with ``seen`` bool [B, C], its edges; together the parts are one graph. With ``fixed`` [L, C, D] the feature
     nodes have these states instead of being computed.
@@ -138,21 +138,27 @@ def propagate(
     states = []
     for l, layer in enumerate(layers):
         read = [
-            mean_observed(F.relu(affine(layer.message, features, e)), s) for e, s in zip(inward, masks, strict=True)
+            mean_observed(F.relu(apply_affine(layer.message, features, e)), s)
+            for e, s in zip(inward, masks, strict=True)
         ]
         if fixed is None:
             sent = zip(stays, outward, masks, strict=True)
-            total = sum(keep_observed(F.relu(affine(layer.message, h[:, None], e)), s).sum(dim=0) for h, e, s in sent)
+            total = sum(
+                keep_observed(F.relu(apply_affine(layer.message, h[:, None], e)), s).sum(dim=0) for h, e, s in sent
+            )
             features = layer.update(total / count, features)
         else:
             features = fixed[l]
         states.append(features)
         stays = [layer.update(n, h) for n, h in zip(read, stays, strict=True)]
         if layer.edge is not None:
-            inward = [F.relu(affine(layer.edge, features, h[:, None], e)) for h, e in zip(stays, inward, strict=True)]
+            inward = [
+                F.relu(apply_affine(layer.edge, features, h[:, None], e)) for h, e in zip(stays, inward, strict=True)
+            ]
             if fixed is None:
                 outward = [
-                    F.relu(affine(layer.edge, h[:, None], features, e)) for h, e in zip(stays, outward, strict=True)
+                    F.relu(apply_affine(layer.edge, h[:, None], features, e))
+                    for h, e in zip(stays, outward, strict=True)
                 ]
     return stays, states
 
@@ -160,7 +166,7 @@ def propagate(
 def propagate_edges(
     layers: Sequence[Layer], e: Tensor, seen: Tensor, fixed: Tensor | None = None
 ) -> tuple[Tensor, list[Tensor]]:
-    """What ``propagate`` gives for one part, from a list of directed edges; edges exist where ``seen``."""
+    """Return the result of ``propagate`` for one part, computed over a list of directed edges; edges exist where ``seen``."""
     b, c = seen.shape
     i, j = seen.nonzero(as_tuple=True)
     source, target = torch.cat([i, b + j]), torch.cat([b + j, i])
@@ -205,7 +211,7 @@ class GrapeModule(nn.Module):
         self.register_buffer("share", (1 / torch.tensor(sizes))[self.owner], persistent=False)
 
     def forward(self, batch: Batch) -> Output:
-        """Logits [B, T]; in training, with lambda_imp > 0, also the weighted loss ``imp``."""
+        """Return logits [B, T]; in training, with lambda_imp > 0, also the weighted loss ``imp``."""
         c = self.config
         e, seen = self.edges(batch)
         known = seen & (torch.rand(seen.shape, device=seen.device) < c.known) if self.training else seen
@@ -217,11 +223,11 @@ class GrapeModule(nn.Module):
         return Output(self.predict(row), losses)
 
     def represent(self, batch: Batch) -> Tensor:
-        """h_i^L [B, D], in evaluation mode."""
+        """Return h_i^L [B, D], in evaluation mode."""
         return propagate(self.layers, [self.edges(batch)], self.states)[0][0]
 
     def start(self, message_inputs: int, node_inputs: int) -> None:
-        """He's initial weights but for the encoders; a one-hot node counts as one input of the first layer."""
+        """Draw He's initial weights but for the encoders; a one-hot node counts as one input of the first layer."""
         for name, linear in self.named_modules():
             if isinstance(linear, nn.Linear) and not name.startswith("encoders"):
                 inputs = {"layers.0.message": message_inputs, "layers.0.node": node_inputs}.get(
@@ -231,22 +237,22 @@ class GrapeModule(nn.Module):
                 nn.init.zeros_(linear.bias)
 
     def edges(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """e^0 [B, C, d] and which edges exist, bool [B, C]."""
+        """Return e^0 [B, C, d] and which edges exist, bool [B, C]."""
         if not self.scalar:
             return self.encoders(batch.x, batch.observed), batch.observed
         seen = batch.extra["edges"]
         return keep_observed(batch.extra["values"].unsqueeze(-1), seen), seen
 
     def impute_row(self, h: Tensor, features: Tensor) -> Tensor:
-        """(D^_i1, ..., D^_iC) [B, sum of sizes] of h_i^L [B, D] and h_j^L [C, D]."""
-        both = affine(self.pair, self.post(h).unsqueeze(1), self.post(features))
+        """Impute (D^_i1, ..., D^_iC) [B, sum of sizes] from h_i^L [B, D] and h_j^L [C, D]."""
+        both = apply_affine(self.pair, self.post(h).unsqueeze(1), self.post(features))
         both = self.pair_dropout(F.relu(both))
         if self.scalar:
             return self.impute[0](both).squeeze(-1)
         return torch.cat([out(v) for out, v in zip(self.impute, both.unbind(dim=1), strict=True)], dim=1)
 
     def imputation_loss(self, row: Tensor, batch: Batch, seen: Tensor) -> Tensor:
-        """Mean over the edges that exist [B, C], dropped or not, of the squared error (mean over the edge's columns), a scalar."""
+        """Return mean over the edges that exist [B, C], dropped or not, of the squared error (mean over the edge's columns), a scalar."""
         target = batch.extra["values"] if self.scalar else torch.cat(batch.x, dim=1)
         wrong = torch.where(seen[:, self.owner], row.float() - target, target.new_zeros(()))
         return (wrong.square() * self.share).sum() / seen.sum().clamp(min=1)
@@ -280,23 +286,23 @@ class Grape(TorchMethod):
             self.columns = Columns().fit(train, self.preprocessor, self.config.raw_columns, self.config.components)
 
     def extra_inputs(self, cohort: Cohort) -> dict[str, np.ndarray]:
-        """``values`` and ``edges`` of the ``feature`` graph."""
+        """Return ``values`` and ``edges`` of the ``feature`` graph."""
         return {} if self.columns is None else self.columns.transform(cohort, self.preprocessor)
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
-        """The untrained network."""
+        """Build the untrained network."""
         return GrapeModule(widths, len(tasks), self.config, 0 if self.columns is None else self.columns.count)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Also the columns."""
-        return {**super().state(), **named("columns", {} if self.columns is None else self.columns.state())}
+        """Return the fitted method as plain arrays, with the columns."""
+        return {**super().state(), **prefix("columns", {} if self.columns is None else self.columns.state())}
 
     def load_state(self, state: dict[str, np.ndarray]) -> Self:
-        """Also the columns."""
-        columns = part("columns", state)
+        """Restore the method, with its columns."""
+        columns = unprefix("columns", state)
         self.columns = Columns().load_state(columns) if columns else None
         return super().load_state(state)
 
     def remember(self, train: Batch) -> None:
-        """The states of the feature nodes."""
+        """Store the states of the feature nodes in the graph of all training stays."""
         self.module.remember([self.module.edges(part) for part in train.chunks()])

@@ -1,4 +1,4 @@
-"""The scalar columns of GRAPE's ``feature`` graph (``grape.py``), fitted on training stays."""
+"""The scalar columns of GRAPE's ``feature`` graph (``methods/grape``), fitted on training stays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Block(NamedTuple):
     scale: np.ndarray
 
     def values(self, cohort: Cohort, inputs: Inputs, m: int, keep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Unscaled values [N, k] of modality m, 0 where there is no edge, and whether there is one."""
+        """Return unscaled values [N, k] of modality m, 0 where there is no edge, and whether there is one."""
         rows = np.flatnonzero(inputs.observed[:, m])
         values = np.zeros((len(cohort), len(self.low)), dtype=np.float32)
         edges = np.zeros(values.shape, dtype=bool)
@@ -40,7 +40,7 @@ class Columns:
     blocks: tuple[Block, ...]
 
     def fit(self, train: Cohort, preprocessor: Preprocessor, raw_columns: int, components: int) -> Self:
-        """The columns fitted on ``train``: of a modality those recorded, if at most ``raw_columns``, else ``components`` principal ones."""
+        """Fit the columns on ``train``: of a modality those recorded, if at most ``raw_columns``, else ``components`` principal ones."""
         inputs, blocks = preprocessor.transform(train), []
         for m, s in enumerate(preprocessor.statistics):
             basis, centre, k = np.zeros((0, 0), np.float32), np.zeros(0, np.float32), len(s.keep)
@@ -63,7 +63,7 @@ class Columns:
         return sum(len(b.low) for b in self.blocks)
 
     def transform(self, cohort: Cohort, preprocessor: Preprocessor) -> dict[str, np.ndarray]:
-        """``values`` float32 [N, C] in [0, 1], 0 where there is no edge, and ``edges`` bool [N, C]."""
+        """Return ``values`` float32 [N, C] in [0, 1], 0 where there is no edge, and ``edges`` bool [N, C]."""
         inputs, values, edges = preprocessor.transform(cohort), [], []
         for m, (s, block) in enumerate(zip(preprocessor.statistics, self.blocks, strict=True)):
             found, seen = block.values(cohort, inputs, m, s.keep)
@@ -72,18 +72,18 @@ class Columns:
         return {"values": np.concatenate(values, axis=1), "edges": np.concatenate(edges, axis=1)}
 
     def state(self) -> dict[str, np.ndarray]:
-        """Plain arrays."""
+        """Return what was fitted as plain arrays."""
         return {f"{m}.{k}": v for m, block in enumerate(self.blocks) for k, v in block._asdict().items()}
 
     def load_state(self, state: dict[str, np.ndarray]) -> Self:
-        """The columns whose ``state`` this is."""
+        """Restore the columns from their ``state`` and return them."""
         count = len({key.partition(".")[0] for key in state})
         self.blocks = tuple(Block(*(state[f"{m}.{k}"] for k in Block._fields)) for m in range(count))
         return self
 
 
 def principal_components(x: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """At most ``count`` directions [d, k] of x [n, d], those without variance left out, and its mean [d]."""
+    """Find at most ``count`` principal directions [d, k] of x [n, d], those without variance left out; also return its mean [d]."""
     centre = x.mean(axis=0, dtype=np.float64)
     centred = x - centre
     variance, directions = np.linalg.eigh(centred.T @ centred)

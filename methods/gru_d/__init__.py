@@ -52,11 +52,11 @@ import torch
 from torch import Tensor, nn
 
 from datasets.cohort import Cohort
-from methods.base import named, part
+from methods.base import prefix, unprefix
 from methods.common.layers import Dropout, ModalityEncoders, ModalitySensors, encoder
-from methods.common.series import SeriesScaler, series_of
+from methods.common.series import SeriesScaler, require_series
 from methods.common.training import Batch, Output, TorchMethod, TrainingConfig
-from methods.gru_d.cell import CELLS, DECAY_INITS, GruD, steps
+from methods.gru_d.cell import CELLS, DECAY_INITS, GruD, gather_steps
 
 INFO = {
     "title": "GRU-D (true series)",
@@ -120,14 +120,14 @@ class GruDModule(nn.Module):
         self.register_buffer("zero", torch.zeros(channels), persistent=False)
 
     def forward(self, batch: Batch) -> Output:
-        """Logits [B, T]."""
+        """Return logits [B, T]."""
         return Output(self.head(self.dropout(self.represent(batch))), {})
 
     def represent(self, batch: Batch) -> Tensor:
-        """The last hidden state [B, hidden], with what joins late beside it."""
+        """Return the last hidden state [B, hidden], concatenated with the modalities that join late."""
         if self.sensors is not None:
             mean = torch.cat([f.bias for f in self.sensors.maps])
-            return self.gru(**steps(**self.sensors(batch.x, batch.observed), mean=mean), mean=mean)
+            return self.gru(**gather_steps(**self.sensors(batch.x, batch.observed), mean=mean), mean=mean)
         h = self.gru(**batch.extra, mean=self.zero)
         tokens = self.static(batch.x, batch.observed).flatten(1)
         return torch.cat([h.to(tokens.dtype), tokens, batch.observed.to(tokens.dtype)], dim=1)
@@ -164,35 +164,35 @@ class GruDMethod(TorchMethod):
             NoSeries: the cohort has none, and they are asked for.
         """
         if self.config.inputs == "true_series":
-            series = series_of(train, "gru_d")
+            series = require_series(train, "gru_d")
             self.scaler, self.recorded = SeriesScaler().fit(series), np.asarray(series.mask).any(axis=(0, 1))
 
     def extra_inputs(self, cohort: Cohort) -> dict[str, np.ndarray]:
-        """What ``steps`` gives; nothing where modalities are the sensors."""
+        """Return what ``gather_steps`` returns for the series; nothing where modalities are the sensors."""
         if self.scaler is None:
             return {}
-        series = self.scaler.transform(series_of(cohort, "gru_d"))
+        series = self.scaler.transform(require_series(cohort, "gru_d"))
         series["mask"] &= self.recorded
         placed = {k: torch.from_numpy(v) for k, v in series.items()}
-        return {k: v.numpy() for k, v in steps(**placed, mean=torch.zeros(len(self.recorded))).items()}
+        return {k: v.numpy() for k, v in gather_steps(**placed, mean=torch.zeros(len(self.recorded))).items()}
 
     @classmethod
     def stackable(cls, config: Config) -> bool:
-        """No: the loop over steps is as long as the longest stay."""
+        """Return False: the loop over steps is as long as the longest stay."""
         return False
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
-        """The untrained network."""
+        """Build the untrained network."""
         return GruDModule(widths, len(tasks), self.config, None if self.scaler is None else len(self.recorded))
 
     def state(self) -> dict[str, np.ndarray]:
-        """Also what was fitted on the series."""
+        """Return the fitted method as plain arrays, with what was fitted on the series."""
         fitted = {} if self.scaler is None else {**self.scaler.state(), "recorded": self.recorded}
-        return {**super().state(), **named("series", fitted)}
+        return {**super().state(), **prefix("series", fitted)}
 
     def load_state(self, state: dict[str, np.ndarray]) -> Self:
-        """Also what was fitted on the series."""
-        fitted = part("series", state)
+        """Restore the method, with what was fitted on the series."""
+        fitted = unprefix("series", state)
         if fitted:
             self.scaler, self.recorded = SeriesScaler().load_state(fitted), fitted["recorded"]
         return super().load_state(state)

@@ -23,8 +23,8 @@ TINY = 1e-30
 CELLS, DECAY_INITS = ("paper", "pypots"), ("zeros", "uniform")
 
 
-def steps(values: Tensor, mask: Tensor, hours: Tensor, mean: Tensor) -> dict[str, Tensor]:
-    """What the recurrence reads of series ``values`` [B, L, F], ``mask`` bool [B, L, F], ``hours`` [B, L]; ``mean`` [F] is x~.
+def gather_steps(values: Tensor, mask: Tensor, hours: Tensor, mean: Tensor) -> dict[str, Tensor]:
+    """Return the steps that the recurrence reads of ``values`` [B, L, F], ``mask`` bool [B, L, F], ``hours`` [B, L]; ``mean`` [F] is x~.
 
     A bin in which nothing was recorded is no step; the S steps of a stay stand first, and what stands after ``length`` int64 [B] of them
     means nothing. ``last`` [B, S, F]: the value at this step or, where there is none, the last one before it, x~ before the first;
@@ -68,7 +68,7 @@ class GruD(nn.Module):
             nn.init.uniform_(p, -bound, bound)
 
     def forward(self, last: Tensor, mask: Tensor, delta: Tensor, length: Tensor, mean: Tensor) -> Tensor:
-        """h_S [B, H] of what ``steps`` gives and the same ``mean``; in the precision of the weights, whatever surrounds it.
+        """Return h_S [B, H] of what ``gather_steps`` returns and the same ``mean``; in the precision of the weights, whatever surrounds it.
 
         Knowing how many steps there are makes a GPU wait once a batch; the loop is then as short as the longest stay.
         """
@@ -87,31 +87,35 @@ class GruD(nn.Module):
                 widths = xh.shape[1], xh.shape[1], self.hidden
                 keep_x, keep_m, keep = (self.dropout(xh.new_ones(len(length), k)) for k in widths)
                 xh, seen = xh * keep_x.index_select(0, b), seen * keep_m.index_select(0, b)
-            loop = self.pypots if self.redundant is not None else self.paper
+            loop = self.run_pypots if self.redundant is not None else self.run_paper
             return loop(xh, seen, self.decay_h(delta), keep, sizes, len(length)).index_select(0, order.argsort())
 
     def gamma_x(self, delta: Tensor) -> Tensor:
-        """Decay of the inputs [., F] for delta [., F], in (0, 1]."""
+        """Return decay of the inputs [., F] for delta [., F], in (0, 1]."""
         return decay(torch.addcmul(self.decay_x[1], delta, self.decay_x[0]))
 
     def gamma_h(self, delta: Tensor) -> Tensor:
-        """Decay of the state [., H] for delta [., F], in (0, 1]."""
+        """Return decay of the state [., H] for delta [., F], in (0, 1]."""
         return decay(self.decay_h(delta))
 
     def fill(self, last: Tensor, seen: Tensor, delta: Tensor, mean: Tensor) -> Tensor:
-        """xh [., F] of the mask as numbers: what was recorded or, where nothing was, the last value on its way to the mean.
+        """Fill xh [., F] by the mask as numbers: the recorded value or, where there is none, the last one decayed towards the mean.
 
         Both ends of lerp are exact; ``last`` holds no unrecorded value, and where's gradient takes longer.
         """
         gamma = self.gamma_x(delta)
         return torch.lerp(mean.expand_as(last), last, torch.lerp(gamma, torch.ones_like(gamma), seen))
 
-    def paper(self, xh: Tensor, seen: Tensor, a: Tensor, keep: Tensor | None, sizes: list[int], stays: int) -> Tensor:
-        """h_S [B, H], most steps first, of packed rows; see ``Recurrence``."""
+    def run_paper(
+        self, xh: Tensor, seen: Tensor, a: Tensor, keep: Tensor | None, sizes: list[int], stays: int
+    ) -> Tensor:
+        """Return h_S [B, H], most steps first, of packed rows; see ``Recurrence``."""
         return Recurrence.apply(xh, seen, a, self.w, self.b, self.u, keep, sizes, stays)
 
-    def pypots(self, xh: Tensor, seen: Tensor, a: Tensor, keep: Tensor | None, sizes: list[int], stays: int) -> Tensor:
-        """As ``paper``, but the reset gate acts after the product, z is the share of the old state, and hd is an input once more."""
+    def run_pypots(
+        self, xh: Tensor, seen: Tensor, a: Tensor, keep: Tensor | None, sizes: list[int], stays: int
+    ) -> Tensor:
+        """Return h_S like ``run_paper``, but the reset gate acts after the product, z is the old state's share, and hd is an input too."""
         k = self.hidden
         u = torch.cat([self.u[: 2 * k] + self.redundant[: 2 * k], self.redundant[2 * k :], self.u[2 * k :]])
         from_rz, from_n = self.recurrent_bias.split([2 * k, k])
@@ -150,7 +154,7 @@ class Recurrence(torch.autograd.Function):
         sizes: list[int],
         stays: int,
     ) -> Tensor:
-        """The loop; ``gates`` [P, 3 H] become r, z and the candidate in place, ``hd`` and ``reset`` = r o hd are kept for the gradient."""
+        """Run the loop; ``gates`` [P, 3 H] become r, z and the candidate in place; ``hd``, ``reset`` = r o hd are kept for the gradient."""
         k = u.shape[1]
         x = torch.cat([xh, seen, seen.new_ones(len(seen), 1)], dim=1)
         gates = x @ torch.cat([w, b.unsqueeze(1)], dim=1).t()
@@ -175,7 +179,7 @@ class Recurrence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dh: Tensor) -> tuple[Tensor | None, ...]:
-        """The loop backwards; ``slope`` [P, 3 H] is the gradient of the gates before their nonlinearity, ``d_hd`` that of hd."""
+        """Run the loop backwards; ``slope`` [P, 3 H] is the gradient of the gates before their nonlinearity, ``d_hd`` that of hd."""
         x, a, gamma, gates, hd, read, reset, w, u, keep = ctx.saved_tensors
         k = u.shape[1]
         u_rz, u_n = u.split([2 * k, k])
@@ -183,23 +187,26 @@ class Recurrence(torch.autograd.Function):
         rows = (v.split(ctx.sizes) for v in (gates, gamma, hd, reset, slope, d_hd))
         for b_t, gates_t, gamma_t, hd_t, reset_t, slope_t, d_hd_t in reversed(list(zip(ctx.sizes, *rows, strict=True))):
             now, (r, z, n), (s_r, s_z, s_n) = dh[:b_t], gates_t.split(k, dim=1), slope_t.split(k, dim=1)
-            d_n = now * z
-            torch.addcmul(d_n, d_n * n, n, value=-1, out=s_n)
+            d_n = now * z  # h = (1 - z) hd + z n
+            torch.addcmul(d_n, d_n * n, n, value=-1, out=s_n)  # tanh' = 1 - n^2
             through = now - d_n
-            torch.mul(through * z, n - hd_t, out=s_z)
+            torch.mul(through * z, n - hd_t, out=s_z)  # dh (n - hd) sigma', sigma' = z (1 - z)
             d_reset = s_n @ u_n
-            torch.mul(d_reset * reset_t, 1 - r, out=s_r)
+            torch.mul(d_reset * reset_t, 1 - r, out=s_r)  # reset = r read, so read sigma' = reset (1 - r)
+            # what the gates read gets gradients through the candidate's r and through r and z themselves
             d_read = d_reset.mul_(r).addmm_(slope_t[:, : 2 * k], u_rz)
             if keep is not None:
                 d_read.mul_(keep[:b_t])
             torch.add(through, d_read, out=d_hd_t)
-            torch.mul(d_hd_t, gamma_t, out=now)
+            torch.mul(d_hd_t, gamma_t, out=now)  # hd = gamma h: the gradient of the state one step before
+        # weights get their gradient from all steps in one product each
         d_w, d_b = (slope.t() @ x).split([x.shape[1] - 1, 1], dim=1)
         d_u = torch.cat([slope[:, : 2 * k].t() @ read, slope[:, 2 * k :].t() @ reset])
+        # hd = exp(-a) h where a >= 0, so dhd/da = -hd; below 0 nothing decays
         d_a = d_hd.mul_(hd).neg_().mul_(a >= 0)
         return slope @ w[:, : w.shape[1] // 2], None, d_a, d_w, d_b.squeeze(1), d_u, None, None, None
 
 
 def decay(a: Tensor) -> Tensor:
-    """exp(-max(0, a)), whose slope at a = 0 is that of a > 0: with ReLU's, decays that start at zero would stay there."""
+    """Return exp(-max(0, a)), whose slope at a = 0 is that of a > 0: with ReLU's, decays that start at zero would stay there."""
     return torch.exp(-F.threshold(a, -TINY, 0.0))

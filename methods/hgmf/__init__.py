@@ -27,7 +27,7 @@ Adaptations (beyond the recalled equations, whose graph rule, Gram matrix, outer
 - Inductive: the graph is that of the training stays; a later stay takes edges from its neighbours among them and gives none. Edges run
   from neighbour to centre; that two stays are in one hyperedge of a third does not join them. The paper is transductive.
 - Batches instead of the full graph: what a training neighbour sends is its newest value kept in a table (historical embeddings, Fey et
-  al. 2021), fresh and with gradient where the neighbour is in the batch, without gradient elsewhere. The table is computed anew, without
+  al. 2021), fresh and with gradient where the neighbour is in the batch, without gradient elsewhere. The table is computed again, without
   dropout, before validation, and is what predictions use. A batch of all stays is the full graph, exactly.
 - Distances in double precision, rounded to 2^-20, ties to the lower row: else the rounding of a matrix product could move a neighbour.
 - W_q>p = C_p A_q, a map for each source and one for each target type, instead of P^2 maps; the variant ``pairwise`` has them all where
@@ -53,10 +53,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datasets.cohort import Cohort
-from methods.base import named, part
+from methods.base import prefix, unprefix
 from methods.common.layers import Dropout, GroupedLinear, ModalityEncoders, keep_observed
 from methods.common.training import Batch, Output, TorchMethod, TrainingConfig
-from methods.hgmf.by_type import by_type
+from methods.hgmf.by_type import map_by_type
 from methods.hgmf.graph import HypernodeGraph
 
 INFO = {
@@ -123,7 +123,7 @@ class IntraHypernode(nn.Module):
         self.width = sum(map(len, self.subsets)) * c.subset_width
 
     def forward(self, x: tuple[Tensor, ...], observed: Tensor) -> Tensor:
-        """[B, #S F'] of x_m [B, d_m] and observed [B, M]."""
+        """Return [B, #S F'] of x_m [B, d_m] and observed [B, M]."""
         h = self.encoders(x, observed)
         low = self.reduce(h)
         parts = []
@@ -146,22 +146,22 @@ class BilevelAttention(nn.Module):
         c, f = config, config.width
         self.types, self.heads, self.last, self.dropout = types, c.heads, last, Dropout(c.attention_dropout)
         self.messages = types if c.pairwise and types - 1 <= MOST_PAIRED else 1
-        self.source = nn.Parameter(glorot(types, d, self.messages, c.heads, f, ends=(d, f)))
+        self.source = nn.Parameter(draw_glorot(types, d, self.messages, c.heads, f, ends=(d, f)))
         if self.messages == 1:
-            self.target = nn.Parameter(glorot(types, c.heads, f, f, ends=(f, f)))
-        self.a_centre = nn.Parameter(glorot(types, types, c.heads, f, ends=(2 * f, 1)))
-        self.a_neighbour = nn.Parameter(glorot(types, types, c.heads, f, ends=(2 * f, 1)))
-        self.b_centre = nn.Parameter(glorot(types, c.heads, f, ends=(2 * f, 1)))
-        self.b_type = nn.Parameter(glorot(types, c.heads, f, ends=(2 * f, 1)))
+            self.target = nn.Parameter(draw_glorot(types, c.heads, f, f, ends=(f, f)))
+        self.a_centre = nn.Parameter(draw_glorot(types, types, c.heads, f, ends=(2 * f, 1)))
+        self.a_neighbour = nn.Parameter(draw_glorot(types, types, c.heads, f, ends=(2 * f, 1)))
+        self.b_centre = nn.Parameter(draw_glorot(types, c.heads, f, ends=(2 * f, 1)))
+        self.b_type = nn.Parameter(draw_glorot(types, c.heads, f, ends=(2 * f, 1)))
 
     def send(self, h: Tensor, types: Tensor) -> Tensor:
-        """What stays of these types [B] send along their edges: A_q h_j [B, 1, H, F1], or W_q>p h_j [B, P, H, F1] for every p."""
-        return by_type(h, self.source.flatten(2), types).unflatten(1, self.source.shape[2:])
+        """Return what stays of these types [B] send along their edges: A_q h_j [B, 1, H, F1], or W_q>p h_j [B, P, H, F1] for every p."""
+        return map_by_type(h, self.source.flatten(2), types).unflatten(1, self.source.shape[2:])
 
     def forward(
         self, own: Tensor, types: Tensor, received: Tensor, senders: Tensor, present: Tensor
     ) -> tuple[Tensor, ...]:
-        """h' [B, width], alpha [B, K + 1, H] (the stay itself last; those from senders of one type sum to 1) and beta [B, P, H].
+        """Return h' [B, width], alpha [B, K + 1, H] (the stay itself last; those from senders of one type sum to 1) and beta [B, P, H].
 
         ``own`` and ``received`` [B, (K,) H, F1]: what the stays sent to type p(i); ``types`` [B], ``senders`` and ``present`` [B, K].
         """
@@ -188,10 +188,11 @@ class BilevelAttention(nn.Module):
 
 
 def softmax_by_type(score: Tensor, types: Tensor, there: Tensor, count: int) -> Tensor:
-    """Softmax of scores [B, K, H] over those k of one of ``count`` types [B, K] that are ``there`` [B, K]; exactly 0 elsewhere."""
+    """Return softmax of scores [B, K, H] over those k of one of ``count`` types [B, K] that are ``there`` [B, K]; exactly 0 elsewhere."""
     group = types.unsqueeze(2).expand_as(score)
     score = score.masked_fill(~there.unsqueeze(2), torch.finfo(score.dtype).min)
     shape = len(score), count, score.shape[2]
+    # less the largest of its type no exponential overflows; a constant within a type cancels, hence without gradient
     most = score.new_zeros(shape).scatter_reduce(1, group, score.detach(), "amax", include_self=False)
     weight = (score - most.gather(1, group)).exp() * there.unsqueeze(2)
     total = weight.new_zeros(shape).scatter_add(1, group, weight).gather(1, group)
@@ -199,13 +200,13 @@ def softmax_by_type(score: Tensor, types: Tensor, there: Tensor, count: int) -> 
 
 
 def masked_softmax(score: Tensor, there: Tensor) -> Tensor:
-    """Softmax over dimension 1 of the scores that are there, exactly 0 elsewhere and where none is."""
+    """Return softmax over dimension 1 of the scores that are there, exactly 0 elsewhere and where none is."""
     weight = score.masked_fill(~there, torch.finfo(score.dtype).min).softmax(dim=1)
     return torch.where(there, weight, weight.new_zeros(()))
 
 
-def glorot(*shape: int, ends: tuple[int, int]) -> Tensor:
-    """Uniform, Glorot and Bengio 2010, for maps from ``ends[0]`` to ``ends[1]``."""
+def draw_glorot(*shape: int, ends: tuple[int, int]) -> Tensor:
+    """Draw initial weights uniformly, as Glorot and Bengio 2010, for maps from ``ends[0]`` to ``ends[1]``."""
     return torch.empty(shape).uniform_(-1, 1) * (6 / sum(ends)) ** 0.5
 
 
@@ -225,24 +226,24 @@ class HgmfModule(nn.Module):
             self.register_buffer(f"table_{l}", torch.zeros(len(graph.types), layer.messages, c.heads, c.width))
 
     def forward(self, batch: Batch) -> Output:
-        """Logits [B, T]; no loss of its own."""
+        """Return logits [B, T]; no loss of its own."""
         return Output(self.head(self.represent(batch)), {})
 
     def represent(self, batch: Batch) -> Tensor:
-        """h [B, F1] after the last layer."""
+        """Return h [B, F1] after the last layer."""
         h = self.start(batch)
         for l in range(len(self.layers)):
             h = self.layer(l, h, batch)
         return h
 
     def start(self, batch: Batch) -> Tensor:
-        """h [B, #S F'] before the first layer."""
+        """Return h [B, #S F'] before the first layer."""
         seen = batch.extra["seen"]
         h = self.intra(batch.x, seen)
         return torch.where(seen.any(dim=1, keepdim=True), h, self.empty.to(h.dtype))
 
     def layer(self, l: int, h: Tensor, batch: Batch) -> Tensor:
-        """Layer l of h [B, d]; in training, what the stays of the batch send goes into the table."""
+        """Apply layer l to h [B, d]; in training, what the stays of the batch send is written to the table."""
         table, layer, types = self.get_buffer(f"table_{l}"), self.layers[l], batch.extra["types"]
         neighbours, present = batch.extra["neighbours"].clamp(min=0), batch.extra["neighbours"] >= 0
         sent = layer.send(h, types).to(table.dtype)
@@ -260,7 +261,7 @@ class HgmfModule(nn.Module):
 
     @torch.no_grad()
     def refresh(self, batch: Batch) -> None:
-        """The tables computed again, layer by layer, from all training stays."""
+        """Compute the tables again, layer by layer, from all training stays."""
         parts = batch.chunks()
         states = [self.start(part) for part in parts]
         for l, layer in enumerate(self.layers):
@@ -279,11 +280,11 @@ class Hgmf(TorchMethod):
     _own: Cohort | None = None
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
-        """The untrained network, its tables empty."""
+        """Build the untrained network, its tables empty."""
         return HgmfModule(widths, len(tasks), self.graph, self.config)
 
     def prepare(self, train: Cohort, valid: Cohort) -> None:
-        """Types and neighbours of the training stays."""
+        """Find the types and neighbours of the training stays."""
         inputs = self.preprocessor.transform(train)
         self.graph = HypernodeGraph.of(inputs)
         exact = (inputs.observed[:, None] == self.graph.patterns).all(axis=2).any(axis=1)
@@ -291,7 +292,7 @@ class Hgmf(TorchMethod):
         self._own, self._edges = train, self.graph.attach(inputs, self.config.k, self.device, themselves=True)
 
     def extra_inputs(self, cohort: Cohort) -> dict[str, np.ndarray]:
-        """``types``, ``seen``, ``neighbours``; a training stay seen again after ``fit`` is a new stay."""
+        """Return ``types``, ``seen``, ``neighbours``; a training stay seen again after ``fit`` is a new stay."""
         if cohort is self._own:
             return self._edges
         return self.graph.attach(self.preprocessor.transform(cohort), self.config.k, self.device)
@@ -301,14 +302,14 @@ class Hgmf(TorchMethod):
         self._own = self._edges = None
 
     def state(self) -> dict[str, np.ndarray]:
-        """The fitted method as plain arrays, the graph included."""
-        return {**super().state(), **named("graph", self.graph.state())}
+        """Return the fitted method as plain arrays, the graph included."""
+        return {**super().state(), **prefix("graph", self.graph.state())}
 
     def load_state(self, state: dict[str, np.ndarray]) -> Self:
-        """The method whose ``state`` this is, ready to predict."""
-        self.graph = HypernodeGraph.from_state(part("graph", state))
+        """Restore the method from its ``state`` and return it, ready to predict."""
+        self.graph = HypernodeGraph.from_state(unprefix("graph", state))
         return super().load_state(state)
 
     def remember(self, train: Batch) -> None:
-        """The tables of the training stays."""
+        """Compute the tables of the training stays again."""
         self.module.refresh(train)

@@ -12,24 +12,28 @@ import torch
 from torch import Tensor
 
 
-def by_type(x: Tensor, weight: Tensor, types: Tensor) -> Tensor:
-    """[B, o]: x_i ``weight[types[i]]``, of x [B, d], weight [P, d, o] and types int64 [B], each in 0 .. P - 1."""
-    return ByType.apply(x, weight, types) if x.device.type == "cpu" else of_all(x, weight, types)
+def map_by_type(x: Tensor, weight: Tensor, types: Tensor) -> Tensor:
+    """Return [B, o]: x_i ``weight[types[i]]``, of x [B, d], weight [P, d, o] and types int64 [B], each in 0 .. P - 1."""
+    return ByType.apply(x, weight, types) if x.device.type == "cpu" else map_by_all_types(x, weight, types)
 
 
-def of_all(x: Tensor, weight: Tensor, types: Tensor) -> Tensor:
-    """The same, by the maps of all types."""
+def map_by_all_types(x: Tensor, weight: Tensor, types: Tensor) -> Tensor:
+    """Return the same as ``map_by_type``, by computing the maps of all types."""
     every = torch.einsum("bd,pdo->bpo", x, weight)
     return every.take_along_dim(types[:, None, None], dim=1).squeeze(1)
 
 
 class ByType(torch.autograd.Function):
-    """``by_type`` with the stays of a type side by side."""
+    """``map_by_type`` with the stays of a type side by side.
+
+    With y_i = x_i W_t(i), the gradients are dx_i = dy_i W_t(i)^T and dW_p = sum over the stays of type p of x_i^T dy_i. They are written
+    by hand since autograd, for every ``out[rows] = ...`` and ``weight[p]``, would copy and add whole tensors of zeros.
+    """
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, types: Tensor) -> Tensor:
         out = x.new_empty(len(x), weight.shape[2])
-        for p, rows in groups(types):
+        for p, rows in group_by_type(types):
             out[rows] = x[rows] @ weight[p]
         return out
 
@@ -44,12 +48,13 @@ class ByType(torch.autograd.Function):
         to_x, to_weight, _ = ctx.needs_input_grad
         of_x = torch.empty_like(x) if to_x else None
         of_weight = torch.empty_like(weight) if to_weight else None
-        for p, rows in groups(types):
+        for p, rows in group_by_type(types):
             if to_x:
                 of_x[rows] = grad[rows] @ weight[p].T
             if to_weight:
-                torch.mm(x[rows].T, grad[rows], out=of_weight[p])
+                torch.mm(x[rows].T, grad[rows], out=of_weight[p])  # in place: no stack of P matrices
         if to_weight:
+            # the memory of types without stays in the batch is not initialised
             for p in set(range(len(weight))).difference(types.tolist()):
                 of_weight[p].zero_()
         return of_x, of_weight, None
@@ -58,7 +63,7 @@ class ByType(torch.autograd.Function):
     def vmap(
         info: Any, in_dims: tuple[int | None, ...], x: Tensor, weight: Tensor, types: Tensor
     ) -> tuple[Tensor, int]:
-        """R replicas are R P types."""
+        """Map R replicas at once, as stays of R P types."""
         x, weight, types = (
             v.expand(info.batch_size, *v.shape) if d is None else v.movedim(d, 0)
             for v, d in zip((x, weight, types), in_dims, strict=True)
@@ -68,8 +73,8 @@ class ByType(torch.autograd.Function):
         return out.view(*x.shape[:2], -1), 0
 
 
-def groups(types: Tensor) -> list[tuple[int, Tensor]]:
-    """The types that occur, in order, each with the rows that have it, int64."""
+def group_by_type(types: Tensor) -> list[tuple[int, Tensor]]:
+    """Group the rows by type: the types that occur, in order, each with its rows, int64."""
     order = types.argsort(stable=True)
     there, counts = torch.unique_consecutive(types[order], return_counts=True)
     return list(zip(there.tolist(), order.split(counts.tolist()), strict=True))

@@ -1,4 +1,4 @@
-"""The graph of HGMF (``hgmf.py``): stays typed by their observation pattern, and their neighbours among the training stays."""
+"""The graph of HGMF (``methods/hgmf``): stays typed by their observation pattern, and their neighbours among the training stays."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class HypernodeGraph:
 
     @classmethod
     def of(cls, inputs: Inputs) -> Self:
-        """The graph of these stays."""
-        patterns, other = vocabulary(inputs.observed)
+        """Build the graph of these stays."""
+        patterns, other = choose_types(inputs.observed)
         types, seen = assign(inputs.observed, patterns, other)
         rows = tuple(np.flatnonzero(s) for s in seen.T)
         return cls(patterns, np.array(other), types, rows, tuple(x[r] for x, r in zip(inputs.x, rows, strict=True)))
@@ -44,7 +44,7 @@ class HypernodeGraph:
         return len(self.patterns) + int(self.other)
 
     def attach(self, inputs: Inputs, k: int, device: str, themselves: bool = False) -> dict[str, np.ndarray]:
-        """``types`` int64 [B], ``seen`` bool [B, M], and ``neighbours`` int64 [B, M k]: training stays, each once, -1 = none.
+        """Attach stays: ``types`` int64 [B], ``seen`` bool [B, M], and ``neighbours`` int64 [B, M k]: training stays, each once, -1 = none.
 
         ``themselves``: the stays are the training stays, none of which is its own neighbour.
         """
@@ -52,26 +52,26 @@ class HypernodeGraph:
         found = np.full((*seen.shape, k), -1, dtype=np.int64)
         for m, (x, rows, values) in enumerate(zip(inputs.x, self.rows, self.values, strict=True)):
             centres = np.flatnonzero(seen[:, m])
-            near = nearest(x[centres], values, k, device, themselves)
+            near = find_nearest(x[centres], values, k, device, themselves)
             found[centres, m, : near.shape[1]] = rows[near]
         found = np.sort(found.reshape(len(types), seen.shape[1] * k), axis=1)
         found[:, 1:][found[:, 1:] == found[:, :-1]] = -1
         return {"types": types, "seen": seen, "neighbours": found}
 
     def state(self) -> dict[str, np.ndarray]:
-        """Plain arrays."""
+        """Return what was fitted as plain arrays."""
         parts = {f"{m}.{n}": v for n in ("rows", "values") for m, v in enumerate(getattr(self, n))}
         return {"patterns": self.patterns, "other": self.other, "types": self.types, **parts}
 
     @classmethod
     def from_state(cls, state: dict[str, np.ndarray]) -> Self:
-        """The graph whose ``state`` this is."""
+        """Restore the graph from its ``state``."""
         rows, values = (tuple(state[f"{m}.{n}"] for m in range(state["patterns"].shape[1])) for n in ("rows", "values"))
         return cls(state["patterns"], state["other"], state["types"], rows, values)
 
 
-def vocabulary(observed: np.ndarray) -> tuple[np.ndarray, bool]:
-    """bool [P, M], the patterns that are types, the most frequent first and the empty one last; and whether there is a type ``other``."""
+def choose_types(observed: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Choose the patterns that are types, bool [P, M], the most frequent first, the empty one last; and whether a type ``other`` exists."""
     patterns, counts = np.unique(observed[observed.any(axis=1)], axis=0, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:MOST_TYPES]
     order = order[counts[order] >= SMALLEST_TYPE]
@@ -81,7 +81,7 @@ def vocabulary(observed: np.ndarray) -> tuple[np.ndarray, bool]:
 
 
 def assign(observed: np.ndarray, patterns: np.ndarray, other: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Types int64 [B] and what counts as observed bool [B, M] of stays with these patterns [B, M].
+    """Assign stays with these patterns [B, M] their types int64 [B] and what counts as observed, bool [B, M].
 
     A pattern that is no type is ``other``, as it is; without that type, the largest type within it, the more frequent of equal ones.
     """
@@ -94,8 +94,8 @@ def assign(observed: np.ndarray, patterns: np.ndarray, other: bool) -> tuple[np.
     return types, seen
 
 
-def nearest(x: np.ndarray, bank: np.ndarray, k: int, device: str, themselves: bool = False) -> np.ndarray:
-    """int64 [B, min(k, N)]: the rows of ``bank`` [N, d] nearest to those of x [B, d], in chunks; ``themselves``: x is the bank."""
+def find_nearest(x: np.ndarray, bank: np.ndarray, k: int, device: str, themselves: bool = False) -> np.ndarray:
+    """Find the rows of ``bank`` [N, d] nearest to those of x [B, d], int64 [B, min(k, N)], in chunks; ``themselves``: x is the bank."""
     n = len(bank)
     k = min(k, n - themselves)
     if k < 1 or not len(x):

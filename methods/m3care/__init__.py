@@ -20,10 +20,10 @@ Equations (stays i, j of one batch of n; modality m in 1..M; delta_im observed o
 
 Adaptations:
 
-- Inference through a bank. The released test loop builds its graph among the test stays of a batch: a prediction depends on who stands
-  beside it, and one stay alone is NaN. Here R = batch size - 1 training stays, drawn once by the seed without their outcomes, are kept
-  with their h, u, z, g1 and bandwidths s (evaluation mode, weights of the epoch chosen); each later stay joins alone, with edges from
-  the bank and to itself, and gives none. Validation scores take the same way. A training stay asked for again is a later stay. At the
+- Inference through a bank. The released test loop builds its graph among the test stays of a batch: a prediction depends on the other
+  stays there, and one stay alone is NaN. Here R = batch size - 1 training stays, drawn once by the seed without their outcomes, are kept
+  with their h, u, z, g1 and bandwidths s (evaluation mode, weights of the epoch chosen); each later stay joins alone, with edges from the
+  bank and to itself, and gives none. Validation scores take the same way. A training stay asked for again is a later stay. At the
   threshold rounding would make or break an edge, so the graph is in double precision there. ``transductive`` is the released inference,
   in the order given, ``batch_size`` at a time: A ROW'S PREDICTION THEN DEPENDS ON ITS BATCH, and the check ``other_rows`` must fail.
 - ``row_mask = False``: anybody takes from neighbours that have m. The code takes S^_ij delta_im delta_jm: a stay without m then takes
@@ -140,13 +140,13 @@ class InteractionLayer(nn.Module):
         self.register_buffer("pe", torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1), persistent=False)
 
     def forward(self, t: Tensor) -> Tensor:
-        """[B, M, d]."""
+        """Return the tokens [B, M, d] after the layer."""
         t = self.embed(t) + self.pe
         t = t + self.dropout(self.attend(self.norms[0](t)))
         return torch.relu(t + self.dropout(self.ffn(self.norms[1](t))))
 
     def attend(self, t: Tensor) -> Tensor:
-        """Self-attention of the tokens [B, M, d]."""
+        """Apply self-attention to the tokens [B, M, d]."""
         q, k, v = self.qkv(t).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         weight = self.attention_dropout((q @ k.transpose(2, 3) * q.shape[3] ** -0.5).softmax(dim=3))
         return self.out((weight.to(v.dtype) @ v).transpose(1, 2).flatten(2))
@@ -171,7 +171,7 @@ class Network(nn.Module):
         self.head = nn.Sequential(nn.Flatten(), *head)
 
     def forward(self, x: tuple[Tensor, ...], observed: Tensor, bank: Stays | None = None) -> Pass:
-        """Of x_m [B, d_m] and observed [B, M]."""
+        """Run the equations on x_m [B, d_m] and observed [B, M], with edges among these stays or from a ``bank``."""
         h = self.encoders(x, observed)
         points, phi = self.similarity.points(h, observed)
         scale = mean_distance(points, observed.repeat(1, 2)) if bank is None else bank.scale
@@ -187,8 +187,8 @@ class Network(nn.Module):
         return Pass(Output(logits, losses), stays, g, edges, z)
 
     def gather(self, edges: Tensor, own: Tensor, observed: Tensor, bank: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """sum_j A_mij x_jm [B, M, d] over the stays of the batch, whose x is ``own`` [B, M, d]; or over the bank, given as x [R, M, d]
-        and its ``observed`` [R, M], and the stay itself, whose S_ii is 1.
+        """Sum A_mij x_jm over j, [B, M, d]: over the stays of the batch, whose x is ``own`` [B, M, d]; or over the bank, given as
+        x [R, M, d] and its ``observed`` [R, M], and the stay itself, whose S_ii is 1.
         """
         own, seen = keep_observed(own, observed), observed.to(own.dtype)
         sent, theirs = (own, seen) if bank is None else (bank[0], bank[1].to(own.dtype))
@@ -201,13 +201,13 @@ class Network(nn.Module):
         return keep_observed(total, observed) if self.config.row_mask else total
 
     def fuse(self, h: Tensor, g: Tensor, observed: Tensor) -> Tensor:
-        """h* [B, M, d]."""
+        """Fuse h [B, M, d] and g [B, M, d] to h* [B, M, d]."""
         a, c = torch.sigmoid(self.w_g(g)), torch.sigmoid(self.w_h(h))
         return torch.where(observed.unsqueeze(2), h + a / (a + c) * (g - h), g)
 
 
 def norm_gap(phi: Tensor, h: Tensor, observed: Tensor) -> Tensor:
-    """sum_m | ||phi_m||_F - ||h_m||_F | over observed rows, of [B, M, d] both."""
+    """Return sum_m | ||phi_m||_F - ||h_m||_F | over observed rows, of [B, M, d] both."""
     norms = [torch.linalg.vector_norm(keep_observed(v.float(), observed), dim=(0, 2)) for v in (phi, h)]
     return (norms[0] - norms[1]).abs().sum()
 
@@ -225,33 +225,33 @@ class M3CareModule(nn.Module):
         self.register_buffer("bank_observed", torch.zeros(bank, m, dtype=torch.bool))
 
     def forward(self, batch: Batch) -> Output:
-        """In training logits and losses of the graph of the batch; else logits, each stay alone with the bank (or ``transductive``)."""
+        """Return logits; in training of the graph of the batch, with losses, else of each stay with the bank (or ``transductive``)."""
         if self.training:
             return self.net(batch.x, batch.observed).output
         if not self.config.transductive:
-            return self.exact(batch, self.bank()).output
+            return self.run_exactly(batch, self.bank()).output
         n, size = len(batch.observed), self.config.batch_size
-        parts = [self.exact(batch.take(slice(i, i + size))).output.logits for i in range(0, max(n, 1), size)]
+        parts = [self.run_exactly(batch.take(slice(i, i + size))).output.logits for i in range(0, max(n, 1), size)]
         return Output(torch.cat(parts), {})
 
     def represent(self, batch: Batch) -> Tensor:
-        """z [B, M d], with edges from the bank."""
-        return self.exact(batch, self.bank()).z
+        """Return z [B, M d], with edges from the bank."""
+        return self.run_exactly(batch, self.bank()).z
 
     def bank(self) -> Stays:
-        """The stays that later ones take their edges from."""
+        """Return the stays that later ones take their edges from."""
         return Stays(*(self.get_buffer(f"bank_{name}") for name in Stays._fields))
 
-    def exact(self, batch: Batch, bank: Stays | None = None) -> Pass:
-        """A pass whose graph, encoders and convolutions included, is in double precision."""
+    def run_exactly(self, batch: Batch, bank: Stays | None = None) -> Pass:
+        """Run the network with its graph, encoders and convolutions included, in double precision."""
         graph = ("encoders", "similarity", "gcn")
         weights = {k: v.double() for k, v in self.net.state_dict().items() if k.startswith(graph)}
         return functional_call(self.net, weights, (tuple(v.double() for v in batch.x), batch.observed, bank))
 
     @torch.no_grad()
     def refresh(self, batch: Batch) -> None:
-        """The bank computed again, from its stays; ``bank_degree`` is the mean number of neighbours of one of them."""
-        found = self.exact(batch)
+        """Compute the bank again from its stays; ``bank_degree`` is the mean number of neighbours of one of them."""
+        found = self.run_exactly(batch)
         for name, value in found.stays._asdict().items():
             self.get_buffer(f"bank_{name}").copy_(value)
         self.bank_degree.copy_(((found.edges > 0).sum() - batch.observed.any(dim=1).sum()) / len(batch.observed))
@@ -272,23 +272,23 @@ class M3Care(TorchMethod):
     titles: ClassVar = {"transductive": "M3Care (transductive: rows depend on their batch)"}
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
-        """The untrained network, its bank empty."""
+        """Build the untrained network, its bank empty."""
         return M3CareModule(widths, len(tasks), self.bank_size, self.config)
 
     def prepare(self, train: Cohort, valid: Cohort) -> None:
-        """The size of the bank."""
+        """Set the size of the bank."""
         self.bank_size = max(1, min(self.config.batch_size, len(train)) - 1)
 
     def represent(self, cohort: Cohort) -> np.ndarray | None:
-        """z; None under ``transductive``, where it depends on the batch."""
+        """Return z; None under ``transductive``, where it depends on the batch."""
         return None if self.config.transductive else super().represent(cohort)
 
     def load_state(self, state: dict[str, np.ndarray]) -> Self:
-        """The method whose ``state`` this is, ready to predict."""
+        """Restore the method from its ``state`` and return it, ready to predict."""
         self.bank_size = len(state["module.bank_observed"])
         return super().load_state(state)
 
     def remember(self, train: Batch) -> None:
-        """The bank; with the best weights the loop keeps the bank made from them."""
+        """Compute the bank again; with the best weights the loop keeps the bank made from them."""
         rows = np.random.default_rng(self.seed).permutation(len(train.observed))[: self.bank_size]
         self.module.refresh(train.take(torch.from_numpy(rows).to(train.observed.device)))

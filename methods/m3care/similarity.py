@@ -15,7 +15,8 @@ FIRST_E = {"odir": 2.0, "ov": -0.3}
 
 
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """D [G, A, B] between the rows of a [G, A, d] and b [G, B, d], in full precision; exactly 0 from a row to itself where b is a."""
+    """Return D [G, A, B] between rows of a [G, A, d] and b [G, B, d], in full precision; exactly 0 from a row to itself where b is a."""
+    # |a|^2 + |b|^2 - 2 a b cancels between near rows: in half precision nothing would be left, and rounding can go below 0
     with torch.autocast(a.device.type, enabled=False):
         lengths = a.square().sum(dim=2, keepdim=True) + b.square().sum(dim=2).unsqueeze(1)
         d = torch.baddbmm(lengths, a, b.transpose(1, 2), alpha=-2).clamp(min=0)
@@ -23,8 +24,8 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
 
 
 def mean_distance(a: Tensor, observed: Tensor) -> Tensor:
-    """s [G]: mean of |a_i - a_j|^2 over pairs of different rows of a [G, n, d] that are ``observed`` [n, G], without gradient; 1 where
-    there is no pair or it is below 1e-3.
+    """Return s [G], the mean of |a_i - a_j|^2 over pairs of different rows of a [G, n, d] that are ``observed`` [n, G], without gradient;
+    1 where there is no pair or it is below 1e-3.
 
     The mean over pairs is twice the unbiased variance, summed over dimensions.
     """
@@ -36,7 +37,8 @@ def mean_distance(a: Tensor, observed: Tensor) -> Tensor:
 
 
 def gaussian_kernel(d: Tensor, scale: Tensor) -> Tensor:
-    """Mean of exp(-d / b) over b in {s/2, s, 2s}, for d [G, A, B] and s [G]."""
+    """Return mean of exp(-d / b) over b in {s/2, s, 2s}, for d [G, A, B] and s [G]."""
+    # exp(-d / s) = exp(-d / 2s)^2 and exp(-2d / s) = exp(-d / 2s)^4: one exponential for three bandwidths
     widest = torch.exp(d / (-2 * scale[:, None, None]))
     middle = widest.square()
     return (widest + middle + middle.square()) / 3
@@ -55,14 +57,14 @@ class Similarity(nn.Module):
         self.l = nn.Parameter(torch.tensor(l_init))
 
     def points(self, h: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """(u, z) [2M, B, d] and phi(h) [B, M, d], of h [B, M, d]."""
+        """Return (u, z) [2M, B, d] and phi(h) [B, M, d], of h [B, M, d]."""
         phi = self.phi(h)
         u = torch.relu(phi) if self.kernel == "odir" else phi
         points = self.norm(torch.cat([u, h.to(u.dtype)], dim=1), observed.repeat(1, 2))
         return points.transpose(0, 1), phi
 
     def forward(self, a: Tensor, b: Tensor, scale: Tensor, to: Tensor, of: Tensor) -> Tensor:
-        """S [A, B] between points a [2M, A, d] of stays ``to`` bool [A, M] and points b [2M, B, d] of stays ``of`` bool [B, M]."""
+        """Return S [A, B] between points a [2M, A, d] of stays ``to`` bool [A, M] and points b [2M, B, d] of stays ``of`` bool [B, M]."""
         k_u, k_z = gaussian_kernel(squared_distances(a, b), scale).chunk(2)
         eps = torch.sigmoid(self.e)[:, None, None]
         g = ((1 - eps) * k_u + eps) * k_z if self.kernel == "odir" else (1 - eps) * k_u + eps * k_z
@@ -70,7 +72,9 @@ class Similarity(nn.Module):
         return (g * both).sum(dim=0) / both.sum(dim=0).clamp(min=1)
 
     def edges(self, s: Tensor) -> Tensor:
-        """S^ of similarities S, of any shape."""
+        """Return S^ of similarities S, of any shape."""
         limit = torch.sigmoid(self.l)
+        # a step function has no gradient in l. Here the value is S above the limit and 0 below it, and the slope in l is -sigma'(l) for
+        # each edge, because the limit that is added again carries no gradient: a lower limit lets more through
         above = torch.relu(s - limit)
         return above + (above > 0) * limit.detach()

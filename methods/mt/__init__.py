@@ -16,7 +16,7 @@ Equations (stay i, modality m in 1..M, layer l in 0..L-1, D the hidden size, H h
 
 ``policy`` is ``search``, or a fixed s: ``early`` 0, ``mid`` L // 2, ``late`` L (no cross attention; y is the mean of one part a modality).
 The search is inside ``fit``: D_tr and D_s are 80 and 20 % of the training stays of the fold, validation and test play no part in it.
-It is a method of its own (``PolicySearch``) run by the same training loop; theta is then trained anew on all training stays.
+It is a method of its own (``PolicySearch``) run by the same training loop; theta then starts again, on all training stays.
 
 What was read: the abstract and first page; no public code was found. Full, image only and text only as three views whose losses are
 summed, then a policy search: a Korean blog review of 27 May 2022 and the review at liner.com, which also names masking and a
@@ -35,7 +35,7 @@ Adaptations (the policy, the readout and every constant below are ours or recall
 - Multi-label with masks. "Full" is all that is observed. Views: full, each observed modality alone and, if M > 2, R = 1 random proper
   subset (its size uniform, then its members); V = 1 + M + R, with M = 2 the three of the paper. A view is averaged over the stays in
   which it differs from the full one (two or more modalities observed, and the one alone among them); it weighs nothing in the others.
-- In a single-modality view, each modality has a copy of c_F to itself. How all views are one pass: ``mt_network.py``.
+- In a single-modality view, each modality has a copy of c_F to itself. How all views are one pass: ``network.py``.
 - Bilevel steps are first-order (DARTS, xi = 0): one theta-step on D_tr, one alpha-step on D_s (Adam 3e-3, betas .5, .999), at policies
   drawn apart. 20 epochs (at most a third of ``max_epochs``), alpha frozen for 3 (at most half).
 - theta: AdamW 1e-4, decay .01, batch 128, at most 60 epochs, 5 % warm-up then cosine (constant in the search), selection by mean
@@ -83,21 +83,21 @@ class Mt(TorchMethod):
     }
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
-        """The untrained network."""
+        """Build the untrained network."""
         return MtModule(widths, len(tasks), self.config)
 
     def task_weights(self, tasks: tuple[str, ...]) -> list[float]:
-        """1 / (T V): the full view's share of L_total."""
+        """Return 1 / (T V): the full view's share of L_total."""
         return [1 / (len(tasks) * self.module.views)] * len(tasks)
 
     def stages(self, train: Cohort, valid: Cohort) -> Iterator[tuple[Cohort, Cohort]]:
-        """The one stage, where the policy is settled."""
+        """Yield the parts of the one stage, once the policy is settled."""
         if self.config.policy == "search":
             self._search(train)
         yield train, valid
 
     def lr_factor(self, step: int, steps: int) -> float:
-        """Warm-up, then cosine."""
+        """Return the factor of warm-up and cosine."""
         return warm_up_cosine(step, steps, self.config.warm_up)
 
     def _search(self, train: Cohort) -> None:
@@ -122,7 +122,7 @@ class PolicySearch(Mt):
     stages, lr_factor = TorchMethod.stages, TorchMethod.lr_factor
 
     def prepare(self, train: Cohort, valid: Cohort) -> None:
-        """Alpha at zero and the stays of its steps."""
+        """Set alpha to zero and choose the stays of its steps."""
         c = self.config
         self.alpha = torch.zeros(c.layers + 1, requires_grad=True)
         self.alpha_optimiser = torch.optim.Adam([self.alpha], lr=c.alpha_lr, betas=(0.5, 0.999))
@@ -145,7 +145,7 @@ class PolicySearch(Mt):
         return losses
 
     def alpha_step(self, batch: Batch, weights: Tensor, tau: float, precision: Any) -> None:
-        """One step of alpha down L_total of ``batch``; theta is neither moved nor given a gradient."""
+        """Take one step of alpha down L_total of ``batch``; theta is neither moved nor given a gradient."""
         self.module.gates = sample_gates(self.alpha, tau).to(self.device)
         with precision():
             output = self.module(batch)
@@ -157,7 +157,7 @@ class PolicySearch(Mt):
 
 
 def sample_gates(alpha: Tensor, tau: float, hard: bool = True) -> Tensor:
-    """g_l = sum_(s <= l) pi_s [L] of one policy pi drawn from softmax(alpha) [L + 1], with the gradient of its relaxation.
+    """Sample g_l = sum_(s <= l) pi_s [L] of one policy pi drawn from softmax(alpha) [L + 1], with the gradient of its relaxation.
 
     ``hard``: every g_l is 0 or 1; else pi is the Gumbel-softmax sample itself.
     """
@@ -165,7 +165,7 @@ def sample_gates(alpha: Tensor, tau: float, hard: bool = True) -> Tensor:
 
 
 def warm_up_cosine(step: int, steps: int, share: float) -> float:
-    """Factor of the learning rate: up to 1 in a share of the steps, then down a half cosine to 0."""
+    """Return the factor of the learning rate: up to 1 in a share of the steps, then down a half cosine to 0."""
     first = max(1, round(share * steps))
     if step < first:
         return (step + 1) / first

@@ -1,4 +1,4 @@
-"""The network of MT (``mt.py``): a transformer over tokens of several modalities, under several views of a stay at once.
+"""The network of MT (``methods/mt``): a transformer over tokens of several modalities, under several views of a stay at once.
 
 A view is what is available of a stay. All views of a step are laid one after the other in one packed sequence, in which a token
 attends to tokens of its own view only; so a layer is one call, however many views there are. A single-modality view holds no token of
@@ -24,7 +24,7 @@ FUSED = -1
 
 @dataclass(frozen=True)
 class Config(TrainingConfig):
-    """Defaults: the choices listed in the docstring of ``mt.py``."""
+    """Defaults: the choices listed in the docstring of ``methods/mt``."""
 
     lr: float = 1e-4
     weight_decay: float = 1e-2
@@ -63,7 +63,7 @@ class Config(TrainingConfig):
 
 
 class MtModule(nn.Module):
-    """The network of the docstring of ``mt.py``. S0 tokens of the modalities, class tokens last; S in a packed sequence; V views."""
+    """The network of the docstring of ``methods/mt``. S0 tokens of the modalities, class tokens last; S in a packed sequence; V views."""
 
     def __init__(self, widths: tuple[int, ...], tasks: int, config: Config) -> None:
         super().__init__()
@@ -98,18 +98,20 @@ class MtModule(nn.Module):
         self.stored_start.fill_(start)
 
     def forward(self, batch: Batch) -> Output:
-        """Logits [B, T] of all that is observed; in training also the loss ``views`` of the other views."""
+        """Return logits [B, T] of all that is observed; in training also the loss ``views`` of the other views."""
         tokens, observed = self.tokenise(batch.x, batch.observed), batch.observed
         if not self.training or self.views == 1:
             return Output(self.view_logits(tokens, observed.unsqueeze(1)).squeeze(1), {})
-        drawn = [random_subset(observed) for _ in range(self.all_views.wholes - 1)]
-        logits = self.view_logits(tokens, torch.cat([torch.stack([observed, *drawn], dim=1), singles(observed)], dim=1))
+        drawn = [draw_subset(observed) for _ in range(self.all_views.wholes - 1)]
+        logits = self.view_logits(
+            tokens, torch.cat([torch.stack([observed, *drawn], dim=1), make_single_views(observed)], dim=1)
+        )
         spare = observed.sum(dim=1, keepdim=True) >= 2
         counted = torch.cat([*(spare for _ in drawn), observed & spare], dim=1)
         return Output(logits[:, 0], {"views": self.views_loss(logits[:, 1:], counted, batch)})
 
     def views_loss(self, logits: Tensor, counted: Tensor, batch: Batch) -> Tensor:
-        """(1 / V) sum_v L_sup of logits [B, V - 1, T] over the stays that count in a view [B, V - 1], a scalar."""
+        """Return (1 / V) sum_v L_sup of logits [B, V - 1, T] over the stays that count in a view [B, V - 1], a scalar."""
         labels = batch.labels.unsqueeze(1).expand(logits.shape)
         mask = batch.label_mask.unsqueeze(1) & counted.unsqueeze(2)
         z = logits.float() + self.base_log_odds
@@ -117,23 +119,23 @@ class MtModule(nn.Module):
         return supervised_loss(z.flatten(1), labels.flatten(1), mask.flatten(1), weights, self.config.gamma)
 
     def tokenise(self, x: tuple[Tensor, ...], observed: Tensor) -> Tensor:
-        """Tokens [B, S0, D], class tokens c_1 .. c_M last, of x_m [B, d_m]; no content where unobserved [B, M]."""
+        """Return tokens [B, S0, D], class tokens c_1 .. c_M last, of x_m [B, d_m]; no content where unobserved [B, M]."""
         parts = zip(self.tokenisers, x, observed.unbind(dim=1), strict=True)
         content = [keep_observed(e(keep_observed(v, o)), o.unsqueeze(1)) for e, v, o in parts]
         classes = self.class_tokens.expand(len(observed), -1, -1)
         return torch.cat([*content, classes], dim=1) + self.modality_type[self.modality]
 
     def view_logits(self, tokens: Tensor, masks: Tensor) -> Tensor:
-        """Logits [B, V, T] of the views ``masks`` [B, V, M]: one whole view, or the wholes and singles of ``all_views``."""
+        """Return logits [B, V, T] of the views ``masks`` [B, V, M]: one whole view, or the wholes and singles of ``all_views``."""
         return self.head(self.read(tokens, masks))
 
     def represent(self, batch: Batch) -> Tensor:
-        """What the head reads [B, 2D] of the view of all that is observed."""
+        """Return what the head reads [B, 2D] of the view of all that is observed."""
         tokens = self.tokenise(batch.x, batch.observed)
         return self.read(tokens, batch.observed.unsqueeze(1)).squeeze(1)
 
     def read(self, tokens: Tensor, masks: Tensor) -> Tensor:
-        """What the head reads [B, V, 2D], as in ``view_logits``."""
+        """Return what the head reads [B, V, 2D], as in ``view_logits``."""
         layout = self.one_view if masks.shape[1] == 1 else self.all_views
         w, m = layout.wholes, self.modalities
         hidden = self.norm(self.encode(tokens, masks, layout))
@@ -144,15 +146,15 @@ class MtModule(nn.Module):
         return torch.cat([self.levels()[-1] * fused, classes], dim=-1)
 
     def encode(self, tokens: Tensor, masks: Tensor, layout: Layout) -> Tensor:
-        """The tokens to be read [B, ., D] after all layers: class tokens of whole views, of single ones, fused ones."""
+        """Return the tokens to be read [B, ., D] after all layers: class tokens of whole views, of single ones, fused ones."""
         start, layers = 0 if self.gates is not None else self.start, len(self.blocks)
         hidden = torch.cat([tokens, self.fused_token.expand(len(tokens), 1, -1)], dim=1)
-        apart = additive(self.one_view.within)
+        apart = make_additive(self.one_view.within)
         for block in self.blocks[:start]:
             hidden = block(hidden, apart)
         if start == layers:
             return hidden[:, layout.source[layout.read]]
-        hidden, there = hidden[:, layout.source], layout.there(masks)
+        hidden, there = hidden[:, layout.source], layout.find_keys(masks)
         levels = self.levels().log() if self.gates is None else (self.gates + 1e-6).log()
         bias = None
         for i in range(start, layers):
@@ -162,7 +164,7 @@ class MtModule(nn.Module):
         return hidden
 
     def levels(self) -> Tensor:
-        """g [L]."""
+        """Return g [L]."""
         settled = torch.arange(self.config.layers, device=self.stored_start.device) >= self.start
         return settled.float() if self.gates is None else self.gates
 
@@ -204,12 +206,12 @@ class Layout(nn.Module):
         for name, value in {**kept, "read": torch.cat([place[is_class], place[where == FUSED]])}.items():
             self.register_buffer(name, value, persistent=False)
 
-    def there(self, masks: Tensor) -> Tensor:
-        """bool [B, S]: tokens that may be keys for others, of views [B, V, M]; no fused one."""
+    def find_keys(self, masks: Tensor) -> Tensor:
+        """Return bool [B, S]: tokens that may be keys for others, of views [B, V, M]; no fused one."""
         return masks.flatten(1)[:, self.view * self.modalities + self.where.clamp(min=0)] & (self.where != FUSED)
 
     def bias(self, there: Tensor, level: Tensor) -> Tensor:
-        """B_key + B_fuse [B, 1, S, S] at a layer's log g; every token is a key of itself, so that no row is empty."""
+        """Return B_key + B_fuse [B, 1, S, S] at a layer's log g; every token is a key of itself, so that no row is empty."""
         none = level.new_full((), -torch.inf)
         fuse = torch.where(self.within, level.new_zeros(()), torch.where(self.across, level, none))
         bias = torch.where(there[:, None, None, :], fuse, none)
@@ -229,7 +231,7 @@ class Block(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, bias: Tensor, wanted: Tensor | None = None) -> Tensor:
-        """The tokens ``wanted`` (None: all) after this layer, of x [B, S, D]; ``bias`` [.., S, S] is added to the attention logits."""
+        """Return the tokens ``wanted`` (None: all) of x [B, S, D] after this layer; ``bias`` [.., S, S] is added to attention logits."""
         q, k, v = self.qkv(self.norm_attention(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if wanted is not None:
             q, bias, x = q[:, :, wanted], bias[..., wanted, :], x[:, wanted]
@@ -246,7 +248,7 @@ class VectorTokens(nn.Module):
         self.count, self.linear = count, nn.Linear(d, count * hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, count, D]."""
+        """Return the tokens [B, count, D] of x [B, d]."""
         return self.linear(x).unflatten(1, (self.count, -1))
 
 
@@ -260,22 +262,22 @@ class FeatureTokens(nn.Module):
         self.bias = nn.Parameter(torch.empty(d, hidden).uniform_(-1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, d, D]."""
+        """Return a token for each feature, [B, d, D], of x [B, d]."""
         return torch.addcmul(self.bias, x.unsqueeze(2), self.weight)
 
 
-def additive(allowed: Tensor) -> Tensor:
-    """float: 0 where ``allowed``, else -inf."""
+def make_additive(allowed: Tensor) -> Tensor:
+    """Return a float mask: 0 where ``allowed``, else -inf."""
     return torch.zeros(allowed.shape, device=allowed.device).masked_fill(~allowed, -torch.inf)
 
 
-def singles(observed: Tensor) -> Tensor:
-    """bool [B, M, M]: the m-th view of a stay is its m-th modality alone, if it is observed [B, M]."""
+def make_single_views(observed: Tensor) -> Tensor:
+    """Return bool [B, M, M]: the m-th view of a stay is its m-th modality alone, if it is observed [B, M]."""
     return observed.unsqueeze(1) & torch.eye(observed.shape[1], dtype=torch.bool, device=observed.device)
 
 
-def random_subset(observed: Tensor) -> Tensor:
-    """bool [B, M]: a proper, non-empty subset of the observed, its size uniform; what it is where fewer than two are has no meaning."""
+def draw_subset(observed: Tensor) -> Tensor:
+    """Draw a proper, non-empty subset of the observed, bool [B, M], its size uniform; without meaning where fewer than two are."""
     count = observed.sum(dim=1, keepdim=True)
     size = 1 + (torch.rand(len(observed), 1, device=observed.device) * (count - 1).clamp(min=1)).long()
     rank = torch.rand(observed.shape, device=observed.device).masked_fill(~observed, 2.0).argsort(dim=1).argsort(dim=1)

@@ -32,7 +32,7 @@ Adaptations:
 - ``inductive`` (default): h_m^1 .. h_m^(L-1) of the graph of all training stays, in evaluation mode, are stored with the weights before
   each validation (``states``); a later stay reads them, its edges change no modality's node, and predictions do not depend on each
   other. ``batch`` is the code's: modalities take their mean over each 512 stays that are predicted, in the order of the cohort, so a
-  prediction depends on which stays stand beside it, and the variant ``as_released`` breaks the contract of a method in this.
+  prediction depends on the other stays of its batch, and the variant ``as_released`` breaks the contract of a method in this.
 - ``joint`` (default): one network with an output for each outcome; L_cls is masked, weights 1/T, and so is L_sup, pairs of stays with
   that outcome. Unlabelled is who has no outcome at all. The paper trains one network for one outcome, ``per_task``: T such networks.
 - Vector modalities through the code's FFN encoder, the one it has for ADNI. Series are not read.
@@ -57,7 +57,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datasets.cohort import Cohort
-from methods.base import named, part
+from methods.base import prefix, unprefix
 from methods.common.layers import Dropout, GroupedLinear, ObservedBatchNorm, keep_observed, mlp
 from methods.common.outcomes import labelled
 from methods.common.training import Batch, Output, TorchMethod, TrainingConfig
@@ -129,23 +129,23 @@ class Encoders(nn.Module):
         self.map = GroupedLinear(len(widths), d, d)
 
     def forward(self, x: tuple[Tensor, ...], observed: Tensor) -> Tensor:
-        """[B, M, D] of x_m [B, d_m] and observed [B, M]."""
+        """Return [B, M, D] of x_m [B, d_m] and observed [B, M]."""
         seen = zip(self.first, x, observed.unbind(dim=1), strict=True)
         h = torch.stack([first(self.dropout(keep_observed(v, o))) for first, v, o in seen], dim=1)
         h = self.dropout(F.relu(self.norm(h, observed)))
         return self.dropout(keep_observed(self.map(self.second(h)), observed))
 
 
-def unsupervised(s: Tensor, there: Tensor) -> Tensor:
-    """L_unsup of s [B, B], between the stays that are ``there`` bool [B]; 0 if none is."""
+def unsupervised_loss(s: Tensor, there: Tensor) -> Tensor:
+    """Return L_unsup of s [B, B], between the stays that are ``there`` bool [B]; 0 if none is."""
     gone = ~(there & there.unsqueeze(1))
     masked = s.masked_fill(gone, torch.finfo(s.dtype).min)
     loss = (masked.logsumexp(dim=0) + masked.logsumexp(dim=1)) / 2 - s.diagonal()
     return loss.masked_fill(~there, 0.0).sum() / there.sum().clamp(min=1)
 
 
-def supervised_pairs(r: Tensor, s: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-    """L_sup of r and s [B, B], mean over the T tasks of labels and mask [B, T], a task without labels counting as 0.
+def supervised_pair_loss(r: Tensor, s: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    """Return L_sup of r and s [B, B], mean over the T tasks of labels and mask [B, T], a task without labels counting as 0.
 
     Y is symmetric, so that BCE(s^T, Y) = BCE(s, Y); BCE(s, 1) = softplus(s) - s and BCE(s, 0) = softplus(s).
     """
@@ -172,7 +172,7 @@ class MuseModule(nn.Module):
         self.register_buffer("states", torch.zeros(c.layers - 1, m, d))
 
     def forward(self, batch: Batch) -> Output:
-        """Logits [B, T]; in training also the weighted losses ``unsup`` and ``sup``."""
+        """Return logits [B, T]; in training also the weighted losses ``unsup`` and ``sup``."""
         if not self.training:
             return Output(self.head(self.represent(batch)), {})
         e, edges = self.encoders(batch.x, batch.observed), batch.observed
@@ -181,16 +181,16 @@ class MuseModule(nn.Module):
         u, other = F.normalize(torch.tanh(self.project(z)).float(), dim=-1)
         with torch.autocast(u.device.type, enabled=False):
             r, s = (u @ v.T / self.config.tau for v in (u, other))
-            unsup = unsupervised(s, edges.any(dim=1))
-            sup = supervised_pairs(r, s, batch.labels, batch.label_mask)
+            unsup = unsupervised_loss(s, edges.any(dim=1))
+            sup = supervised_pair_loss(r, s, batch.labels, batch.label_mask)
         return Output(self.head(z[0]), {"unsup": self.config.w_unsup * unsup, "sup": self.config.w_sup * sup})
 
     def represent(self, batch: Batch) -> Tensor:
-        """z [B, D] at prediction."""
+        """Return z [B, D] at prediction."""
         return self.embed(self.encoders(batch.x, batch.observed), batch.observed)
 
     def embed(self, e: Tensor, edges: Tensor) -> Tensor:
-        """z [B, D] at prediction."""
+        """Return z [B, D] at prediction."""
         if self.config.inference == "inductive":
             return propagate(self.layers, self.nodes, [(e, edges[None])], self.states)[0][0][0]
         graphs = zip(e.split(RELEASED_BATCH), edges.split(RELEASED_BATCH), strict=True)
@@ -230,24 +230,24 @@ class Muse(TorchMethod):
     of_tasks: tuple[Muse, ...] = ()
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
-        """The untrained network."""
+        """Build the untrained network."""
         return MuseModule(widths, len(tasks), self.config)
 
     @classmethod
     def stackable(cls, config: Config) -> bool:
-        """With one network for all tasks."""
+        """Return whether there is one network for all tasks."""
         return config.head == "joint"
 
     def training_stays(self, train: Cohort) -> Cohort:
-        """With ``mask_labels`` some outcomes hidden; for MUSE those that have one."""
+        """Hide outcomes of some stays with ``mask_labels``; keep for MUSE the stays that have an outcome."""
         c = self.config
         if c.mask_labels:
-            train = hidden_outcomes(train, c.mask_labels, self.seed)
+            train = hide_outcomes(train, c.mask_labels, self.seed)
         shown = labelled(train.outcomes).any(axis=1)
         return train if c.unlabelled or c.head == "per_task" or shown.all() or not shown.any() else train.take(shown)
 
     def fit(self, train: Cohort, valid: Cohort) -> Self:
-        """The method itself, fitted."""
+        """Fit the method and return it."""
         if self.config.head == "joint":
             return super().fit(train, valid)
         train, alone = self.training_stays(train), replace(self.config, head="joint", mask_labels=0.0)
@@ -255,50 +255,50 @@ class Muse(TorchMethod):
         fits = [Muse(alone, self.seed, self.device) for _ in train.tasks]
         for t, method in enumerate(fits):
             method.on_epoch = self.on_epoch
-            self.history += method.fit(one_task(train, t), one_task(valid, t)).history
+            self.history += method.fit(select_task(train, t), select_task(valid, t)).history
         self.of_tasks = tuple(fits)
         return self
 
     def predict_proba(self, cohort: Cohort) -> np.ndarray:
-        """Probabilities float64 [N, T]."""
+        """Return probabilities float64 [N, T]."""
         if self.of_tasks:
             return np.concatenate([method.predict_proba(cohort) for method in self.of_tasks], axis=1)
         return super().predict_proba(cohort)
 
     def represent(self, cohort: Cohort) -> np.ndarray | None:
-        """z; None where each task has a network of its own, or a stay's z depends on its batch."""
+        """Return z; None where each task has a network of its own, or a stay's z depends on its batch."""
         return super().represent(cohort) if self.config.inference == "inductive" and not self.of_tasks else None
 
     def state(self) -> dict[str, np.ndarray]:
-        """The fitted method as plain arrays, or those of every task's."""
+        """Return the fitted method as plain arrays, or those of every task's."""
         if not self.of_tasks:
             return super().state()
-        states = (named(f"task{t}", method.state()) for t, method in enumerate(self.of_tasks))
+        states = (prefix(f"task{t}", method.state()) for t, method in enumerate(self.of_tasks))
         return {"tasks": np.array(self.tasks), **{k: v for state in states for k, v in state.items()}}
 
     def load_state(self, state: dict[str, np.ndarray]) -> Self:
-        """The method whose ``state`` this is, ready to predict."""
+        """Restore the method from its ``state`` and return it, ready to predict."""
         if self.config.head == "joint":
             return super().load_state(state)
         self.tasks = tuple(str(t) for t in state["tasks"])
         fits = (Muse(replace(self.config, head="joint"), self.seed, self.device) for _ in self.tasks)
-        self.of_tasks = tuple(method.load_state(part(f"task{t}", state)) for t, method in enumerate(fits))
+        self.of_tasks = tuple(method.load_state(unprefix(f"task{t}", state)) for t, method in enumerate(fits))
         return self
 
     def remember(self, train: Batch) -> None:
-        """The states of the modalities."""
+        """Store the states of the modalities in the graph of all training stays."""
         if self.config.inference == "inductive":
             self.module.remember(train.chunks())
 
 
-def hidden_outcomes(cohort: Cohort, rate: float, seed: int) -> Cohort:
-    """The cohort without any outcome of a share ``rate`` of its stays."""
+def hide_outcomes(cohort: Cohort, rate: float, seed: int) -> Cohort:
+    """Hide all outcomes of a share ``rate`` of the stays of a cohort."""
     hide = np.random.default_rng(seed).permutation(len(cohort)) < round(rate * len(cohort))
     outcomes = np.where(hide[:, None], np.float32("nan"), cohort.outcomes)
     return replace(cohort, outcomes=outcomes, fingerprint=f"{cohort.fingerprint} without {rate} of {seed}")
 
 
-def one_task(cohort: Cohort, t: int) -> Cohort:
-    """The cohort with its task number ``t`` alone."""
+def select_task(cohort: Cohort, t: int) -> Cohort:
+    """Select task number ``t`` of a cohort."""
     outcomes, task = cohort.outcomes[:, t : t + 1], cohort.tasks[t]
     return replace(cohort, outcomes=outcomes, tasks=(task,), fingerprint=f"{cohort.fingerprint} {task}")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from methods.common.layers import affine
+from methods.common.layers import apply_affine
 
 BERNOULLI = 0.15
 
@@ -25,12 +25,12 @@ class Layer(nn.Module):
             nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
             nn.init.zeros_(linear.bias)
 
-    def along(self, e: Tensor) -> Tensor:
-        """W_l e, the part of a message that its edge adds."""
+    def map_edges(self, e: Tensor) -> Tensor:
+        """Return W_l e, the part of a message that its edge adds."""
         return F.linear(e, self.message.weight.chunk(2, dim=1)[1])
 
     def send(self, h: Tensor, along: Tensor) -> Tensor:
-        """Messages [.., D] of sources h [.., D] and ``along`` [.., D], which broadcast."""
+        """Return messages [.., D] of sources h [.., D] and ``along`` [.., D], which broadcast."""
         return F.relu(F.linear(h, self.message.weight.chunk(2, dim=1)[0], self.message.bias) + along)
 
 
@@ -41,7 +41,7 @@ def propagate(
     fixed: Tensor | None = None,
     thin: Callable[[Tensor], Tensor] = lambda h: h,
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Stays h_p^L [V, B, D] of each part, and modalities h_m^l [V, M, D] after each layer but the last.
+    """Propagate: return stays h_p^L [V, B, D] of each part, and modalities h_m^l [V, M, D] after each layer but the last.
 
     A part is e [B, M, D] with the edges of V graphs of its stays, bool [V, B, M]; the parts are together V graphs. Everything that does
     not differ between the graphs is computed once. ``nodes`` [M, D] is h_m^0; with ``fixed`` [L - 1, M, D] the modalities have these
@@ -60,17 +60,19 @@ def propagate(
             edge, sources = layers[l - 1].edge, modalities.unsqueeze(1)
             ends = [h.unsqueeze(2) for h in stays]
             if updates:
-                to_modalities = [F.relu(affine(edge, h, sources, e)) for h, e in zip(ends, to_modalities, strict=True)]
-            to_stays = [F.relu(affine(edge, sources, h, e)) for h, e in zip(ends, to_stays, strict=True)]
-        inward = [layer.along(e) for e in to_stays]
+                to_modalities = [
+                    F.relu(apply_affine(edge, h, sources, e)) for h, e in zip(ends, to_modalities, strict=True)
+                ]
+            to_stays = [F.relu(apply_affine(edge, sources, h, e)) for h, e in zip(ends, to_stays, strict=True)]
+        inward = [layer.map_edges(e) for e in to_stays]
         sources = modalities.unsqueeze(1)
         read = [(layer.send(sources, a) * share).sum(dim=2) for a, share in zip(inward, shares, strict=True)]
         if updates:
-            outward = [layer.along(e) for e in to_modalities] if l else inward
+            outward = [layer.map_edges(e) for e in to_modalities] if l else inward
             sent = [layer.send(h.unsqueeze(2), a) for h, a in zip(stays, outward, strict=True)]
             total = sum((message * mask).sum(dim=1) for message, mask in zip(sent, masks, strict=True))
-            modalities = F.relu(affine(layer.node, total / count, modalities))
-        stays = [F.relu(affine(layer.node, a, h)) for a, h in zip(read, stays, strict=True)]
+            modalities = F.relu(apply_affine(layer.node, total / count, modalities))
+        stays = [F.relu(apply_affine(layer.node, a, h)) for a, h in zip(read, stays, strict=True)]
         if layer.edge is not None:
             modalities = modalities if fixed is None else fixed[l].unsqueeze(0)
             states.append(modalities)
@@ -79,7 +81,7 @@ def propagate(
 
 
 def drop_edges(observed: Tensor, how: str) -> Tensor:
-    """The edges bool [B, M] that are left of ``observed``, at least one of each stay that has any.
+    """Drop edges: return those that are left of ``observed``, bool [B, M], at least one of each stay that has any.
 
     ``code``: half the stays keep all, the others a uniform number of 1 .. k - 1 of their k (all of one); ``bernoulli15``: each edge goes
     with probability .15.

@@ -18,13 +18,13 @@ Equations of ``paper`` (sensors u, v of F; x_u^t the value of u at step t, at th
     o_v = relu(W_2 relu(W_1 [h_v^1 ; .. ; h_v^S] + b_1) + b_2), alike for all sensors;    x^t = [o_1^t ; .. ; o_F^t ; p^t]
     y   = MLP[ sum_t Transformer(x)^t / (S_i + 1) ; late modalities ],   S_i the steps of stay i;    timescales of p^t: S^(k / (d_t/2 - 1))
 
-The two are in ``raindrop_graph.py`` and ``raindrop_released.py``. Late modalities are the same in both.
+The two are in ``graph.py`` and ``released.py``. Late modalities are the same in both.
 
 Adaptations:
 
 - Of the paper only abstract and introduction were at hand. The equations are the design card's, recalled and cross-checked with the code
   and an independent port, which differ from them in places. Ours where all are silent: the mean over senders; a sensor that is read keeps
-  its embedding beside the messages, and only such sensors send, in every layer; r, D and w of each layer for itself; e^(l-1), not e^(l),
+  its embedding, messages added, and only such sensors send, in every layer; r, D and w of each layer for itself; e^(l-1), not e^(l),
   in layer l; e^(L) in L_r; d_k = 16; z_v as wide as h_v; Glorot initial values; dropout on h, as in the code; lambda = .02 is recalled.
 - Static modalities join late, each through one linear map to 8 columns (so in GRU-D here), with the pattern. The code has one vector of
   demographics, through a linear map to F columns whose weights start at zero.
@@ -34,7 +34,7 @@ Adaptations:
 - Bins in which nothing was recorded are no steps: a stay's recorded bins stand first. S is the most that a training stay has; of a later
   stay with more, the last S count. A stay without any has z = 0 (released: a pooled sum of 0). Time is in hours.
 - The code counts a stay's steps as those with time > 0, and takes values <= 0 for missing where it standardises: here as recorded. On a GPU
-  it never trains R_u, which is not a leaf there; here it is trained. What has no effect there (see ``raindrop_released.py``) is left out.
+  it never trains R_u, which is not a leaf there; here it is trained. What has no effect there (see ``released.py``) is left out.
 - Natural batches: the code oversamples positives to half of each batch, which moves the base rate. Constant lr: the code divides it by 10
   when validation AUPRC rests. Several outcomes, masked cross-entropy, 1/T, for a softmax over classes; early stopping is the suite's.
 - Adam 1e-3: the code has 1e-4, with the remark that 1e-3 works slightly better, sometimes 1e-4. Other defaults are the code's: batches of
@@ -55,11 +55,11 @@ import torch
 from torch import Tensor, nn
 
 from datasets.cohort import Cohort
-from methods.base import named, part
+from methods.base import prefix, unprefix
 from methods.common.layers import ModalityEncoders, ModalitySensors, keep_observed, mlp
-from methods.common.series import SeriesScaler, series_of
+from methods.common.series import SeriesScaler, require_series
 from methods.common.training import Batch, Output, TorchMethod, TrainingConfig
-from methods.raindrop.graph import SensorGraph, disagreement
+from methods.raindrop.graph import SensorGraph, compute_disagreement
 from methods.raindrop.released import ReleasedBody
 
 INFO = {
@@ -135,17 +135,17 @@ class RaindropModule(nn.Module):
         self.head = mlp((d, d, tasks), 0.0)
 
     def forward(self, batch: Batch) -> Output:
-        """Logits [B, T]; in training, of the paper's form, also the loss ``edges``, lambda L_r."""
+        """Return logits [B, T]; in training, of the paper's form, also the loss ``edges``, lambda L_r."""
         z, edges = self.read(batch)
         weighted = self.training and edges is not None and self.config.lambda_r > 0
-        return Output(self.head(z), {"edges": self.config.lambda_r * disagreement(edges)} if weighted else {})
+        return Output(self.head(z), {"edges": self.config.lambda_r * compute_disagreement(edges)} if weighted else {})
 
     def represent(self, batch: Batch) -> Tensor:
-        """z [B, d], with what joins late beside it."""
+        """Return z [B, d], concatenated with the modalities that join late."""
         return self.read(batch)[0]
 
     def read(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """z as the head reads it, and the edges of the paper's form."""
+        """Return z as the head reads it, and the edges of the paper's form."""
         h, read, hours = self.embed(batch)
         z, edges = self.body(h, read, self.encode_time(hours))
         if self.series:
@@ -154,7 +154,7 @@ class RaindropModule(nn.Module):
         return z, edges
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """h [B, S, F, d_ob], zeros where not read; which sensor is read at which step bool [B, S, F]; hours [B, S]."""
+        """Return h [B, S, F, d_ob], zeros where not read; which sensor is read at which step bool [B, S, F]; hours [B, S]."""
         if self.series:
             values, read, hours = (batch.extra[k] for k in ("values", "mask", "hours"))
             values, hours = keep_observed(values.unsqueeze(3), read), torch.where(read.any(dim=2), hours, 0.0)
@@ -163,7 +163,7 @@ class RaindropModule(nn.Module):
         return torch.relu(given["values"].unflatten(2, (-1, d))), given["mask"][..., ::d], given["hours"]
 
     def encode_time(self, hours: Tensor) -> Tensor:
-        """p [B, S, d_t] of hours [B, S]; in double precision, since a thousand hours are many turns."""
+        """Return p [B, S, d_t] of hours [B, S]; in double precision, since a thousand hours are many turns."""
         turns = hours.unsqueeze(2) / self.scales
         return torch.cat([turns.sin(), turns.cos()], dim=2).to(hours.dtype)
 
@@ -197,40 +197,40 @@ class Raindrop(TorchMethod):
     def prepare(self, train: Cohort, valid: Cohort) -> None:
         """Fit the scaler and S."""
         if self._reads_series:
-            series = series_of(train, "raindrop")
+            series = require_series(train, "raindrop")
             self.scaler = SeriesScaler().fit(series)
             self.steps = max(1, int(np.asarray(series.mask).any(axis=2).sum(axis=1).max(initial=0)))
 
     def extra_inputs(self, cohort: Cohort) -> dict[str, np.ndarray]:
-        """``values`` and ``mask`` [N, S, F] and ``hours`` [N, S] of the recorded steps."""
+        """Return ``values`` and ``mask`` [N, S, F] and ``hours`` [N, S] of the recorded steps."""
         if not self._reads_series:
             return {}
-        return recorded_steps(self.scaler.transform(series_of(cohort, "raindrop")), self.steps)
+        return keep_recorded_steps(self.scaler.transform(require_series(cohort, "raindrop")), self.steps)
 
     @classmethod
     def stackable(cls, config: Config) -> bool:
-        """No: messages have as many rows as there are readings."""
+        """Return False: messages have as many rows as there are readings."""
         return False
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
-        """The untrained network."""
+        """Build the untrained network."""
         sizes = (len(self.scaler.mean), self.steps) if self._reads_series else (len(widths), len(widths))
         return RaindropModule(widths, len(tasks), *sizes, self.config)
 
     def state(self) -> dict[str, np.ndarray]:
-        """The fitted method as plain arrays, the scaler of series and S among them."""
-        own = {**named("series", self.scaler.state()), "steps": np.array(self.steps)} if self._reads_series else {}
+        """Return the fitted method as plain arrays, the scaler of series and S among them."""
+        own = {**prefix("series", self.scaler.state()), "steps": np.array(self.steps)} if self._reads_series else {}
         return {**super().state(), **own}
 
     def load_state(self, state: dict[str, np.ndarray]) -> Self:
-        """The method whose ``state`` this is, ready to predict."""
+        """Restore the method from its ``state`` and return it, ready to predict."""
         if self._reads_series:
-            self.scaler, self.steps = SeriesScaler().load_state(part("series", state)), int(state["steps"])
+            self.scaler, self.steps = SeriesScaler().load_state(unprefix("series", state)), int(state["steps"])
         return super().load_state(state)
 
 
-def recorded_steps(series: dict[str, np.ndarray], steps: int) -> dict[str, np.ndarray]:
-    """The last ``steps`` bins of each stay in which anything was recorded, in their order; zeros after them.
+def keep_recorded_steps(series: dict[str, np.ndarray], steps: int) -> dict[str, np.ndarray]:
+    """Keep the last ``steps`` bins of each stay in which anything was recorded, in their order; zeros after them.
 
     ``series``: ``values`` and ``mask`` [N, L, F], ``hours`` [N, L], for any L; the result has ``steps`` for L.
     """

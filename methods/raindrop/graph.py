@@ -1,6 +1,6 @@
 """Raindrop's graph of sensors, as in the paper: messages from the sensors that are read at a step, then attention over steps.
 
-Symbols and equations: the docstring of ``raindrop.py``. B stays, S steps, F sensors, d_ob and d_t the sizes of h and p.
+Symbols and equations: the docstring of ``methods/raindrop``. B stays, S steps, F sensors, d_ob and d_t the sizes of h and p.
 
 Only a sensor that is read sends (one slot in ten, in hourly bins), so alpha is computed for O readings x F receivers and never for
 [B, S, F, F]; a reading is a row of ``Readings``. Counting them is the one place where a GPU is waited for.
@@ -26,7 +26,7 @@ class Readings(NamedTuple):
 
     @classmethod
     def of(cls, read: Tensor) -> Readings:
-        """The readings of read [B, S, F], in that order."""
+        """Return the readings of read [B, S, F], in that order."""
         _, steps, sensors = read.shape
         slot = read.flatten().nonzero().squeeze(1)
         step, sensor = slot // sensors, slot % sensors
@@ -43,13 +43,13 @@ class Propagation(nn.Module):
         self.w = nn.Parameter(nn.init.xavier_uniform_(torch.empty(sensors, d_ob)))
 
     def attention(self, h: Tensor, p: Tensor, readings: Readings) -> Tensor:
-        """alpha_uv^t [O, F] of the readings' embeddings h [O, d_ob] and time p [B, S, d_t]: relu(h D [r_v ; p^t]^T)."""
+        """Return alpha_uv^t [O, F] of the readings' embeddings h [O, d_ob] and time p [B, S, d_t]: relu(h D [r_v ; p^t]^T)."""
         by_sensor, by_time = self.D.split([self.r.shape[1], p.shape[-1]], dim=1)
         at_time = (h * (p @ by_time.T).flatten(0, 1).index_select(0, readings.step)).sum(dim=1, keepdim=True)
         return torch.relu(torch.addmm(at_time, h, by_sensor @ self.r.T))
 
     def messages(self, h: Tensor, alpha: Tensor, e: Tensor | None, readings: Readings, share: Tensor) -> Tensor:
-        """What scales w_v in the message to v at t, [B, S, F]: the mean over senders u of (h_u . w_u) alpha_uv e_uv.
+        """Return what scales w_v in the message to v at t, [B, S, F]: the mean over senders u of (h_u . w_u) alpha_uv e_uv.
 
         e [B, F, F], None where all edges are 1; ``share`` [B, S] is 1 / the number of senders.
         """
@@ -60,8 +60,8 @@ class Propagation(nn.Module):
         sums = weighted.new_zeros(share.numel(), alpha.shape[1]).index_add(0, readings.step, weighted)
         return sums.unflatten(0, share.shape)
 
-    def received(self, scale: Tensor, sensor: Tensor) -> Tensor:
-        """The messages relu(scale w_v) [O, d_ob] of scale [O] to v = ``sensor`` [O]."""
+    def receive(self, scale: Tensor, sensor: Tensor) -> Tensor:
+        """Return the messages relu(scale w_v) [O, d_ob] of scale [O] to v = ``sensor`` [O]."""
         return torch.relu(scale.unsqueeze(1) * self.w.index_select(0, sensor))
 
 
@@ -77,7 +77,7 @@ class TemporalAttention(nn.Module):
         self.W = nn.Parameter(nn.init.xavier_uniform_(torch.empty(d_ob, d_ob)))
 
     def weights(self, h: Tensor, p: Tensor, recorded: Tensor) -> Tensor:
-        """beta [B, S, F], a distribution over the recorded steps [B, S]; of h [B, S, F, d_ob] and p [B, S, d_t].
+        """Return beta [B, S, F], a distribution over the recorded steps [B, S]; of h [B, S, F, d_ob] and p [B, S, d_t].
 
         (Q K^T) s is Q (K^T s): no matrix of S x S is needed, nor H = [h ; p] itself.
         """
@@ -90,7 +90,7 @@ class TemporalAttention(nn.Module):
         return logits.masked_fill(~recorded.unsqueeze(2), torch.finfo(logits.dtype).min).softmax(dim=1)
 
     def forward(self, h: Tensor, p: Tensor, recorded: Tensor) -> Tensor:
-        """z [B, F, d_ob]."""
+        """Return z [B, F, d_ob]."""
         beta = self.weights(h, p, recorded)
         return (beta.unsqueeze(3) * h).sum(dim=1) @ self.W
 
@@ -117,12 +117,12 @@ class SensorGraph(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, h: Tensor, read: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-        """z [B, F d_ob] and e^(L) [B, F, F] of h [B, S, F, d_ob], read bool [B, S, F] and p [B, S, d_t]."""
+        """Return z [B, F d_ob] and e^(L) [B, F, F] of h [B, S, F, d_ob], read bool [B, S, F] and p [B, S, d_t]."""
         h, edges = self.propagate(h, read, p)
         return self.attention(h, p, read.any(dim=2)).flatten(1), edges
 
     def propagate(self, h: Tensor, read: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-        """h [B, S, F, d_ob] after the last layer, of sensors read and unread, and e^(L) [B, F, F]."""
+        """Return h [B, S, F, d_ob] after the last layer, of sensors read and unread, and e^(L) [B, F, F]."""
         readings = Readings.of(read)
         share = 1.0 / read.sum(dim=2).clamp(min=1)
         times = read.sum(dim=1).clamp(min=1).unsqueeze(2)
@@ -132,19 +132,19 @@ class SensorGraph(nn.Module):
             alpha = layer.attention(own, p, readings)
             scale = layer.messages(own, alpha, e, readings, share)
             e = self.next_edges(e, alpha, readings, times)
-            before, own = own, own + layer.received(scale.flatten()[readings.slot], readings.sensor)
+            before, own = own, own + layer.receive(scale.flatten()[readings.slot], readings.sensor)
         kept = own.new_zeros(scale.numel(), h.shape[3]).index_copy(0, readings.slot, before)
         return kept.view(h.shape) + torch.relu(scale.unsqueeze(3) * layer.w), e
 
     def next_edges(self, e: Tensor | None, alpha: Tensor, readings: Readings, times: Tensor) -> Tensor:
-        """e^(l) of e^(l-1) and alpha^(l) [O, F]; ``times`` [B, F, 1] = |T_u|. The first are pruned."""
+        """Return e^(l) of e^(l-1) and alpha^(l) [O, F]; ``times`` [B, F, 1] = |T_u|. The first are pruned."""
         b, f, _ = times.shape
         mean = alpha.new_zeros(b * f, f).index_add(0, readings.graph, alpha).view(b, f, f) / times
-        return pruned(mean, self.prune) if e is None else e * mean
+        return prune_edges(mean, self.prune) if e is None else e * mean
 
 
-def pruned(e: Tensor, share: float) -> Tensor:
-    """e [B, F, F] with zeros in the lowest ``share`` of each stay's edges (rounded down)."""
+def prune_edges(e: Tensor, share: float) -> Tensor:
+    """Set the lowest ``share`` of each stay's edges e [B, F, F] to zero (rounded down)."""
     flat = e.flatten(1)
     drop = int(share * flat.shape[1])
     if not drop:
@@ -154,8 +154,10 @@ def pruned(e: Tensor, share: float) -> Tensor:
     return torch.where(gone, flat.new_zeros(()), flat).view_as(e)
 
 
-def disagreement(e: Tensor) -> Tensor:
-    """L_r = (1 / F^2) sum_uv mean_{i, j} |e_i,uv - e_j,uv| over all pairs of the B stays of e [B, F, F], a scalar, by sorting."""
+def compute_disagreement(e: Tensor) -> Tensor:
+    """Return L_r = (1 / F^2) sum_uv mean_{i, j} |e_i,uv - e_j,uv| over all pairs of the B stays of e [B, F, F], a scalar, by sorting."""
+    # in ascending order the value of rank r is the larger one in r - 1 pairs and the smaller one in n - r: it counts 2 r - n - 1 times.
+    # So sorting takes the place of n^2 pairs
     n = len(e)
     rank = torch.arange(1, n + 1, device=e.device, dtype=torch.float32)
     ordered = e.flatten(1).float().sort(dim=0).values

@@ -2,7 +2,7 @@
 
 Its ``use_beta = False`` and edge weights of 1 leave a message that is made of the RECEIVER's own features, and a softmax over its
 incoming edges that sums to 1. So no sensor hears of another before the transformer, which mixes them in its d_model; and graph,
-attention, pruning and the parameters for them have no effect and no gradient, hence are not here. Symbols: docstring of ``raindrop.py``.
+attention, pruning and the parameters for them have no effect and no gradient, hence are not here. Symbols: see ``methods/raindrop``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Layer(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor, place: Tensor, bias: Tensor) -> Tensor:
-        """Outputs [P, d] at the steps x [P, d], which stand at ``place`` [P] among B S; ``bias`` [B, 1, 1, S] for the keys of each stay."""
+        """Return outputs [P, d] at the steps x [P, d], at ``place`` [P] among B S; ``bias`` [B, 1, 1, S] for each stay's keys."""
         b, _, _, s = bias.shape
         qkv = self.qkv(x)
         qkv = qkv.new_zeros(b * s, qkv.shape[1]).index_copy(0, place, qkv)
@@ -52,20 +52,20 @@ class ReleasedBody(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, h: Tensor, read: Tensor, p: Tensor) -> tuple[Tensor, None]:
-        """The sum of the outputs at recorded steps / (their number + 1), of h, read [B, S, F] and p [B, S, d_t]; no edges."""
+        """Return the sum of the outputs at recorded steps / (their number + 1), of h, read [B, S, F] and p [B, S, d_t]; no edges."""
         recorded = read.any(dim=2)
         x = self.transform(torch.cat([self.propagate(self.dropout(h)).flatten(2), p], dim=2), recorded)
         return x.sum(dim=1) / (recorded.sum(dim=1, keepdim=True) + 1), None
 
     def propagate(self, h: Tensor) -> Tensor:
-        """[B, S, F, d_ob]: "observation propagation", ReLU(W2 ReLU(W1 x)) of each sensor's own steps x in R^(S d_ob)."""
+        """Return [B, S, F, d_ob]: "observation propagation", ReLU(W2 ReLU(W1 x)) of each sensor's own steps x in R^(S d_ob)."""
         x = h.transpose(1, 2).flatten(2)
         for linear in self.within:
             x = torch.relu(linear(x))
         return x.unflatten(2, (h.shape[1], h.shape[3])).transpose(1, 2)
 
     def transform(self, x: Tensor, recorded: Tensor) -> Tensor:
-        """The transformer's outputs [B, S, d] of x [B, S, d], zeros at steps that are none; only recorded [B, S] ones are computed."""
+        """Return the transformer's outputs [B, S, d] of x [B, S, d], zeros at padding; only recorded [B, S] steps are computed."""
         bias = x.new_zeros(recorded.shape).masked_fill(~recorded, torch.finfo(x.dtype).min)[:, None, None, :]
         place = recorded.flatten().nonzero().squeeze(1)
         steps = x.flatten(0, 1).index_select(0, place)

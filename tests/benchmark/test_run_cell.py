@@ -13,7 +13,7 @@ from benchmark.cell.splits import load_or_draw_split
 from benchmark.check.cohorts import draw_random_cohort
 from datasets.storage import GroundTruth, save_cohort, save_ground_truth
 from methods import registry
-from methods.base import Method, Unsuited
+from methods.base import Method, NotApplicable
 from results.cell import Cell, PlannedCell
 
 
@@ -110,7 +110,7 @@ def test_no_task_with_two_classes_is_a_skip(monkeypatch, tmp_path, cohort):
 def test_a_method_that_says_it_does_not_suit_the_cohort_is_a_skip(monkeypatch, place):
     class Fussy(Prevalence):
         def fit(self, train, valid):
-            raise Unsuited("fussy reads series, and this cohort has none")
+            raise NotApplicable("fussy reads series, and this cohort has none")
 
     use(monkeypatch, Fussy)
     record, frames = run_cell(planned(), place)

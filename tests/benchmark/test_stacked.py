@@ -54,13 +54,13 @@ def test_a_stack_that_cannot_be_trained_is_recorded_cell_by_cell(cli, tmp_path, 
 
 def test_a_fold_that_does_not_suit_the_method_is_skipped_alone(cli, tmp_path, monkeypatch):
     from benchmark.cell import run_cell
-    from methods.base import Unsuited
+    from methods.base import NotApplicable
 
     whole = run_cell._take_training_parts
 
     def parts(planned, cohort, rows):
         if planned.cell.fold == 1:
-            raise Unsuited("no task has two classes")
+            raise NotApplicable("no task has two classes")
         return whole(planned, cohort, rows)
 
     monkeypatch.setattr(run_cell, "_take_training_parts", parts)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from methods.flexgen_ehr.fill import fill_errors, fill_table, nearest
+from methods.flexgen_ehr.fill import fill_errors, fill_table, find_nearest
 
 
 class Guess:
@@ -62,7 +62,7 @@ def test_stays_that_share_nothing_are_no_neighbours():
     z = torch.zeros(3, 2, 1)
     z[2] = 9.0
     bank_seen = torch.tensor([[False, True], [False, True], [True, True]])
-    assert nearest(torch.zeros(1, 2, 1), torch.tensor([[True, False]]), z, bank_seen)[0, 0] == 2
+    assert find_nearest(torch.zeros(1, 2, 1), torch.tensor([[True, False]]), z, bank_seen)[0, 0] == 2
 
 
 def test_the_table_has_a_line_a_modality():

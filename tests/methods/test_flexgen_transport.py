@@ -5,7 +5,15 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from methods.flexgen_ehr.transport import CORNER, Transport, disagreement, geodesics, linear_cost, partial_gw, sinkhorn
+from methods.flexgen_ehr.transport import (
+    CORNER,
+    Transport,
+    compute_disagreement,
+    compute_geodesics,
+    linear_cost,
+    partial_gw,
+    sinkhorn,
+)
 
 EPS = 1e-2
 
@@ -78,7 +86,7 @@ def test_padding_and_other_pairs_change_no_plan():
 def test_outcomes_that_agree_attract():
     c1, c2, p, q = spaces(pairs=1)
     y1, y2 = np.arange(12)[:, None] % 2.0, np.arange(9)[:, None] % 2.0
-    discount = torch.from_numpy(disagreement(y1, y2))[None]
+    discount = torch.from_numpy(compute_disagreement(y1, y2))[None]
     agree = discount[0] == 0.5
     shares = [partial_gw(c1, c2, p, q, 0.5, EPS, 20, d)[0][agree].sum() for d in (None, discount)]
     assert shares[1] > shares[0] + 0.05
@@ -160,7 +168,7 @@ def test_geodesics_follow_the_graph_and_join_its_parts_by_the_shortest_edge():
     np.fill_diagonal(c, 0)
     for via in range(len(z)):
         c = np.minimum(c, c[:, via, None] + c[via])
-    found, largest = geodesics(z, k)
+    found, largest = compute_geodesics(z, k)
     assert largest == pytest.approx(c.max())
     np.testing.assert_allclose(found, c / c.max(), atol=1e-9)
     assert found.max() == 1
@@ -168,7 +176,7 @@ def test_geodesics_follow_the_graph_and_join_its_parts_by_the_shortest_edge():
 
 @pytest.mark.parametrize("z", [np.zeros((1, 3)), np.zeros((5, 3)), np.eye(2)])
 def test_geodesics_of_few_or_equal_points(z):
-    c, largest = geodesics(z, 5)
+    c, largest = compute_geodesics(z, 5)
     assert np.isfinite(c).all()
     assert largest > 0
 
@@ -186,7 +194,7 @@ def test_geodesics_of_few_or_equal_points(z):
     ],
 )
 def test_disagreement(first, second, expected):
-    np.testing.assert_allclose(disagreement(np.array([first, first]), np.array([second])), [[expected]] * 2)
+    np.testing.assert_allclose(compute_disagreement(np.array([first, first]), np.array([second])), [[expected]] * 2)
 
 
 def latents(n=60, m=3, size=4, seed=0):

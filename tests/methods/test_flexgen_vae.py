@@ -114,14 +114,3 @@ def test_latents_are_the_encoders_in_double_precision_and_each_stays_own():
     for rows in ([4], [9, 2, 17]):
         one = batch.take(torch.tensor(rows))
         torch.testing.assert_close(net.latents(one.x, one.observed)[0], mu[rows], atol=1e-13, rtol=0)
-
-
-def test_half_precision_changes_the_losses_little():
-    net, batch = vaes(), stays(200)
-    torch.manual_seed(1)
-    exact = net.train()(batch).losses
-    torch.manual_seed(1)
-    with torch.autocast("cpu", torch.bfloat16):
-        rough = net(batch).losses
-    for name, value in exact.items():
-        torch.testing.assert_close(rough[name].float(), value, atol=0, rtol=0.05)

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from itertools import cycle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,17 +11,14 @@ from torch import nn
 from torch.nn import functional
 
 from benchmark.check.cohorts import draw_random_cohort, replace_fields
-from datasets.cohort import Cohort, Series
+from datasets.cohort import Series
 from methods.common.layers import keep_observed
 from methods.common.series import NoSeries
 from methods.common.training import Batch
 from methods.gru_d import LATE, Config, GruDMethod, GruDModule
-from methods.gru_d.cell import CELLS, GruD, decay, steps
-from methods.zero_fill import Config as PlainConfig
-from methods.zero_fill import ZeroFill
+from methods.gru_d.cell import CELLS, GruD, decay, gather_steps
 from tests.speed.peer import exchange, needs_peers
 
-ROOT = Path(__file__).resolve().parents[2]
 F, H = 4, 5
 
 
@@ -104,7 +100,7 @@ def pypots_weights(net, under=""):
 def test_states_of_ragged_stays_equal_the_recursions(cell):
     net, (values, mask, hours) = recurrence(cell), series()
     with torch.no_grad():
-        h = net(**steps(values, mask, hours, MEAN), mean=MEAN)
+        h = net(**gather_steps(values, mask, hours, MEAN), mean=MEAN)
     expected = [by_hand(net, *stay, MEAN) for stay in zip(values, mask, hours, strict=True)]
     np.testing.assert_allclose(h, np.stack(expected), atol=1e-12)
     assert not h[1].any()
@@ -116,7 +112,7 @@ def test_time_gaps_equal_the_papers_worked_example():
     na = np.nan
     values = torch.tensor([[47, 49, na, 40, na, 43, 55], [na, 15, 14, na, na, na, 15]]).t().unsqueeze(0)
     hours = torch.tensor([[0, 0.1, 0.6, 1.6, 2.2, 2.5, 3.1]])
-    found = steps(values, ~values.isnan(), hours, torch.tensor([44.0, 15.0]))
+    found = gather_steps(values, ~values.isnan(), hours, torch.tensor([44.0, 15.0]))
     expected = torch.tensor([[0, 0.1, 0.5, 1.5, 0.9, 0.6], [0, 0.1, 0.5, 1.0, 1.9, 2.5]])
     torch.testing.assert_close(found["delta"][0].t(), expected)
     last = torch.tensor([[47.0, 49, 49, 40, 43, 55], [15, 15, 14, 14, 14, 15]])  # 15 at first is the mean
@@ -126,7 +122,7 @@ def test_time_gaps_equal_the_papers_worked_example():
 
 def test_time_gaps_equal_the_closed_form():
     values, mask, hours = series(n=12, bins=15, seed=3, share=0.25)
-    found = steps(values, mask, hours, MEAN)
+    found = gather_steps(values, mask, hours, MEAN)
     assert torch.equal(found["length"], mask.any(dim=2).sum(dim=1))
     for i in range(len(values)):
         real = mask[i].any(dim=1)
@@ -144,7 +140,7 @@ def test_with_everything_observed_and_no_decay_of_the_state_it_is_a_gru():
     mask, net = torch.ones_like(values, dtype=torch.bool), recurrence()
     for p in net.decay_h.parameters():
         p.data.zero_()
-    given = steps(values, mask, hours, MEAN)
+    given = gather_steps(values, mask, hours, MEAN)
     with torch.no_grad():
         found = net(**given, mean=MEAN)
         u_r, u_z, u_n = net.u.split(H)
@@ -189,7 +185,7 @@ def test_decays_that_start_at_zero_are_trained():
     torch.manual_seed(0)
     net, (values, mask, hours) = GruD(F, H, "paper", 0.0, "zeros").double(), series()
     assert torch.equal(net.gamma_h(torch.rand(3, F).double() * 40), torch.ones(3, H).double())
-    net(**steps(values, mask, hours, MEAN), mean=MEAN).square().sum().backward()
+    net(**gather_steps(values, mask, hours, MEAN), mean=MEAN).square().sum().backward()
     assert (net.decay_x.grad != 0).all()
     assert (net.decay_h.weight.grad != 0).all()
     a = torch.tensor([-1.0, 0.0, 2.0], requires_grad=True)
@@ -203,10 +199,10 @@ def test_decays_that_start_at_zero_are_trained():
 def test_what_stands_where_nothing_was_recorded_is_never_read():
     values, mask, hours = series()
     net = recurrence()
-    before = net(**steps(torch.where(mask, values, 0.0), mask, hours, MEAN), mean=MEAN)
+    before = net(**gather_steps(torch.where(mask, values, 0.0), mask, hours, MEAN), mean=MEAN)
     rubbish = torch.where(mask, values, torch.tensor([np.nan, np.inf, -np.inf, 1e9]))
     late = torch.where(mask.any(dim=2), hours, np.nan)
-    after = net(**steps(rubbish, mask, late, MEAN), mean=MEAN)
+    after = net(**gather_steps(rubbish, mask, late, MEAN), mean=MEAN)
     assert torch.equal(after, before)
     after.sum().backward()
     assert all(p.grad.isfinite().all() for p in net.parameters())
@@ -216,7 +212,7 @@ def test_what_stands_where_nothing_was_recorded_is_never_read():
 def test_bins_in_which_nothing_was_recorded_change_nothing(where):
     values, mask, hours = series()
     net, n = recurrence(), len(values)
-    before = net(**steps(values, mask, hours, MEAN), mean=MEAN)
+    before = net(**gather_steps(values, mask, hours, MEAN), mean=MEAN)
     at = {"behind": range(values.shape[1]), "before": range(5, 5 + values.shape[1]), "between": range(1, 18, 2)}[where]
     wide = [
         torch.full((n, 20, F), np.nan).double(),
@@ -225,12 +221,12 @@ def test_bins_in_which_nothing_was_recorded_change_nothing(where):
     ]
     for new, old in zip(wide, (values, mask, hours), strict=True):
         new[:, list(at)] = old
-    assert torch.equal(net(**steps(*wide, MEAN), mean=MEAN), before)
+    assert torch.equal(net(**gather_steps(*wide, MEAN), mean=MEAN), before)
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_step_with_nothing_recorded_would_be_that_of_a_constant_series(cell):
-    """The recurrence itself, asked for steps that ``steps`` never makes: xh is the mean, and no decay where w = 0 and b <= 0."""
+    """The recurrence itself, asked for steps that ``gather_steps`` never makes: xh is the mean, and no decay where w = 0 and b <= 0."""
     net, n, s = recurrence(cell), 3, 6
     net.decay_x.data[0], net.decay_x.data[1] = 0, -1
     net.decay_h.weight.data.zero_()
@@ -247,7 +243,7 @@ def test_a_step_with_nothing_recorded_would_be_that_of_a_constant_series(cell):
 
 
 def test_a_stay_is_read_alone_in_any_order_and_only_its_own_steps():
-    net, given = recurrence(), steps(*series(), MEAN)
+    net, given = recurrence(), gather_steps(*series(), MEAN)
     rows = []
     net.decay_h.register_forward_hook(lambda _, given, out: rows.append(len(given[0])))
     with torch.no_grad():
@@ -256,7 +252,9 @@ def test_a_stay_is_read_alone_in_any_order_and_only_its_own_steps():
         for some in ([3, 0, 6], [5], [1], [1, 1], []):
             part = net(**{k: v[some] for k, v in given.items()}, mean=MEAN)
             torch.testing.assert_close(part, whole[some])
-    empty = steps(torch.zeros(0, 5, F), torch.zeros(0, 5, F, dtype=torch.bool), torch.zeros(0, 5), torch.zeros(F))
+    empty = gather_steps(
+        torch.zeros(0, 5, F), torch.zeros(0, 5, F, dtype=torch.bool), torch.zeros(0, 5), torch.zeros(F)
+    )
     assert recurrence().float()(**empty, mean=torch.zeros(F)).shape == (0, H)
 
 
@@ -275,7 +273,7 @@ class Given(nn.Module):
 
 def test_dropout_takes_the_same_elements_at_every_step_and_leaves_the_state_itself_whole():
     net, (values, mask, hours) = recurrence(), series()
-    given = steps(values, mask, hours, MEAN)
+    given = gather_steps(values, mask, hours, MEAN)
     order = given["length"].argsort(descending=True, stable=True)
     x, m, h = ((torch.rand(len(values), k) < 0.5).double() * 2 for k in (F, F, H))
     net.train().dropout = Given(x, m, h)
@@ -291,7 +289,7 @@ def test_dropout_takes_the_same_elements_at_every_step_and_leaves_the_state_itse
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_gradients_equal_finite_differences(cell, dropout):
-    net, given = recurrence(cell, dropout=dropout).train(), steps(*series(n=5, bins=6), MEAN)
+    net, given = recurrence(cell, dropout=dropout).train(), gather_steps(*series(n=5, bins=6), MEAN)
     if dropout:
         net.dropout = Given(*((torch.rand(5, k) < 0.5).double() * 2 for k in (F, F, H)))
     names, parameters = zip(*net.named_parameters(), strict=True)
@@ -308,7 +306,7 @@ def test_static_modalities_join_behind_the_recurrence():
     torch.manual_seed(0)
     net = GruDModule((3, 2), 2, Config(hidden=H), channels=F).eval()
     x, observed = (torch.randn(7, 3), torch.randn(7, 2)), torch.rand(7, 2) < 0.5
-    given = {k: v.float() if v.is_floating_point() else v for k, v in steps(*series(), torch.zeros(F)).items()}
+    given = {k: v.float() if v.is_floating_point() else v for k, v in gather_steps(*series(), torch.zeros(F)).items()}
     logits = net(Batch(x, observed, given)).logits
     tokens = [keep_observed(e(v), o) for e, v, o in zip(net.static.encoders, x, observed.T, strict=True)]
     joined = torch.cat([net.gru(**given, mean=torch.zeros(F)), *tokens, observed.float()], dim=1)
@@ -372,20 +370,13 @@ def test_a_channel_that_nobody_in_training_has_is_not_read_later():
     assert not np.array_equal(p, fitted(train, valid).predict_proba(test))
 
 
-@pytest.mark.parametrize("changes", [{}, *GruDMethod.variants.values(), {"decay_init": "uniform", "dropout": 0.0}])
-def test_variants_fit_keep_their_state_and_treat_rows_alone(changes, tmp_path):
-    method, test = fitted(**changes), draw_random_cohort(30, seed=2).without_outcomes()
-    p = method.predict_proba(test)
-    assert np.isfinite(p).all()
-    np.testing.assert_allclose(method.predict_proba(test.take(np.arange(3, 9))), p[3:9], atol=1e-6)
-    np.savez(tmp_path / "m.npz", **method.state())
-    with np.load(tmp_path / "m.npz") as stored:
-        again = GruDMethod(method.config, seed=3).load_state(dict(stored))
-    np.testing.assert_array_equal(again.predict_proba(test), p)
-    series_read = changes.get("inputs", "true_series") == "true_series"
+@pytest.mark.parametrize("inputs", ["true_series", "modality_as_sensor"])
+def test_series_are_read_and_kept_in_the_state_where_they_are_the_input(inputs):
+    method, test = fitted(inputs=inputs), draw_random_cohort(30, seed=2)
+    series_read = inputs == "true_series"
     assert any(key.startswith("series.") for key in method.state()) == series_read
     other = with_series(test, values=np.where(test.series.mask, -2 * test.series.values, np.nan))
-    assert np.array_equal(method.predict_proba(other), p) != series_read
+    assert np.array_equal(method.predict_proba(other), method.predict_proba(test)) != series_read
 
 
 def test_without_series_it_declines_and_modalities_as_sensors_never_look_for_them(monkeypatch):
@@ -430,56 +421,13 @@ def test_what_only_the_series_say_is_learned():
     assert roc_auc_score(test.outcomes.ravel(), method.predict_proba(test).ravel()) > 0.9
 
 
-def easy_parts() -> list[Cohort]:
-    parts = []
-    for n, seed in ((300, 0), (100, 1), (500, 2)):
-        c, rng = draw_random_cohort(n, seed=seed, undefined=0.0), np.random.default_rng(seed + 10)
-        x = [np.where(np.isnan(m.values), rng.normal(size=m.values.shape), m.values) for m in c.modalities]
-        full = tuple(replace(m, values=v.astype(np.float32)) for m, v in zip(c.modalities, x, strict=True))
-        parts.append(replace_fields(c, modalities=full, observed=np.ones_like(c.observed)))
-    return parts
-
-
-@pytest.mark.parametrize("inputs", ["true_series", "modality_as_sensor"])
-def test_an_easy_complete_cohort_is_learned_like_zero_filling_does(inputs):
-    train, valid, test = easy_parts()
-    brief = {"max_epochs": 12, "lr": 1e-3, "batch_size": 32}
-    ours, plain = GruDMethod(Config(**brief, inputs=inputs)), ZeroFill(PlainConfig(**brief))
-    auc = [roc_auc_score(test.outcomes.ravel(), m.fit(train, valid).predict_proba(test).ravel()) for m in (ours, plain)]
-    assert auc[0] > auc[1] - 0.03
-
-
-@pytest.mark.parametrize("changes", [{}, {"inputs": "modality_as_sensor"}])
-def test_half_precision_changes_the_result_little(changes):
-    method = fitted(**changes)
-    batch = method.tensors(draw_random_cohort(20, seed=2))
-    with torch.no_grad():
-        exact = method.module(batch).logits
-        with torch.autocast("cpu", torch.bfloat16):
-            rough = method.module(batch).logits
-    assert rough.dtype == torch.bfloat16
-    torch.testing.assert_close(rough.float(), exact, atol=0.05, rtol=0)
-
-
-@pytest.mark.parametrize("field", ["inputs", "static", "cell", "decay_init"])
-def test_impossible_configurations_are_refused(field):
-    with pytest.raises(ValueError, match=f"{field} is 'other'; it must be"):
-        Config(**{field: "other"})
-
-
-def test_defaults_are_the_first_authors_program():
-    c = Config()
-    assert (c.hidden, c.lr, c.dropout, c.batch_size, c.max_epochs, c.patience) == (64, 1e-3, 0.3, 32, 100, 10)
-    assert (c.inputs, c.cell, c.decay_init) == ("true_series", "paper", "zeros")
-
-
 @needs_peers
 @pytest.mark.slow
 def test_pypots_gives_the_same_states_with_the_same_weights(tmp_path):
     values, mask, hours = (v[[0, 2, 3, 4, 5, 6]] for v in series(share=0.5, bins=12))
     mask[:, :, 0] = True  # every bin is a step, as it is there
     net = recurrence("pypots", scale=0.3).float()
-    given = {k: v.float() if v.is_floating_point() else v for k, v in steps(values, mask, hours, MEAN).items()}
+    given = {k: v.float() if v.is_floating_point() else v for k, v in gather_steps(values, mask, hours, MEAN).items()}
     inputs = {"X": torch.where(mask, values, 0).float(), "mask": mask.float(), "mean": MEAN.float()}
     inputs |= {"delta": given["delta"], "last": given["last"]}
     weights = {f"weight.{k}": v.float() for k, v in pypots_weights(net).items()}
@@ -491,7 +439,7 @@ def test_pypots_gives_the_same_states_with_the_same_weights(tmp_path):
         for t in (1, 5, 11):
             before = net(**{**given, "length": torch.full((6,), t)}, mean=MEAN.float())
             np.testing.assert_allclose(before * net.gamma_h(given["delta"][:, t]), out["rep"][:, t], atol=1e-5, rtol=0)
-    by_index = steps(values, mask, torch.arange(12).float().expand(6, -1), MEAN)
+    by_index = gather_steps(values, mask, torch.arange(12).float().expand(6, -1), MEAN)
     np.testing.assert_array_equal(by_index["delta"], out["index_delta"])
     known = mask.cumsum(dim=1) > 0  # before the first record PyPOTS looks ahead
     np.testing.assert_array_equal(

@@ -10,7 +10,7 @@ from methods.common.layers import (
     GroupedLinear,
     ModalityEncoders,
     ModalitySensors,
-    affine,
+    apply_affine,
     encoder,
     keep_observed,
     mean_observed,
@@ -94,4 +94,4 @@ def test_an_affine_map_of_parts_is_that_of_the_parts_side_by_side():
     torch.manual_seed(0)
     linear, a, b = nn.Linear(7, 3), torch.randn(5, 1, 4), torch.randn(6, 3)
     joined = torch.cat([a.expand(-1, 6, -1), b.expand(5, -1, -1)], dim=-1)
-    torch.testing.assert_close(affine(linear, a, b), linear(joined))
+    torch.testing.assert_close(apply_affine(linear, a, b), linear(joined))

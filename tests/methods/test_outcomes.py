@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from methods.common.outcomes import base_rate, learnable, selection_score
+from methods.common.outcomes import base_rate, has_both_classes, selection_score
 
 NAN = np.nan
 
@@ -12,7 +12,7 @@ NAN = np.nan
 def test_base_rate_and_learnable():
     y = np.array([[1, 0, NAN], [0, 0, NAN], [NAN, 0, NAN], [1, NAN, NAN]])
     np.testing.assert_allclose(base_rate(y), [3 / 5, 1 / 5, 1 / 2])
-    np.testing.assert_array_equal(learnable(y), [True, False, False])
+    np.testing.assert_array_equal(has_both_classes(y), [True, False, False])
 
 
 def test_selection_score_is_the_mean_auc_over_tasks_with_two_classes():

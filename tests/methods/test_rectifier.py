@@ -11,10 +11,10 @@ from methods.common.rectifier import (
     add_offsets,
     choose_tau,
     crossfit,
-    halves,
-    pattern_offsets,
+    fit_pattern_offsets,
+    fit_shrunk_offsets,
     rectify_paper,
-    shrunk_offsets,
+    split_in_halves,
 )
 
 
@@ -42,7 +42,7 @@ def test_worked_example_of_the_papers_appendix_a():
 
 def test_offsets_are_the_mean_residuals_of_labelled_rows():
     p, y, code, _ = simulated(300)
-    found = pattern_offsets(p, y, code, 4, 20)
+    found = fit_pattern_offsets(p, y, code, 4, 20)
     for t in range(2):
         for d in range(4):
             rows = (code == d) & ~np.isnan(y[:, t])
@@ -95,7 +95,7 @@ def test_unbiased_predictions_get_a_large_tau_and_biased_ones_a_small_one():
 
 def test_tau_is_the_argmin_of_an_explicit_crossfit():
     p, y, code, _ = simulated(400, shift=0.05, seed=5)
-    second = halves(code, 7)
+    second = split_in_halves(code, 7)
     brier = []
     for tau in TAUS:
         corrected = p.copy()
@@ -112,11 +112,11 @@ def test_tau_is_the_argmin_of_an_explicit_crossfit():
 
 def test_halves_split_every_pattern_evenly_by_the_seed_alone():
     code = np.random.default_rng(0).integers(0, 5, 503)
-    second = halves(code, 1)
+    second = split_in_halves(code, 1)
     sizes = np.array([[(second & (code == d)).sum(), (~second & (code == d)).sum()] for d in range(5)])
     assert (np.abs(sizes[:, 0] - sizes[:, 1]) <= 1).all()
-    np.testing.assert_array_equal(second, halves(code, 1))
-    assert (second != halves(code, 2)).any()
+    np.testing.assert_array_equal(second, split_in_halves(code, 1))
+    assert (second != split_in_halves(code, 2)).any()
 
 
 @pytest.mark.parametrize("value", ["flipped", "undefined"])
@@ -137,15 +137,15 @@ def test_paper_protocol_never_uses_a_rows_own_outcome(value):
 def test_paper_protocol_corrects_each_half_with_the_other():
     p, y, code, _ = simulated(800, shift=0.2)
     after, _ = rectify_paper(p, y, code, seed=3)
-    second = halves(code, 3)
-    delta = pattern_offsets(p[second], y[second], code[second], 4, 20).delta
+    second = split_in_halves(code, 3)
+    delta = fit_pattern_offsets(p[second], y[second], code[second], 4, 20).delta
     tau = choose_tau(p[second], y[second], code[second], 4, 20, seed=4)
     np.testing.assert_array_equal(after[~second], add_offsets(p[~second], delta, code[~second], tau))
 
 
 def test_shrunk_offsets_solve_their_penalised_likelihood():
     p, y, code, _ = simulated(500, tasks=1, shift=0.2)
-    b, count = shrunk_offsets(p, y, code, 4)
+    b, count = fit_shrunk_offsets(p, y, code, 4)
     known = ~np.isnan(y[:, 0])
     u = np.array([(y - p)[known & (code == d)].sum() for d in range(4)])
     i = np.array([(p * (1 - p))[known & (code == d)].sum() for d in range(4)])
@@ -165,7 +165,7 @@ def test_shrunk_offsets_solve_their_penalised_likelihood():
 def test_shrunk_offsets_are_smaller_where_rows_are_few():
     # the same residual (all outcomes 1 at p = .5) in a pattern of 4 rows and one of 400
     code = np.repeat([0, 1], [4, 400])
-    b, _ = shrunk_offsets(np.full((404, 1), 0.5), np.ones((404, 1)), code, 2)
+    b, _ = fit_shrunk_offsets(np.full((404, 1), 0.5), np.ones((404, 1)), code, 2)
     assert 0 < b[0, 0] < b[0, 1]
 
 

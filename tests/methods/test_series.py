@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmark.check.cohorts import draw_random_cohort
-from methods.common.series import NoSeries, SeriesScaler, series_of
+from methods.common.series import NoSeries, SeriesScaler, require_series
 
 
 @pytest.fixture
@@ -60,4 +60,4 @@ def test_the_scaler_survives_saving(series):
 
 def test_a_cohort_without_series_is_refused_in_one_line():
     with pytest.raises(NoSeries, match=r"^gru_d reads the series .* run gru_d:modality_as_sensor instead$"):
-        series_of(draw_random_cohort(20, series=False), "gru_d")
+        require_series(draw_random_cohort(20, series=False), "gru_d")

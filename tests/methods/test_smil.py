@@ -7,15 +7,12 @@ import numpy as np
 import pytest
 import torch
 from sklearn.cluster import KMeans
-from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
 from benchmark.check.cohorts import draw_random_cohort, spoil_unobserved
 from methods import smil
 from methods.common.training import Batch, supervised_loss
-from methods.smil import Config, Core, Noise, Smil, adapt, complete_stays, gaussian_kl, meta_losses, modality_priors
-from methods.zero_fill import Config as PlainConfig
-from methods.zero_fill import ZeroFill
+from methods.smil import Config, Core, Noise, Smil, adapt, choose_complete_stays, fit_priors, gaussian_kl, meta_losses
 
 M, D, K, W, T = 3, 4, 5, 6, 2
 FORMS = [("code", "add"), ("code", "mul"), ("paper", "add"), ("paper", "mul")]
@@ -222,7 +219,7 @@ def test_complete_stays_know_nothing_of_priors_and_psi(form, operation):
         if not name.startswith("fc"):
             p.data.normal_()
     assert torch.equal(net(*full_batch(), net.draw(9)).logits, before)
-    assert torch.equal(net.plain(full_batch()[0]), before)
+    assert torch.equal(net.classify_plain(full_batch()[0]), before)
     net.config = replace(net.config, reg_on_full=True)
     assert not torch.equal(net(*full_batch()).logits, before)
 
@@ -253,7 +250,7 @@ def rows(*patterns):
     ],
 )
 def test_complete_stays_and_their_fallback(observed, count, scarce):
-    chosen, fallback = complete_stays(observed, 10)
+    chosen, fallback = choose_complete_stays(observed, 10)
     assert (chosen.sum(), fallback) == (count, scarce)
     assert observed[chosen].sum(1).min() >= observed[~chosen].sum(1).max(initial=0)
 
@@ -262,14 +259,14 @@ def test_priors_are_centroids_of_those_observed():
     rng = np.random.default_rng(0)
     h, observed = rng.normal(size=(40, 3, 4)).astype(np.float32), np.ones((40, 3), dtype=bool)
     observed[3:, 1], observed[:, 2] = False, False
-    priors, there = modality_priors(h, observed, 5)
+    priors, there = fit_priors(h, observed, 5)
     assert there.sum(1).tolist() == [5, 3, 0]
     np.testing.assert_allclose(priors[0], KMeans(5, n_init=10, random_state=0).fit(h[:, 0]).cluster_centers_, atol=1e-6)
     np.testing.assert_allclose(sorted(priors[1, :3].tolist()), sorted(h[:3, 1].tolist()), atol=1e-6)
     assert not priors[2].any()
     assert not priors[1, 3:].any()
     h[~observed] = np.nan
-    np.testing.assert_array_equal(modality_priors(h, observed, 5)[0], priors)
+    np.testing.assert_array_equal(fit_priors(h, observed, 5)[0], priors)
 
 
 SMALL = {"hidden": 16, "width": 8, "clusters": 4, "max_epochs": 2}
@@ -285,16 +282,16 @@ def test_priors_come_from_training_stays_alone_and_encoders_stay_frozen(monkeypa
 
     def spy(h, observed, clusters):
         kept.append((h, observed, {k: v.clone() for k, v in method.module.encoders.state_dict().items()}))
-        return modality_priors(h, observed, clusters)
+        return fit_priors(h, observed, clusters)
 
-    monkeypatch.setattr(smil, "modality_priors", spy)
+    monkeypatch.setattr(smil, "fit_priors", spy)
     train, other, found = draw_random_cohort(90), draw_random_cohort(33, seed=8, signal=-1.0), []
     for valid in (draw_random_cohort(40, seed=1), other):
         method = Smil(Config(**{**SMALL, "max_epochs": 1}), seed=3)  # one epoch: valid has nothing to choose
         method.fit(train, valid)
         found.append(method.module.core.priors)
         h, observed, encoders = kept[-1]
-        chosen, _ = complete_stays(train.observed, 4)
+        chosen, _ = choose_complete_stays(train.observed, 4)
         np.testing.assert_array_equal(observed, train.observed[chosen])
         again = method.tensors(train.take(np.flatnonzero(chosen)))
         with torch.inference_mode():
@@ -328,7 +325,7 @@ def watched_batches(monkeypatch, train):
 
 def test_the_meta_stage_takes_from_complete_stays_what_incomplete_ones_lack(monkeypatch):
     train = draw_random_cohort(300)
-    complete, _ = complete_stays(train.observed, 4)
+    complete, _ = choose_complete_stays(train.observed, 4)
     lacking = {tuple(r) for r in train.observed[~complete]}
     method, seen = watched_batches(monkeypatch, train)
     taken = 0
@@ -375,19 +372,6 @@ def test_inner_rate_falls_by_ten(monkeypatch):
     np.testing.assert_allclose(rates[:5], [1e-3, 1e-3, 1e-4, 1e-4, 1e-5])
 
 
-@pytest.mark.parametrize("changes", [*Smil.variants.values(), {"beta_kl": 0.1}, {"inner_steps": 2}])
-def test_variants_fit_keep_their_state_and_treat_rows_alone(changes, tmp_path):
-    method, test = fitted(**changes), draw_random_cohort(30, seed=2).without_outcomes()
-    p = method.predict_proba(test)
-    assert np.isfinite(p).all()
-    np.testing.assert_array_equal(method.predict_proba(test), p)
-    np.testing.assert_allclose(method.predict_proba(test.take(np.arange(3, 9))), p[3:9], atol=1e-6)
-    np.savez(tmp_path / "m.npz", **method.state())
-    with np.load(tmp_path / "m.npz", allow_pickle=False) as stored:
-        again = Smil(method.config, seed=9).load_state(dict(stored))
-    np.testing.assert_array_equal(again.predict_proba(test), p)
-
-
 def test_prediction_is_the_mean_probability_of_the_noisy_passes():
     method, test = fitted(form="paper", samples=3), draw_random_cohort(30, seed=2)
     net, b = method.module.core, method.tensors(test)
@@ -396,27 +380,3 @@ def test_prediction_is_the_mean_probability_of_the_noisy_passes():
         draws = (Noise(*(e[s : s + 1] for e in (net.eps_omega, net.eps_first, net.eps_second))) for s in range(3))
         passes = [torch.sigmoid(net(h, b.observed, eps).logits + method.offset) for eps in draws]
     np.testing.assert_allclose(method.predict_proba(test), torch.stack(passes).mean(0), atol=1e-6)
-
-
-def test_nearly_as_good_as_zero_filling_on_a_complete_cohort():
-    made = [draw_random_cohort(n, seed=s, undefined=0.0, signal=3.0) for n, s in ((900, 0), (400, 1), (1500, 2))]
-    train, valid, test = (c.take(np.flatnonzero(c.observed.all(1))) for c in made)
-    aucs = []
-    for method in (Smil(Config(max_epochs=8)), ZeroFill(PlainConfig(max_epochs=8, lr=1e-3))):
-        p = method.fit(train, valid).predict_proba(test)
-        aucs.append(np.mean([roc_auc_score(test.outcomes[:, t], p[:, t]) for t in range(2)]))
-    assert aucs[0] > aucs[1] - 0.03 > 0.75
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "fault"),
-    [
-        ("form", "x", "code or paper"),
-        ("operation", "sub", "add or mul"),
-        ("pretrain", "no", "all or"),
-        ("clusters", 0, "at least 1"),
-    ],
-)
-def test_impossible_configurations_are_refused(field, value, fault):
-    with pytest.raises(ValueError, match=fault):
-        Config(**{field: value})

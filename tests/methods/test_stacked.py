@@ -10,7 +10,7 @@ from torch import nn
 
 from benchmark.check.cohorts import draw_random_cohort
 from methods import registry
-from methods.common.stacked import Replica, fit_stacked, stacks_of
+from methods.common.stacked import Replica, fit_stacked, group_into_stacks
 from methods.common.training import Output, TorchMethod, TrainingConfig
 
 STACKABLE = [name for name in registry.infos() if registry.load(name).stackable(registry.load(name).Config())]
@@ -121,7 +121,7 @@ def test_parts_that_differ_by_a_stay_share_a_stack_and_parts_that_differ_by_more
     sizes = (110, 111, 80)
     replicas = [Replica(i, cls(seed=i), parts(cohort, i, n)) for i, n in enumerate(sizes)]
     assert all(replica.next_stage() for replica in replicas)
-    stacks = stacks_of(replicas)
+    stacks = group_into_stacks(replicas)
     assert [[replica.number for replica in stack] for stack in stacks] == [[2], [0, 1]]
     _, _, faults = both("zero_fill", cohort, sizes=sizes)
     assert faults == [None] * 3

@@ -150,11 +150,11 @@ def test_gru_d_against_pypots(benchmark):
     """The recurrence with a linear head, without dropout, which PyPOTS has none of."""
     import torch
 
-    from methods.gru_d.cell import GruD, steps
+    from methods.gru_d.cell import GruD, gather_steps
 
     b, s, f, h = GRU_D
     zero, y = torch.zeros(f), torch.arange(b) % 2
-    given = steps(**random_series(b, s, f), mean=zero)
+    given = gather_steps(**random_series(b, s, f), mean=zero)
     net, head = GruD(f, h, "paper", 0.0, "uniform"), torch.nn.Linear(h, 2)
     optimiser = torch.optim.Adam([*net.parameters(), *head.parameters()], lr=1e-3)
 
@@ -178,11 +178,11 @@ def test_gru_d_against_pypots(benchmark):
 def test_deltas_and_last_observations_against_pypots(benchmark):
     import torch
 
-    from methods.gru_d.cell import steps
+    from methods.gru_d.cell import gather_steps
 
     _, s, f, _ = GRU_D
     given = random_series(PREPARED, s, f)
-    compare(benchmark, Peer("gru_d", "serve"), lambda: steps(**given, mean=torch.zeros(f)), name="prepare")
+    compare(benchmark, Peer("gru_d", "serve"), lambda: gather_steps(**given, mean=torch.zeros(f)), name="prepare")
 
 
 @pytest.mark.benchmark(group=STEP)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from methods.base import Method, named, part
-from methods.common.outcomes import base_rate, learnable
+from methods.base import Method, prefix, unprefix
+from methods.common.outcomes import base_rate, has_both_classes
 from methods.common.preprocessing import Preprocessor
 
 from .maths import class_direction
@@ -38,7 +38,7 @@ class NearestMean(Method):
         x, rate = self._inputs(train), base_rate(train.outcomes)
         self.weights = np.zeros((x.shape[1] + 1, len(rate)))
         self.weights[-1] = np.log(rate / (1 - rate))
-        for t in np.flatnonzero(learnable(train.outcomes)):
+        for t in np.flatnonzero(has_both_classes(train.outcomes)):
             self.weights[:, t] += self.config.sharpness * class_direction(x, train.outcomes[:, t])
         return self
 
@@ -48,12 +48,12 @@ class NearestMean(Method):
 
     def state(self):
         """Weights and preprocessor."""
-        return {"weights": self.weights, **named("preprocessor", self.preprocessor.state())}
+        return {"weights": self.weights, **prefix("preprocessor", self.preprocessor.state())}
 
     def load_state(self, state):
         """The method whose state this is."""
         self.weights = state["weights"]
-        self.preprocessor = Preprocessor().load_state(part("preprocessor", state))
+        self.preprocessor = Preprocessor().load_state(unprefix("preprocessor", state))
         return self
 
     def _inputs(self, cohort):
