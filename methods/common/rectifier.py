@@ -125,7 +125,7 @@ class Rectifier:
         Raises:
             ValueError: shapes that do not fit together.
         """
-        probability, label, pattern = _aligned(probability, label, pattern)
+        probability, label, pattern = _check_shapes(probability, label, pattern)
         self.patterns, code = np.unique(pattern, return_inverse=True)
         p = len(self.patterns)
         if self.kind == "shrunk":
@@ -170,7 +170,7 @@ def rectify_paper(
     Shapes as in ``Rectifier.fit``. In the record, ``delta`` is the mean of the two halves' weighted by labelled rows (0 for a half too
     small), ``applied`` says that at least one half's was used, and ``tau`` holds both, that of the first half's rows first.
     """
-    probability, label, pattern = _aligned(probability, label, pattern)
+    probability, label, pattern = _check_shapes(probability, label, pattern)
     names, code = np.unique(pattern, return_inverse=True)
     second = split_in_halves(code, seed)
     out = probability.copy()
@@ -252,7 +252,7 @@ def _code_patterns(pattern: np.ndarray, patterns: np.ndarray) -> np.ndarray:
     return np.where(patterns[at] == pattern, at, -1)
 
 
-def _aligned(
+def _check_shapes(
     probability: np.ndarray, label: np.ndarray, pattern: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     probability, label = np.asarray(probability, dtype=np.float64), np.asarray(label, dtype=np.float64)

@@ -75,7 +75,7 @@ class Transport(nn.Module):
         hub, p = int(self.hub), self.real / self.real.sum(dim=1, keepdim=True).clamp(min=1).double()
         # the hub is matched with itself, so that the fill needs no special case for it
         self.plan[hub] = torch.diag(p[hub])
-        pairs = [m for m in self._seen() if m != hub]
+        pairs = [m for m in self._find_seen() if m != hub]
         if pairs:
             discount = torch.ones(len(pairs), *self.c.shape[1:], dtype=torch.float64)
             for i, m in enumerate(pairs):
@@ -87,7 +87,7 @@ class Transport(nn.Module):
 
     def fill(self, z: Tensor, observed: Tensor) -> Tensor:
         """Fill the latents of unobserved modalities in z [B, M, L]; in double precision, since weights are steep."""
-        z, seen = z.double(), self._seen()
+        z, seen = z.double(), self._find_seen()
         sent = {a: self.distances(z[:, a], a) @ self.plan[a] for a in seen}
         count, columns = observed.sum(dim=1, keepdim=True), []
         for b in range(z.shape[1]):
@@ -115,7 +115,7 @@ class Transport(nn.Module):
         cost = (self.c[b].square() @ share - 2.0 * sent @ (back @ self.c[b])) / share.sum().clamp(min=1e-12)
         return torch.where(self.real[b], -cost / self.eps_out, -torch.inf).softmax(dim=1)
 
-    def _seen(self) -> list[int]:
+    def _find_seen(self) -> list[int]:
         return self.real.any(dim=1).nonzero()[:, 0].tolist()
 
 
