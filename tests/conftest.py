@@ -3,6 +3,8 @@
 import os
 
 import pytest
+import torch
+from threadpoolctl import threadpool_limits
 
 from tests.guides import Shell
 
@@ -12,6 +14,14 @@ def nobody_waits_for_the_disk():
     """Files are not synced: no test cuts the power, and fabricated stores are many small files."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """On one thread, as cells are computed: tensors of a test are so small that threads cost more than they bring."""
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
         yield
 
 
