@@ -1,1 +1,1 @@
-"""Stored results to tables and figures, as CSV, LaTeX and HTML. Imports ``results`` only, never torch."""
+"""Stored results to tables and figures, as CSV, LaTeX, HTML and text. Imports ``results`` only, never torch."""

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from reports.build import write_whole
-from reports.frames.tidy import tidy
-from reports.tables.table import METRICS, task_title
+from reports.build import write_report_file
+from reports.frames.tidy import build_tidy_frame
+from reports.tables.table import METRICS, get_task_title
 from results.plan import Plan
 from results.storage.store import Store
 
@@ -42,57 +42,57 @@ def write_cards(
     for plan in store.plans("table1"):
         newest.setdefault((plan.dataset, plan.protocol), plan)
     plans = [newest[key] for key in sorted(newest)]
-    frames = [tidy(store, plan) for plan in plans]
+    frames = [build_tidy_frame(store, plan) for plan in plans]
     pages = {
-        Path("methods") / f"{facts['name']}.md": _page(
-            "method.md", **facts, results=_results(facts["name"], plans, frames), names=NAMES, shown=SHOWN
+        Path("methods") / f"{facts['name']}.md": _render_card(
+            "method.md", **facts, results=_collect_results(facts["name"], plans, frames), names=NAMES, shown=SHOWN
         )
         for facts in methods
     }
     pages |= {
-        Path("datasets") / f"{facts['name']}.md": _page(
-            "dataset.md", **facts, plans=[_described(store, p) for p in plans if p.dataset == facts["name"]]
+        Path("datasets") / f"{facts['name']}.md": _render_card(
+            "dataset.md", **facts, plans=[_describe_plan(store, p) for p in plans if p.dataset == facts["name"]]
         )
         for facts in datasets
     }
-    return [write_whole(Path(out) / name, text.encode()) for name, text in pages.items()]
+    return [write_report_file(Path(out) / name, text.encode()) for name, text in pages.items()]
 
 
-def _page(template: str, **facts: Any) -> str:
+def _render_card(template: str, **facts: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True,
     )  # fmt: skip
-    environment.filters["task"] = task_title
+    environment.filters["task"] = get_task_title
     return environment.get_template(template).render(**facts)
 
 
-def _results(method: str, plans: list[Plan], frames: list[pd.DataFrame]) -> list[dict[str, Any]]:
-    """For each plan with the method: how it was run, and a row of SHOWN for each of its rows and tasks."""
+def _collect_results(method: str, plans: list[Plan], frames: list[pd.DataFrame]) -> list[dict[str, Any]]:
+    """Return for each plan with the method: how it was run, and a row of SHOWN for each of its rows and tasks."""
     found = []
     for plan, frame in zip(plans, frames, strict=True):
         own = frame[frame["method"].eq(method) & frame["metric"].isin(SHOWN)]
         rows = []
         for (title, landmark, task), numbers in own.groupby(["title", "landmark", "task"], sort=False):
             by_metric = numbers.set_index("metric")
-            values = {m: _number(by_metric.loc[m]) if m in by_metric.index else "–" for m in SHOWN}
+            values = {m: _format_number(by_metric.loc[m]) if m in by_metric.index else "–" for m in SHOWN}
             first = numbers.iloc[0]
-            rows.append({"title": title, "landmark": landmark, "task": task_title(task), "n": first["n"],
+            rows.append({"title": title, "landmark": landmark, "task": get_task_title(task), "n": first["n"],
                          "positives": first["positives"], **values})  # fmt: skip
         if rows:
             found.append({"plan": plan, "commit": str(plan.commit)[:10], "rows": rows})
     return found
 
 
-def _number(number: pd.Series) -> str:
+def _format_number(number: pd.Series) -> str:
     if pd.isna(number["mean"]):
         return str(number["status"])
     spread = f" ± {number['sd_folds']:.3f}" if pd.notna(number["sd_folds"]) else ""
     return f"{number['mean']:.3f}{spread}"
 
 
-def _described(store: Store, plan: Plan) -> dict[str, Any]:
-    """A plan's cohorts by landmark, with the sizes of their groups."""
+def _describe_plan(store: Store, plan: Plan) -> dict[str, Any]:
+    """Return a plan's cohorts by landmark, with the sizes of their groups."""
     groups = store.groups(plan.name)
     landmarks = {}
     for landmark, facts in plan.landmarks.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pandas as pd
-from matplotlib.figure import Figure as Picture
+from matplotlib.figure import Figure as MplFigure
 
 from reports.frames.provenance import Provenance
 from reports.tables.table import Table
@@ -14,12 +14,12 @@ from results.plan import Plan
 
 @dataclass(frozen=True, eq=False)
 class Figure:
-    """A figure: ``name`` of its files, ``caption`` under it, ``alt`` in words for those who do not see it, and the drawing."""
+    """A figure: ``name`` of its files, ``caption`` under it, ``alt`` in words for those who do not see it, ``mpl_figure`` as drawn."""
 
     name: str
     caption: str
     alt: str
-    picture: Picture
+    mpl_figure: MplFigure
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +48,14 @@ class Report:
     comparisons: pd.DataFrame
     published: pd.DataFrame
     measured: tuple[Table, ...]
-    beside_published: tuple[Table, ...]
+    with_published: tuple[Table, ...]
     section: Section
     tuned: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        """All tables in print order: what was measured, then what the paper published beside it."""
-        return (*self.measured, *self.beside_published)
+        """All tables in print order: what was measured, then those with the paper's published numbers."""
+        return (*self.measured, *self.with_published)
 
     @property
     def frames(self) -> dict[str, pd.DataFrame]:

@@ -7,12 +7,12 @@ from typing import Any
 import pandas as pd
 
 from reports.report import Report, ReportError, Section
-from reports.tables.table import Entry, Row, Table, words
+from reports.tables.table import Entry, Table, TableRow, make_text_entry
 from results.speed import SECONDS, Bench
 
 Measured = dict[str, Any]
 """A row of a frame of ``results.speed.Bench``."""
-MISSING = words("missing")
+MISSING = make_text_entry("missing")
 NOTE = "missing: not in the newest measurements, because it was left out, skipped (no peers, no raw tables) or failed."
 BELOW = "Below 1, ours is faster"
 PUBLIC = (
@@ -48,15 +48,16 @@ TABLE1 = (
 RUNS, LANDMARKS, TRIALS = 25, 2, (20 + 2 * 3) * 5
 
 
-def speed_report(bench: Bench) -> Report:
-    """The report of some measurements, to be written with ``reports.build.write_report``; tables that nobody planned are left out.
+def build_speed_report(bench: Bench) -> Report:
+    """Build the report of some measurements, to be written with ``reports.build.write_report``; tables that nobody planned are left out.
 
     Raises:
         ReportError: the measurements have a table that is none of these.
     """
-    about = machine(bench.provenance)
+    about = describe_machine(bench.provenance)
     makers = {
-        "public": public_tables, "growth": growth_tables, "table1": table1_tables, "raw": raw_tables, "start": start_tables,
+        "public": build_public_tables, "growth": build_growth_tables, "table1": build_table1_tables,
+        "raw": build_raw_tables, "start": build_start_tables,
     }  # fmt: skip
     if unknown := set(bench.frames) - set(makers):
         raise ReportError(f"measured for a table {min(unknown)!r}; known: {', '.join(makers)}")
@@ -67,8 +68,8 @@ def speed_report(bench: Bench) -> Report:
     return Report("speed", (), bench.tidy(), none, none, none, tuple(tables), (), Section())
 
 
-def machine(provenance: dict[str, Any]) -> str:
-    """Processor, cores, versions, commit and date, in sentences."""
+def describe_machine(provenance: dict[str, Any]) -> str:
+    """Describe processor, cores, versions, commit and date, in sentences."""
     hardware = provenance["hardware"]
     versions = ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())
     changes = "" if provenance["clean"] in (True, None) else ", with uncommitted changes"
@@ -77,70 +78,82 @@ def machine(provenance: dict[str, Any]) -> str:
     return f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['system']}; {versions}; {commit}; {date}."
 
 
-def public_tables(frame: pd.DataFrame, about: str) -> list[Table]:
-    """Steps and preparations down; milliseconds of both, and the ratio."""
+def build_public_tables(frame: pd.DataFrame, about: str) -> list[Table]:
+    """Build a table of steps and preparations: milliseconds of both implementations, and the ratio."""
     columns = (
         ("Against", "whom"), ("Data", "sizes"), ("Median (ms)", "ours"), ("Median (ms)", "theirs"),
         ("Ours / theirs", "ratio"), ("Rounds", "each"),
     )  # fmt: skip
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     for row in frame.to_dict("records"):
-        said = (words(row["against"]), words(row["sizes"]))
-        times = (number(row, SECONDS, 2, 1000), number(row, "beside_seconds", 2, 1000), number(row, "ratio"))
-        rows.append((f"{row['title']}, {row['what']}", False, (*said, *times, words(f"{row['rounds']}"))))
-    return [_table(columns, rows, frame, PUBLIC, about, "Against public implementations")]
+        said = (make_text_entry(row["against"]), make_text_entry(row["sizes"]))
+        times = (
+            build_number_entry(row, SECONDS, 2, 1000),
+            build_number_entry(row, "beside_seconds", 2, 1000),
+            build_number_entry(row, "ratio"),
+        )
+        rows.append((f"{row['title']}, {row['what']}", False, (*said, *times, make_text_entry(f"{row['rounds']}"))))
+    return [_build_table(columns, rows, frame, PUBLIC, about, "Against public implementations")]
 
 
-def growth_tables(frame: pd.DataFrame, about: str) -> list[Table]:
-    """Methods down: an epoch by N, an epoch by M, and the preparation by N."""
+def build_growth_tables(frame: pd.DataFrame, about: str) -> list[Table]:
+    """Build tables of methods: an epoch by N, an epoch by M, and the preparation by N."""
     wanted = (("n", "ratio", "an epoch"), ("m", "ratio", "an epoch"), ("n", "preparation_ratio", "preparation"))
-    return [growth_table(frame, about, *which) for which in wanted]
+    return [build_growth_table(frame, about, *which) for which in wanted]
 
 
-def growth_table(frame: pd.DataFrame, about: str, varied: str, metric: str, what: str) -> Table:
-    """Methods down; across, where ``varied`` (``n`` or ``m``) takes several values while widths and the other stay, its values."""
+def build_growth_table(frame: pd.DataFrame, about: str, varied: str, metric: str, what: str) -> Table:
+    """Build a table of methods; across, the values of ``varied`` (``n`` or ``m``) where it has several while widths and the other stay."""
     fixed = "m" if varied == "n" else "n"
     places = frame.groupby(["widths", fixed], sort=False).filter(lambda own: own[varied].nunique() > 1)
     places = places[["widths", fixed, varied]].drop_duplicates().sort_values(["widths", fixed, varied])
     at = list(places.itertuples(index=False, name=None))
     columns = [(f"{w} widths, {fixed.upper()} = {f:,}", f"{varied.upper()} = {v:,}") for w, f, v in at]
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     for title, own in frame.groupby("title", sort=False):
         found = {(r["widths"], r[fixed], r[varied]): r for r in own.to_dict("records")}
-        rows.append((title, False, tuple(number(found.get(place, {}), metric) for place in at)))
+        rows.append((title, False, tuple(build_number_entry(found.get(place, {}), metric) for place in at)))
     caption = GROWTH.format(what=what, varied=VARIED[varied])
     heading = f"{what.capitalize()} by {varied.upper()}, to an epoch of the plain network"
-    return _table(tuple(columns), rows, frame, caption, about, heading)
+    return _build_table(tuple(columns), rows, frame, caption, about, heading)
 
 
-def raw_tables(frame: pd.DataFrame, about: str) -> list[Table]:
-    """Raw tables down; rows a second, peak memory, and both as ratios to pandas."""
+def build_raw_tables(frame: pd.DataFrame, about: str) -> list[Table]:
+    """Build a table of raw tables: rows a second, peak memory, and both as ratios to pandas."""
     heads = {"pandas": "To pandas, same columns", "pandas_all": "To pandas, all columns"}
     columns = [("Builder", "rows"), ("Builder", "rows a second"), ("Builder", "peak (MiB)")]
     columns += [(head, name) for head in heads.values() for name in ("time", "peak")]
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     for row in frame.to_dict("records"):
-        entries = [count(row, "rows"), count(row, "rows_per_second"), number(row, "peak_mib", 0)]
+        entries = [
+            build_count_entry(row, "rows"),
+            build_count_entry(row, "rows_per_second"),
+            build_number_entry(row, "peak_mib", 0),
+        ]
         for how in heads:
-            entries += [number(row, f"{how}_ratio"), number(row, f"{how}_memory_ratio")]
+            entries += [build_number_entry(row, f"{how}_ratio"), build_number_entry(row, f"{how}_memory_ratio")]
         rows.append((f"{row['dataset']}: {row['raw']}", False, tuple(entries)))
     copies = " and ".join(f"{c}" for c in frame["copies"].unique())
     caption = RAW.format(copies=f", repeated {copies} times" if copies != "1" else "")
-    return [_table(tuple(columns), rows, frame, caption, about, "Reading raw tables")]
+    return [_build_table(tuple(columns), rows, frame, caption, about, "Reading raw tables")]
 
 
-def start_tables(frame: pd.DataFrame, about: str) -> list[Table]:
-    """Commands down."""
+def build_start_tables(frame: pd.DataFrame, about: str) -> list[Table]:
+    """Build a table of commands: seconds of each and of an empty Python, and their ratio."""
     columns = (("CPU (s)", "command"), ("CPU (s)", "empty Python"), ("Ratio", "CPU"), ("Wall clock (s)", "command"))
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     for row in frame.to_dict("records"):
-        seconds = (number(row, SECONDS, 3), number(row, "beside_seconds", 3), number(row, "ratio"))
-        rows.append((row["command"].lstrip("-"), False, (*seconds, number(row, "wall_seconds", 3))))
-    return [_table(columns, rows, frame, START, about, "Start-up")]
+        seconds = (
+            build_number_entry(row, SECONDS, 3),
+            build_number_entry(row, "beside_seconds", 3),
+            build_number_entry(row, "ratio"),
+        )
+        rows.append((row["command"].lstrip("-"), False, (*seconds, build_number_entry(row, "wall_seconds", 3))))
+    return [_build_table(columns, rows, frame, START, about, "Start-up")]
 
 
-def table1_tables(frame: pd.DataFrame, about: str) -> list[Table]:
-    """Methods down; by preset what was measured at a part of the size, and the projection; the sum below."""
+def build_table1_tables(frame: pd.DataFrame, about: str) -> list[Table]:
+    """Build a table of methods: by preset what was measured at a part of the size, and the projection; the sum below."""
     needed = ("preparation_seconds", "predict_seconds", "stacked_seconds", "stays", "part", "replicas", "epochs")
     frame = frame.reindex(columns=[*frame, *(name for name in needed if name not in frame)]).astype(
         dict.fromkeys(needed, float)
@@ -153,16 +166,18 @@ def table1_tables(frame: pd.DataFrame, about: str) -> list[Table]:
     }  # fmt: skip
     presets = list(dict.fromkeys(frame["widths"]))
     columns = tuple((f"{widths} widths", head) for widths in presets for head, _, _ in shown.values())
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     for title, own in frame.groupby("title", sort=False):
         found = {row["widths"]: row for row in own.to_dict("records")}
         entries = [
-            number(found.get(w, {}), name, digits, times) for w in presets for name, (_, digits, times) in shown.items()
+            build_number_entry(found.get(w, {}), name, digits, times)
+            for w in presets
+            for name, (_, digits, times) in shown.items()
         ]
         rows.append((title, False, tuple(entries)))
     totals = frame.groupby("widths")[["run", "all_runs", "tuned"]].sum(min_count=1).to_dict("index")
     sums = [
-        number(totals[w], name, digits, times) if name in totals[w] else words("")
+        build_number_entry(totals[w], name, digits, times) if name in totals[w] else make_text_entry("")
         for w in presets for name, (_, digits, times) in shown.items()
     ]  # fmt: skip
     rows.append(("Sum", False, tuple(sums)))
@@ -172,25 +187,30 @@ def table1_tables(frame: pd.DataFrame, about: str) -> list[Table]:
     )
     said = {name: " or ".join(f"{v:,.0f}" for v in frame[name].dropna().unique()) for name in ("replicas", "epochs")}
     caption = TABLE1.format(sizes=sizes, runs=RUNS, landmarks=LANDMARKS, trials=TRIALS, **said)
-    return [_table(columns, rows, frame, caption, about, "Table 1: measured at a tenth, projected")]
+    return [_build_table(columns, rows, frame, caption, about, "Table 1: measured at a tenth, projected")]
 
 
-def number(row: Measured, name: str, digits: int = 2, times: float = 1) -> Entry:
-    """A number of a row, or that it is missing."""
+def build_number_entry(row: Measured, name: str, digits: int = 2, times: float = 1) -> Entry:
+    """Return the entry of a number of a row, or that it is missing."""
     value = row.get(name)
     return MISSING if value is None or pd.isna(value) else Entry(times * value, None, "", "", False, digits=digits)
 
 
-def count(row: Measured, name: str) -> Entry:
-    """As ``number``, whole and with separators."""
-    found = number(row, name)
-    return found if found.mean is None else words(f"{found.mean:,.0f}")
+def build_count_entry(row: Measured, name: str) -> Entry:
+    """Return the entry of a count: as ``build_number_entry``, whole and with separators."""
+    found = build_number_entry(row, name)
+    return found if found.mean is None else make_text_entry(f"{found.mean:,.0f}")
 
 
-def _table(
-    columns: tuple[tuple[str, str], ...], rows: list[Row], frame: pd.DataFrame, caption: str, about: str, title: str
+def _build_table(
+    columns: tuple[tuple[str, str], ...],
+    rows: list[TableRow],
+    frame: pd.DataFrame,
+    caption: str,
+    about: str,
+    title: str,
 ) -> Table:
-    """The table with threads, machine and date in its caption, and a note where something is missing."""
+    """Build the table with threads, machine and date in its caption, and a note where something is missing."""
     threads = f" Threads: {', '.join(map(str, frame['threads'].unique()))}." if "threads" in frame else ""
     gaps = any(entry == MISSING for _, _, entries in rows for entry in entries)
     return Table(columns, tuple(rows), f"{caption}{threads} {about}", (NOTE,) if gaps else (), title)

@@ -195,7 +195,7 @@ def plant(rooms, name, line):
         ("methods/common/layers.py", "if TYPE_CHECKING:\n    from methods import drfuse", "methods.drfuse"),
         ("datasets/raw/tables.py", "from datasets import eicu", "datasets.eicu"),
         ("benchmark/cell/inputs.py", "from benchmark.plan.config import RunConfig", "benchmark.plan"),
-        ("reports/frames/tidy.py", "from reports.tables.table import words", "reports.tables"),
+        ("reports/frames/tidy.py", "from reports.tables.table import make_text_entry", "reports.tables"),
         ("results/unplanned.py", "from results.cell import Cell", "results.cell"),
     ],
 )

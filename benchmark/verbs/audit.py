@@ -62,33 +62,33 @@ def run(options: Namespace) -> int:
     _report(store, plans, config.out, options.json)
     if options.docs:
         from benchmark.audit.plan import describe_steps
-        from reports.audit.document import rewrite
+        from reports.audit.document import rewrite_document
 
-        NOTES.print(f"wrote {rewrite(store, plans, DOCUMENT, describe_steps())}")
+        NOTES.print(f"wrote {rewrite_document(store, plans, DOCUMENT, describe_steps())}")
     for name, reason in failures:
         NOTES.print(f"failed: {name}: {reason}", style="red")
     return 1 if failures else 0
 
 
 def _report(store: Any, plans: list[Plan], out: str, as_json: bool) -> None:
-    from reports.audit.report import audit_report
+    from reports.audit.report import build_audit_report
     from reports.build import write_report
-    from reports.formats.files import text_of
+    from reports.formats.files import render_text
 
-    report = audit_report(store, plans)
+    report = build_audit_report(store, plans)
     if as_json:
         print(report.numbers.to_json(orient="records", indent=1))
         return
     for path in write_report(report, Path(out)):
         NOTES.print(f"wrote {path}")
-    print(text_of(report.measured))
+    print(render_text(report.measured))
 
 
 def _load_stored(store: Any) -> tuple[list[Plan], list[tuple[str, str]]]:
     """Bring the intervals of the newest stored plans up to date; return the plans, and no failures."""
-    from reports.audit.numbers import audit_plans
+    from reports.audit.numbers import select_audit_plans
 
-    plans = audit_plans(store)
+    plans = select_audit_plans(store)
     if not any(plan.experiment == "audit" for plan in plans):
         raise UsageError(f"no audit is stored in {store.root}: python -m benchmark audit")
     _renew(store, plans)

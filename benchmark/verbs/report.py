@@ -29,7 +29,7 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Write tables and figures of the newest matching plans, or of the newest measurements, without computing a cell."""
     from reports.build import write_report
-    from reports.formats.files import FORMATS, text_of
+    from reports.formats.files import FORMATS, render_text
 
     formats = tuple(dict.fromkeys(options.format.split(",")))
     for name in formats:
@@ -38,25 +38,25 @@ def run(options: Namespace) -> int:
     report, out = (_assemble_speed if options.experiment == SPEED else _assemble_stored)(options)
     for path in write_report(report, Path(out), formats):
         NOTES.print(f"wrote {path}")
-    print(text_of(report.measured))
+    print(render_text(report.measured))
     return 0
 
 
 def _assemble_stored(options: Namespace) -> tuple[Report, str]:
     """Assemble the report of an experiment; return it and where to write it."""
     from benchmark.plan.stored import choose_plans
-    from reports.build import assemble
+    from reports.build import assemble_report
     from results.storage.store import Store
 
     config = compose_config(options, "report")
     plans = choose_plans(Store(config.store), options.experiment, config, options.overrides)
-    return assemble(Path(config.store), plans), config.out
+    return assemble_report(Path(config.store), plans), config.out
 
 
 def _assemble_speed(options: Namespace) -> tuple[Report, str]:
     """Assemble the report of the newest measurements in ``store=DIR``; return it and where to write it."""
     from benchmark.plan.config import RunConfig
-    from reports.speed import speed_report
+    from reports.speed import build_speed_report
     from results.speed import FOLDER, newest
 
     places = {"store": FOLDER, "out": RunConfig.out}
@@ -65,4 +65,4 @@ def _assemble_speed(options: Namespace) -> tuple[Report, str]:
         if name not in places:
             raise unknown("override", name, places)
         places[name] = place
-    return speed_report(newest(Path(places["store"]))), places["out"]
+    return build_speed_report(newest(Path(places["store"]))), places["out"]

@@ -58,7 +58,7 @@ def _merge(store: Any, sources: list[str], options: Namespace) -> int:
 
 def _export(store: Any, places: list[str], options: Namespace) -> int:
     from benchmark.plan.stored import find_newest_plans
-    from reports.public.public import CONTENTS, export
+    from reports.public.public import CONTENTS, write_export
 
     if not 1 <= len(places) <= 2:
         raise UsageError("store export needs a new folder: store export DIR --public [EXPERIMENT] [store=DIR]")
@@ -69,7 +69,7 @@ def _export(store: Any, places: list[str], options: Namespace) -> int:
         )
     experiments = find_newest_plans(store, places[1] if len(places) > 1 else None)
     with NOTES.status("tables"):
-        made = export(store.root, experiments, Path(places[0]))
+        made = write_export(store.root, experiments, Path(places[0]))
     for name in made.files:
         NOTES.print(f"wrote {Path(places[0]) / name}")
     NOTES.print(f"{made.tally.counts} counts and {made.tally.values} other numbers are suppressed: README.txt says how")

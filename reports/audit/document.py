@@ -6,22 +6,22 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from reports.audit.numbers import Numbers, numbers_of
-from reports.audit.report import SHOWN, number_range, steps_tables
-from reports.audit.simulated import noise_table, sampler_table
-from reports.build import assemble, write_whole
+from reports.audit.numbers import AuditNumbers, load_numbers
+from reports.audit.report import SHOWN, build_steps_tables, format_range
+from reports.audit.simulated import build_noise_table, build_sampler_table
+from reports.build import assemble_report, write_report_file
 from reports.report import ReportError
 from reports.tables.shuffled import is_shuffled
-from reports.tables.table import METRICS, Table, plain, task_title
+from reports.tables.table import METRICS, Table, format_entry, get_task_title
 from results.plan import Plan
 from results.storage.store import Store
 
 NOTHING = "*Nothing is stored: `python -m benchmark audit` computes it.*"
-SIMULATED = {"audit_noise": noise_table, "audit_sampler": sampler_table}
+SIMULATED = {"audit_noise": build_noise_table, "audit_sampler": build_sampler_table}
 
 
-def rewrite(store: Store, plans: Sequence[Plan], path: Path, steps: Sequence[dict[str, str]]) -> Path:
-    """The document at ``path`` with every marked part written anew from these plans.
+def rewrite_document(store: Store, plans: Sequence[Plan], path: Path, steps: Sequence[dict[str, str]]) -> Path:
+    """Rewrite every marked part of the document at ``path`` from these plans and return the path.
 
     Args:
         store: where the cells of the plans are.
@@ -32,21 +32,25 @@ def rewrite(store: Store, plans: Sequence[Plan], path: Path, steps: Sequence[dic
     Raises:
         ReportError: the document has a marker of another name, or one without its end.
     """
-    audits = [numbers_of(store, plan) for plan in plans if plan.experiment == "audit"]
+    audits = [load_numbers(store, plan) for plan in plans if plan.experiment == "audit"]
     parts = {
-        "steps": "\n\n".join(_step(step, audits) for step in steps),
-        "tables": "\n\n".join(markdown(t) for n in audits for t in steps_tables(store, n)) or NOTHING,
+        "steps": "\n\n".join(_render_step(step, audits) for step in steps),
+        "tables": "\n\n".join(render_markdown(t) for n in audits for t in build_steps_tables(store, n)) or NOTHING,
     }
     for experiment, table in SIMULATED.items():
         own = [plan for plan in plans if plan.experiment == experiment]
-        parts[experiment.removeprefix("audit_")] = "\n\n".join(markdown(table(store, p)[0]) for p in own) or NOTHING
+        parts[experiment.removeprefix("audit_")] = (
+            "\n\n".join(render_markdown(table(store, p)[0]) for p in own) or NOTHING
+        )
     shuffled = next((plan for plan in store.plans("table1") if is_shuffled(plan)), None)
-    parts["shuffled"] = NOTHING if shuffled is None else markdown(assemble(store.root, [shuffled]).measured[0])
-    return write_whole(path, replaced(path.read_text(encoding="utf-8"), parts, path.name).encode())
+    parts["shuffled"] = (
+        NOTHING if shuffled is None else render_markdown(assemble_report(store.root, [shuffled]).measured[0])
+    )
+    return write_report_file(path, replace_parts(path.read_text(encoding="utf-8"), parts, path.name).encode())
 
 
-def replaced(text: str, parts: dict[str, str], name: str) -> str:
-    """``text`` with what lies between the markers of each part exchanged."""
+def replace_parts(text: str, parts: dict[str, str], name: str) -> str:
+    """Return ``text`` with what lies between the markers of each part exchanged."""
     opened = re.findall(r"<!-- audit:(\w+) -->", text)
     for part in opened:
         if part not in parts:
@@ -58,19 +62,26 @@ def replaced(text: str, parts: dict[str, str], name: str) -> str:
     return text
 
 
-def markdown(table: Table) -> str:
-    """A table as Markdown: its heading, caption, rows and notes."""
+def render_markdown(table: Table) -> str:
+    """Render a table as Markdown: its heading, caption, rows and notes."""
     heads = [", ".join(filter(None, column)) for column in table.columns]
-    lines = [f"### {table.heading}", "", _escaped(table.caption), "", f"| | {' | '.join(map(_escaped, heads))} |"]
+    lines = [
+        f"### {table.heading}",
+        "",
+        _escape_bars(table.caption),
+        "",
+        f"| | {' | '.join(map(_escape_bars, heads))} |",
+    ]
     lines.append("| --- |" + " --- |" * len(heads))
     lines += [
-        f"| {_escaped(title)} | {' | '.join(_escaped(plain(e)) for e in entries)} |" for title, _, entries in table.rows
+        f"| {_escape_bars(title)} | {' | '.join(_escape_bars(format_entry(e)) for e in entries)} |"
+        for title, _, entries in table.rows
     ]
-    return "\n".join([*lines, "", *(f"- {_escaped(note)}" for note in table.notes)])
+    return "\n".join([*lines, "", *(f"- {_escape_bars(note)}" for note in table.notes)])
 
 
-def _step(step: dict[str, str], audits: list[Numbers]) -> str:
-    """A step's facts, and what it is worth alone, in each audit."""
+def _render_step(step: dict[str, str], audits: list[AuditNumbers]) -> str:
+    """Render a step's facts, and what it is worth alone, in each audit."""
     lines = [
         f"### {step['id']}: {step['title']}",
         "",
@@ -78,12 +89,12 @@ def _step(step: dict[str, str], audits: list[Numbers]) -> str:
         f"- Here: {step['here']}.",
     ]
     if step["stage"]:
-        lines += [line for n in audits for line in _worth(step["id"], n)] or [f"- Worth: {NOTHING}"]
+        lines += [line for n in audits for line in _render_worth(step["id"], n)] or [f"- Worth: {NOTHING}"]
     return "\n".join(lines)
 
 
-def _worth(step: str, n: Numbers) -> list[str]:
-    """A line a task: the number under the strict protocol and with the step alone, and what they rest on."""
+def _render_worth(step: str, n: AuditNumbers) -> list[str]:
+    """Return a line for each task: the number under the strict protocol and with the step alone, and what they rest on."""
     own = next((r.variant for r in n.plan.rows if r.variant.endswith(f"-{step}")), None)
     base = n.plan.rows[0].variant
     lines = []
@@ -94,21 +105,24 @@ def _worth(step: str, n: Numbers) -> list[str]:
         for task in facts.tasks:
             said = []
             for metric in SHOWN:
-                before, after = n.of(landmark, task, metric, base), n.of(landmark, task, metric, own)
+                before, after = (
+                    n.find_interval(landmark, task, metric, base),
+                    n.find_interval(landmark, task, metric, own),
+                )
                 if before is None or after is None:
                     continue
                 interval = "" if after["ci_low"] is None else f" [{after['ci_low']:.3f}, {after['ci_high']:.3f}]"
-                flag = ", flagged" if n.flagged(landmark, task, metric, own) else ""
+                flag = ", flagged" if n.is_flagged(landmark, task, metric, own) else ""
                 said.append(f"{METRICS[metric]} {before['value']:.3f} → {after['value']:.3f}{interval}{flag}")
-            ceiling = n.ceiling(landmark, task, "auc")
+            ceiling = n.find_ceiling(landmark, task, "auc")
             said += [f"ceiling AUC {ceiling:.3f}"] if ceiling is not None else []
-            epochs = f"epochs {number_range(fits['epochs'])}" if fits["epochs"] else "no epochs"
+            epochs = f"epochs {format_range(fits['epochs'])}" if fits["epochs"] else "no epochs"
             folds = f"{n.plan.folds} of {n.plan.settings.given['folds_of_the_split']} folds"
             done = f"fits done: {fits['done']} of {n.plan.seeds} seeds x {folds}"
             rest = f"N {max(fits['n_train']):,} in training, {max(fits['n_test']):,} tested; {epochs}; {done}"
-            lines.append(f"- Worth, {n.outcomes} outcomes, {task_title(task)}: {'; '.join(said)} ({rest}).")
+            lines.append(f"- Worth, {n.outcomes} outcomes, {get_task_title(task)}: {'; '.join(said)} ({rest}).")
     return lines
 
 
-def _escaped(text: str) -> str:
+def _escape_bars(text: str) -> str:
     return text.replace("|", "\\|")

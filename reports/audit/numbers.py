@@ -1,4 +1,4 @@
-"""What is stored of an audit, by row and place."""
+"""What is stored of an audit, by row, landmark, task and metric."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXPERIMENTS = ("audit", "audit_noise", "audit_sampler")
 
 
 @dataclass(frozen=True, eq=False)
-class Numbers:
+class AuditNumbers:
     """What is stored of one audit plan: ``value`` by (landmark, task, metric, method, variant), and facts of the fits by
     (landmark, method, variant): ``done``, ``planned``, ``epochs``, ``n_train``, ``n_test``."""
 
@@ -26,32 +26,32 @@ class Numbers:
         """``true`` or ``shuffled``."""
         return self.plan.settings.outcomes
 
-    def of(
+    def find_interval(
         self, landmark: str, task: str, metric: str, variant: str, method: str | None = None
     ) -> dict[str, Any] | None:
-        """The stored interval of a row, or None where nothing is done."""
+        """Return the stored interval of a row, or None where nothing is done."""
         found = self.intervals.get((landmark, task, metric, method or self.plan.reference, variant))
         return found if found and found["value"] is not None else None
 
-    def ceiling(self, landmark: str, task: str, metric: str) -> float | None:
-        """The ceiling on the tested rows, or None where it is not known."""
+    def find_ceiling(self, landmark: str, task: str, metric: str) -> float | None:
+        """Return the ceiling on the tested rows, or None where it is not known."""
         known = next((r for r in self.plan.rows if r.kind == "known"), None)
-        found = None if known is None else self.of(landmark, task, metric, known.variant, known.method)
+        found = None if known is None else self.find_interval(landmark, task, metric, known.variant, known.method)
         return None if found is None else found["value"]
 
-    def flagged(self, landmark: str, task: str, metric: str, variant: str) -> bool:
-        """Whether a number is off the truth by more than its interval, as RULES says."""
-        found = self.of(landmark, task, metric, variant)
+    def is_flagged(self, landmark: str, task: str, metric: str, variant: str) -> bool:
+        """Return whether a number is off the truth by more than its interval, as RULES says."""
+        found = self.find_interval(landmark, task, metric, variant)
         if found is None or found["ci_low"] is None:
             return False
         if self.outcomes == "shuffled":
             return metric == "auc" and not found["ci_low"] <= 0.5 <= found["ci_high"]
-        ceiling = self.ceiling(landmark, task, metric)
+        ceiling = self.find_ceiling(landmark, task, metric)
         return ceiling is not None and found["ci_low"] > ceiling
 
 
-def numbers_of(store: Store, plan: Plan) -> Numbers:
-    """What the store holds of an audit plan; intervals as its statistics have them."""
+def load_numbers(store: Store, plan: Plan) -> AuditNumbers:
+    """Return what the store holds of an audit plan; intervals as its statistics have them."""
     statistics = store.statistics(plan.name) or {"intervals": []}
     fields = ("landmark", "task", "metric", "method", "variant")
     own = {(r.method, r.variant) for r in plan.rows}
@@ -66,11 +66,11 @@ def numbers_of(store: Store, plan: Plan) -> Numbers:
                 fits[landmark, row.method, row.variant] = {"planned": len(cells), "done": len(records)} | {
                     name: [f[name] for f in facts if name in f] for name in ("epochs", "n_train", "n_test")
                 }
-    return Numbers(plan, {tuple(i[f] for f in fields): i for i in kept}, fits)
+    return AuditNumbers(plan, {tuple(i[f] for f in fields): i for i in kept}, fits)
 
 
-def audit_plans(store: Store) -> list[Plan]:
-    """The newest stored plan of each experiment of the audit, by cohort, method and outcomes, ``--quick`` left out."""
+def select_audit_plans(store: Store) -> list[Plan]:
+    """Return the newest stored plan of each experiment of the audit, by cohort, method and outcomes, ``--quick`` left out."""
     found: dict[tuple[Any, ...], Plan] = {}
     for experiment in EXPERIMENTS:
         for plan in store.plans(experiment):

@@ -1,11 +1,11 @@
-"""The rectifier on noise and the sampler on random outcomes, each beside what was measured on the released code itself."""
+"""The rectifier on noise and the sampler on random outcomes, each with what was measured on the released code itself."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from reports.tables.table import Entry, Row, Table, task_title, words
+from reports.tables.table import Entry, Table, TableRow, get_task_title, make_text_entry
 from results.plan import Plan
 from results.storage.store import Store
 
@@ -47,12 +47,12 @@ PARTS = {
 }
 
 
-def noise_table(store: Store, plan: Plan) -> tuple[Table, pd.DataFrame]:
-    """The table, and the metric of every draw."""
-    frame = metrics_frame(store, plan)
+def build_noise_table(store: Store, plan: Plan) -> tuple[Table, pd.DataFrame]:
+    """Return the table, and the metric of every draw."""
+    frame = build_metrics_frame(store, plan)
     auc = frame[frame["metric"] == "auc"]
     columns = tuple((title, of) for title in STAGES.values() for of in ("here", "released code"))
-    rows: dict[str, Row] = {}
+    rows: dict[str, TableRow] = {}
     for row in plan.rows:
         simulation = plan.audit["simulations"][row.variant]
         own = auc[auc["variant"] == row.variant]
@@ -61,16 +61,16 @@ def noise_table(store: Store, plan: Plan) -> tuple[Table, pd.DataFrame]:
             entries = []
             for stage, reference in zip(STAGES, there, strict=True):
                 entries += [
-                    _over_draws(own[(own["task"] == task) & (own["stage"] == stage)]["value"]),
-                    _there(reference),
+                    _summarise_draws(own[(own["task"] == task) & (own["stage"] == stage)]["value"]),
+                    _build_reference_entry(reference),
                 ]
             share = simulation["icu"] if task == "icu_90d" else simulation["readmission"]
-            title = f"{simulation['base']}, {task_title(task)}, prevalence {share:.2f}"
+            title = f"{simulation['base']}, {get_task_title(task)}, prevalence {share:.2f}"
             rows.setdefault(title, (title, False, tuple(entries)))
     caption = (
         f"The released rectifier on predictions that know nothing (noise, wide) and on calibrated ones without bias by pattern (informed): "
         f"AUC, mean over draws ({plan.seeds}) with the interval that holds 95 % of them. N = {plan.n:,} rows a draw, patterns in "
-        f"the counts of the paper's Table 3, no training. {_source(plan)}"
+        f"the counts of the paper's Table 3, no training. {_describe_source(plan)}"
     )
     notes = (
         f"{SOURCE}; how its noise was drawn was not recorded. Here: noise = logit of the prevalence + N(0, 1); wide = logits N(0, 1); "
@@ -82,13 +82,13 @@ def noise_table(store: Store, plan: Plan) -> tuple[Table, pd.DataFrame]:
     return Table(columns, tuple(rows.values()), caption, notes, "Rectifier on noise"), frame
 
 
-def sampler_table(store: Store, plan: Plan) -> tuple[Table, pd.DataFrame]:
-    """The table, and the metric of every fit."""
-    frame = metrics_frame(store, plan)
+def build_sampler_table(store: Store, plan: Plan) -> tuple[Table, pd.DataFrame]:
+    """Return the table, and the metric of every fit."""
+    frame = build_metrics_frame(store, plan)
     frame["epoch"] = [int(stage.removeprefix("epoch-")) for stage in frame["stage"]]
     frame["lr"] = [float(variant.rpartition("-lr")[2]) for variant in frame["variant"]]
     auc = frame[frame["metric"] == "auc"]
-    columns = tuple((task_title(task), of) for task in ORDER for of in ("here", "released code"))
+    columns = tuple((get_task_title(task), of) for task in ORDER for of in ("here", "released code"))
     rows = []
     for (lr, epoch, part), own in auc.groupby(["lr", "epoch", "split"], sort=True):
         there = SAMPLER.get((lr, epoch, part), (None, None, None))
@@ -97,7 +97,7 @@ def sampler_table(store: Store, plan: Plan) -> tuple[Table, pd.DataFrame]:
             values = own[own["task"] == task]["value"]
             entries += [
                 Entry(values.mean(), values.std() if len(values) > 1 else None, "", "", False),
-                _there(reference),
+                _build_reference_entry(reference),
             ]
         rows.append((f"lr {lr:g}, epoch {epoch}, {PARTS[part]}", False, tuple(entries)))
     done = auc.groupby("lr")["seed"].nunique()
@@ -107,7 +107,7 @@ def sampler_table(store: Store, plan: Plan) -> tuple[Table, pd.DataFrame]:
     caption = (
         f"Outcomes independent of every input, and a sampler that reaches test rows (A1 alone): AUC of {name} by epoch, mean ± "
         f"standard deviation over seeds ({fits}). N = {plan.n:,}, test rows {int(counts.iloc[0]) if len(counts) else 0:,}, batch 32, "
-        f"no early stopping. The truth is 0.5. {_source(plan)}"
+        f"no early stopping. The truth is 0.5. {_describe_source(plan)}"
     )
     notes = (
         f"{SOURCE}: one seed, N = 3,000, the original network.",
@@ -117,8 +117,8 @@ def sampler_table(store: Store, plan: Plan) -> tuple[Table, pd.DataFrame]:
     return Table(columns, tuple(rows), caption, notes, "Sampler on random outcomes"), frame
 
 
-def metrics_frame(store: Store, plan: Plan) -> pd.DataFrame:
-    """Every metric of the plan's cells that are done, with ``variant`` and ``seed``."""
+def build_metrics_frame(store: Store, plan: Plan) -> pd.DataFrame:
+    """Return every metric of the plan's cells that are done, with ``variant`` and ``seed``."""
     rows = []
     for planned in plan.cells:
         record = store.record(planned)
@@ -128,17 +128,17 @@ def metrics_frame(store: Store, plan: Plan) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _over_draws(values: pd.Series) -> Entry:
+def _summarise_draws(values: pd.Series) -> Entry:
     if values.empty:
-        return words("missing")
+        return make_text_entry("missing")
     low, high = np.quantile(values, [0.025, 0.975])
     return Entry(float(values.mean()), None, "", "", False, (float(low), float(high)) if len(values) > 1 else None)
 
 
-def _there(value: float | None) -> Entry:
-    return words("–" if value is None else f"{value:.3f}")
+def _build_reference_entry(value: float | None) -> Entry:
+    return make_text_entry("–" if value is None else f"{value:.3f}")
 
 
-def _source(plan: Plan) -> str:
+def _describe_source(plan: Plan) -> str:
     dirty = "" if plan.clean else ", with uncommitted changes"
     return f"Commit {str(plan.commit)[:10]}{dirty}; {plan.written[:10]}."

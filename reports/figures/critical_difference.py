@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.axes import Axes
 
-from reports.figures.drawing import COLOURS, canvas
+from reports.figures.drawing import COLOURS, create_figure
 from reports.report import Figure
 from results.statistics.ranking import LEVEL, Ranking
 
@@ -13,22 +13,22 @@ LINE = 0.25
 """Inches between two names."""
 
 
-def figure(ranking: Ranking, name: str = "critical_difference") -> Figure:
-    """The diagram of a ranking; without a test it has no bars and its caption says why, without ranks it is empty."""
+def draw_critical_difference(ranking: Ranking, name: str = "critical_difference") -> Figure:
+    """Draw the diagram of a ranking: without a test there are no bars and the caption says why, without ranks it is empty."""
     if ranking.ranks is None:
-        picture, (axes,) = canvas(WIDTH, 0.6)
+        figure, (axes,) = create_figure(WIDTH, 0.6)
         axes.axis("off")
         axes.text(0.5, 0.5, "no average ranks", ha="center", va="center")
-        return Figure(name, _caption(ranking), f"No diagram. {ranking.reason}", picture)
+        return Figure(name, _compose_caption(ranking), f"No diagram. {ranking.reason}", figure)
     k = len(ranking.ranks)
-    picture, (axes,) = canvas(WIDTH, LINE * (k + 5))
+    figure, (axes,) = create_figure(WIDTH, LINE * (k + 5))
     for i, rank in enumerate(ranking.ranks):
         axes.plot((1, rank), (i, i), color="0.75", linewidth=1)
         axes.plot((rank,), (i,), color="black", marker="o", markersize=5)
         axes.annotate(f"{rank:.2f}", (rank, i), xytext=(6, 0), textcoords="offset points", va="center")
     step = 0.03 * (k - 1)
-    levels = _levels(ranking)
-    for (first, last), level in zip(_places(ranking), levels, strict=True):
+    levels = _assign_levels(ranking)
+    for (first, last), level in zip(_find_clique_ends(ranking), levels, strict=True):
         x = k + 4.5 * step + step * level
         axes.plot((x, x), (first - 0.25, last + 0.25), color=COLOURS[0], linewidth=4, solid_capstyle="butt")
     axes.set_yticks(range(k), [str(method) for method in ranking.ranks.index])
@@ -37,35 +37,35 @@ def figure(ranking: Ranking, name: str = "critical_difference") -> Figure:
         xlabel="average rank (1 is best)", xlim=(1 - step, k + step * (6 + max(levels, default=0))), ylim=(k, -1.8)
     )
     if ranking.critical_difference is not None:
-        _scale(axes, ranking.critical_difference)
-    return Figure(name, _caption(ranking), _alt(ranking), picture)
+        _draw_scale(axes, ranking.critical_difference)
+    return Figure(name, _compose_caption(ranking), _describe_ranking(ranking), figure)
 
 
-def _scale(axes: Axes, length: float) -> None:
+def _draw_scale(axes: Axes, length: float) -> None:
     axes.plot((1, 1 + length), (-1.1, -1.1), color="black", linewidth=1.5, marker="|", markersize=8)
     axes.annotate(
         f"critical difference {length:.2f}", (1 + length, -1.1), xytext=(6, 0), textcoords="offset points", va="center"
     )
 
 
-def _places(ranking: Ranking) -> list[tuple[int, int]]:
-    """The rows of the first and the last method of each clique."""
+def _find_clique_ends(ranking: Ranking) -> list[tuple[int, int]]:
+    """Return the rows of the first and the last method of each clique."""
     place = {method: i for i, method in enumerate(ranking.ranks.index)}
     return [(place[clique[0]], place[clique[-1]]) for clique in ranking.cliques]
 
 
-def _levels(ranking: Ranking) -> list[int]:
-    """The column in which each clique's bar is drawn: the first in which it meets no other."""
+def _assign_levels(ranking: Ranking) -> list[int]:
+    """Return the column in which each clique's bar is drawn: the first in which it meets no other."""
     ends: dict[int, int] = {}
     levels = []
-    for first, last in _places(ranking):
+    for first, last in _find_clique_ends(ranking):
         level = next(i for i in range(len(ranking.cliques)) if ends.get(i, -1) < first)
         ends[level] = last
         levels.append(level)
     return levels
 
 
-def _caption(ranking: Ranking) -> str:
+def _compose_caption(ranking: Ranking) -> str:
     n = len(ranking.cohorts)
     parts = [
         f"Average ranks by AUC (1 is best) over {n} independent cohort{'s' * (n != 1)} ({', '.join(ranking.cohorts)}); "
@@ -82,7 +82,7 @@ def _caption(ranking: Ranking) -> str:
     return " ".join([*parts, *([ranking.reason] if ranking.reason else [])])
 
 
-def _alt(ranking: Ranking) -> str:
+def _describe_ranking(ranking: Ranking) -> str:
     order = ", ".join(f"{method} {rank:.2f}" for method, rank in ranking.ranks.items())
     groups = "; ".join(f"{clique[0]} to {clique[-1]}" for clique in ranking.cliques)
     return f"Average ranks from best to worst: {order}.{f' Not told apart: {groups}.' if groups else ''}"

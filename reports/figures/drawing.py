@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C8C8C")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":")
-LOOK = {
+STYLE = {
     "font.size": 9,
     "font.family": "DejaVu Sans",
     "axes.spines.top": False,
@@ -27,7 +27,7 @@ LOOK = {
 
 
 @dataclass(frozen=True)
-class Stroke:
+class LineStyle:
     """How one line is told apart: ``colour``, ``marker``, ``dash``."""
 
     colour: str
@@ -35,14 +35,14 @@ class Stroke:
     dash: str
 
 
-def stroke(i: int) -> Stroke:
-    """The stroke of the ``i``-th line; the first 32 differ."""
-    return Stroke(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i // len(COLOURS) % len(DASHES)])
+def get_line_style(i: int) -> LineStyle:
+    """Return the style of the ``i``-th line; the first 32 differ."""
+    return LineStyle(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i // len(COLOURS) % len(DASHES)])
 
 
-def canvas(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """An empty figure of this size in inches, and its axes row by row."""
-    with rc_context(LOOK):
+def create_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """Create an empty figure of this size in inches, and return it with its axes row by row."""
+    with rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
     return figure, list(axes.ravel())

@@ -1,4 +1,4 @@
-"""A map of numbers, method x group, with each number written in its place; readable without colour."""
+"""A map of numbers, method x group, with each number written in its cell; readable without colour."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure as Picture
+from matplotlib.figure import Figure as MplFigure
 from matplotlib.patches import Rectangle
 
-from reports.figures.drawing import canvas
+from reports.figures.drawing import create_figure
 
 COLOURS = colormaps["cividis"]
 LABEL_WIDTH = 26
 
 
-def heat_map(numbers: pd.DataFrame, labels: pd.DataFrame, heading: str, low: float, high: float) -> Picture:
-    """The map of ``numbers``, a row a method, a column a group.
+def draw_heat_map(numbers: pd.DataFrame, labels: pd.DataFrame, heading: str, low: float, high: float) -> MplFigure:
+    """Draw the map of ``numbers``, a row for each method, a column for each group.
 
-    Where there is no number, the place is grey and hatched, with its label. The colour scale (cividis, dark to light, which colour-blind
+    Where there is no number, the cell is grey and hatched, with its label. The colour scale (cividis, dark to light, which colour-blind
     people and grey print keep in order) goes from ``low`` to ``high``.
 
     Args:
         numbers: float, NaN where there is none.
-        labels: of the same shape: the text of each place.
+        labels: of the same shape: the text of each cell.
         heading: what the numbers are, over the scale.
         low: the scale's lower end.
         high: its upper end.
     """
     rows, columns = numbers.shape
-    picture, (axes,) = canvas(2.6 + 0.92 * columns, 1.7 + 0.36 * rows)
+    figure, (axes,) = create_figure(2.6 + 0.92 * columns, 1.7 + 0.36 * rows)
     scale = Normalize(low, high, clip=True)
     for i in range(rows):
         for j in range(columns):
@@ -48,25 +48,25 @@ def heat_map(numbers: pd.DataFrame, labels: pd.DataFrame, heading: str, low: flo
                 text.set_bbox({"facecolor": "#ececec", "edgecolor": "none", "pad": 0.8})
     axes.set_xlim(0, columns)
     axes.set_ylim(rows, 0)
-    heads = [_wrapped(str(c)) for c in numbers.columns]
+    heads = [_wrap_text(str(c)) for c in numbers.columns]
     axes.set_xticks(
         [j + 0.5 for j in range(columns)], heads, rotation=35, ha="right", rotation_mode="anchor", fontsize=8
     )
-    axes.set_yticks([i + 0.5 for i in range(rows)], [_wrapped(str(r), 34) for r in numbers.index])
+    axes.set_yticks([i + 0.5 for i in range(rows)], [_wrap_text(str(r), 34) for r in numbers.index])
     axes.tick_params(length=0)
     for side in axes.spines.values():
         side.set_visible(False)
-    return _with_scale(picture, axes, scale, heading)
+    return _add_scale(figure, axes, scale, heading)
 
 
-def _with_scale(picture: Picture, axes: Axes, scale: Normalize, heading: str) -> Picture:
-    bar = picture.colorbar(ScalarMappable(scale, COLOURS), ax=axes, shrink=0.9, pad=0.02)
+def _add_scale(figure: MplFigure, axes: Axes, scale: Normalize, heading: str) -> MplFigure:
+    bar = figure.colorbar(ScalarMappable(scale, COLOURS), ax=axes, shrink=0.9, pad=0.02)
     bar.set_label(heading)
     bar.outline.set_visible(False)
-    return picture
+    return figure
 
 
-def _wrapped(text: str, width: int = LABEL_WIDTH) -> str:
-    """Lines of at most ``width``; those that are given stay lines of their own."""
+def _wrap_text(text: str, width: int = LABEL_WIDTH) -> str:
+    """Wrap text to lines of at most ``width``; line breaks that are given stay."""
     lines = [textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) for line in text.split("\n")]
     return "\n".join(part for line in lines for part in line)

@@ -16,10 +16,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports.formats.pictures import inline
+from reports.formats.pictures import embed_svg
 from reports.frames.provenance import Provenance
 from reports.report import Figure
-from reports.tables.table import Entry, Table, parts
+from reports.tables.table import Entry, Table, split_entry
 from results.plan import Plan
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
@@ -30,7 +30,7 @@ MEANINGS = {
     "n/a": "computed, but the number is not defined, for the reason below the table (‡)",
     "–": "nothing to print: the row does not speak of this, or a comment beside it says why",
 }
-"""What a place without a number says."""
+"""What the words mean that a cell without a number has."""
 MARKS = {
     "†": "from fewer cells than planned, see the note below the table",
     "‡": "not defined, see the note below the table",
@@ -39,8 +39,8 @@ OTHER_MARK = "see the note below the table"
 
 
 @dataclass(frozen=True)
-class Place:
-    """A table's place on the page: ``number`` or a word, ``spread`` and ``mark`` behind it; ``sort`` is the number in full or empty,
+class TableCell:
+    """A table's cell on the page: ``number`` or a word, ``spread`` and ``mark`` behind it; ``sort`` is the number in full or empty,
     ``full`` all of its numbers in full or what the word means; ``kind`` tells numbers, text and words for no number apart."""
 
     number: str
@@ -52,48 +52,48 @@ class Place:
     full: str
 
 
-def place(entry: Entry) -> Place:
-    """An entry as it stands on the page."""
-    number, spread = parts(entry)
+def lay_out_cell(entry: Entry) -> TableCell:
+    """Lay an entry out as a cell of a table on the page."""
+    number, spread = split_entry(entry)
     if entry.mean is None:
         kind = "absent" if number in MEANINGS else "text"
-        return Place(number, "", entry.mark, False, kind, _sort_key(number), MEANINGS.get(number, ""))
+        return TableCell(number, "", entry.mark, False, kind, _get_sort_key(number), MEANINGS.get(number, ""))
     full = repr(float(entry.mean))
     full += "" if entry.sd is None else f" ± {float(entry.sd)!r}"
     full += "" if entry.interval is None else f" [{float(entry.interval[0])!r}, {float(entry.interval[1])!r}]"
-    return Place(number, spread, entry.mark, entry.bold, "number", repr(float(entry.mean)), full)
+    return TableCell(number, spread, entry.mark, entry.bold, "number", repr(float(entry.mean)), full)
 
 
-def page(
+def render_page(
     experiment: str,
     plans: Sequence[tuple[Plan, Provenance]],
     measured: Sequence[Table],
-    beside_published: Sequence[Table],
+    with_published: Sequence[Table],
     figures: Sequence[tuple[Figure, bytes]],
     notes: Sequence[str],
     files: Sequence[str],
 ) -> str:
-    """The page of an experiment.
+    """Render the page of an experiment.
 
     Args:
         plans: each with its provenance, in print order.
         measured: tables in print order.
-        beside_published: tables that also have published numbers; they stand after the figures.
+        with_published: tables that also have published numbers; they stand after the figures.
         figures: each with its SVG file.
         notes: why a figure or table is not there.
-        files: names of the files that lie beside the page.
+        files: names of the files that lie in the folder of the page.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
-    tables = [*measured, *beside_published]
+    tables = [*measured, *with_published]
     used = {e.word for t in tables for _, _, entries in t.rows for e in entries if e.mean is None}
     return environment.get_template("report.html.j2").render(
         experiment=experiment,
         plans=plans,
-        tables=[_laid_out(i, table) | {"beside_published": i > len(measured)} for i, table in enumerate(tables, 1)],
+        tables=[_lay_out_table(i, table) | {"with_published": i > len(measured)} for i, table in enumerate(tables, 1)],
         figures=[
-            {"id": f"figure-{i}", "figure": figure, "svg": Markup(inline(svg, f"figure-{i}"))}
+            {"id": f"figure-{i}", "figure": figure, "svg": Markup(embed_svg(svg, f"figure-{i}"))}
             for i, (figure, svg) in enumerate(figures, 1)
         ],
         notes=notes,
@@ -106,22 +106,22 @@ def page(
     )
 
 
-def _laid_out(number: int, table: Table) -> dict[str, Any]:
-    """A table as the template reads it: spans of the first heading, and bodies of rows, the known ones in a body of their own."""
+def _lay_out_table(number: int, table: Table) -> dict[str, Any]:
+    """Lay a table out as the template reads it: spans of the first heading, and bodies of rows, the known ones in a body of their own."""
     return {
         "id": f"table-{number}",
         "number": number,
         "table": table,
         "spans": [(head, len(list(own))) for head, own in groupby(table.columns, key=lambda c: c[0])],
         "bodies": [
-            (known, [(title, [place(e) for e in entries]) for title, _, entries in rows])
+            (known, [(title, [lay_out_cell(e) for e in entries]) for title, _, entries in rows])
             for known, rows in groupby(table.rows, key=lambda row: row[1])
         ],
     }
 
 
-def _sort_key(text: str) -> str:
-    """A count such as ``1,234`` as a number that sorts, else nothing."""
+def _get_sort_key(text: str) -> str:
+    """Return a count such as ``1,234`` as a number that sorts, else nothing."""
     try:
         return repr(float(text.replace(",", "")))
     except ValueError:

@@ -9,32 +9,32 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-from reports.figures.drawing import LOOK
+from reports.figures.drawing import STYLE
 from reports.report import Figure
 
 FONTS = "'DejaVu Sans', Verdana, 'Bitstream Vera Sans', sans-serif"
 """What stands in for the font of the figures where it is not installed: of the same widths first."""
 
 
-def file_of(figure: Figure, kind: str) -> bytes:
-    """The figure as a file of this kind, ``pdf`` or ``svg``; laid out at the first time, and so for both kinds alike.
+def render_figure(figure: Figure, kind: str) -> bytes:
+    """Render the figure as a file of this kind, ``pdf`` or ``svg``; laid out the first time, and so for both kinds alike.
 
     ``savefig`` would draw it twice; here the backend draws it once.
     """
     out = io.BytesIO()
-    with rc_context({**LOOK, "pdf.fonttype": 42}):
+    with rc_context({**STYLE, "pdf.fonttype": 42}):
         if kind == "pdf":
-            FigureCanvasPdf(figure.picture).print_pdf(out, metadata={"CreationDate": None})
+            FigureCanvasPdf(figure.mpl_figure).print_pdf(out, metadata={"CreationDate": None})
         else:
-            FigureCanvasSVG(figure.picture).print_svg(out, metadata={"Date": None})
-    figure.picture.set_layout_engine("none")
+            FigureCanvasSVG(figure.mpl_figure).print_svg(out, metadata={"Date": None})
+    figure.mpl_figure.set_layout_engine("none")
     return out.getvalue()
 
 
-def inline(drawn: bytes, name: str) -> str:
-    """An SVG file as an element of an HTML page: without prologue and metadata, its ids made the page's own by ``name``.
+def embed_svg(drawn: bytes, name: str) -> str:
+    """Turn an SVG file into an element of an HTML page: without prologue and metadata, its ids made unique by ``name``.
 
-    It is no picture of its own any more: what holds it says what it shows.
+    It is hidden from screen readers: the element that holds it says what it shows.
     """
     text = drawn.decode("utf-8")
     text = text[text.index("<svg") :]

@@ -24,8 +24,8 @@ class Provenance:
     settings: dict[str, str]
 
 
-def provenance(store: Store, plan: Plan) -> Provenance:
-    """The provenance of a plan, from the records of its cells; what a record does not say is left out."""
+def collect_provenance(store: Store, plan: Plan) -> Provenance:
+    """Collect the provenance of a plan from the records of its cells; what a record does not say is left out."""
     cells = list({p.key: p for row in rows_of(plan) for p in row.cells}.values())
     records = [store.record(p) for p in cells]
     states = ["missing" if r is None else r["status"] for r in records]
@@ -35,18 +35,20 @@ def provenance(store: Store, plan: Plan) -> Provenance:
     )  # fmt: skip
     counts = Counter(states)
     found = [r.get("provenance") or {} for r in records if r]
-    facts = _facts(found) | _cohorts(plan)
-    return Provenance({s: counts[s] for s in STATES}, lost, facts, _flat(plan.settings.given))
+    facts = _collect_facts(found) | _describe_cohorts(plan)
+    return Provenance({s: counts[s] for s in STATES}, lost, facts, _flatten_settings(plan.settings.given))
 
 
-def _facts(found: list[dict[str, Any]]) -> dict[str, str]:
-    facts = {"commit": _tally(str(p["commit"]) for p in found if p.get("commit"))}
+def _collect_facts(found: list[dict[str, Any]]) -> dict[str, str]:
+    facts = {"commit": _tally_values(str(p["commit"]) for p in found if p.get("commit"))}
     dirty = sum(not p.get("clean", True) for p in found)
     facts["uncommitted changes"] = f"in {dirty} cells" if dirty else ""
     for group in ("versions", "hardware"):
         names = dict.fromkeys(name for p in found for name in p.get(group) or {})
-        facts |= {name: _tally(str(p[group][name]) for p in found if name in (p.get(group) or {})) for name in names}
-    facts["threads a process"] = _tally(str(p["threads"]) for p in found if p.get("threads"))
+        facts |= {
+            name: _tally_values(str(p[group][name]) for p in found if name in (p.get(group) or {})) for name in names
+        }
+    facts["threads a process"] = _tally_values(str(p["threads"]) for p in found if p.get("threads"))
     seconds = [p["seconds"]["total"] for p in found if (p.get("seconds") or {}).get("total") is not None]
     facts["computing time"] = f"{sum(seconds) / 3600:.2f} h in {len(seconds)} cells" if seconds else ""
     memory = [p["peak_memory_mib"] for p in found if p.get("peak_memory_mib")]
@@ -56,8 +58,8 @@ def _facts(found: list[dict[str, Any]]) -> dict[str, str]:
     return {name: text for name, text in facts.items() if text}
 
 
-def _cohorts(plan: Plan) -> dict[str, str]:
-    """By landmark: the fingerprint of the cohort, the hash of its split, and the flow of inclusions with counts."""
+def _describe_cohorts(plan: Plan) -> dict[str, str]:
+    """Return for each landmark the fingerprint of the cohort, the hash of its split, and the flow of inclusions with counts."""
     facts = {}
     for landmark, cohort in plan.landmarks.items():
         flow = ", ".join(f"{step['step']} {step['n']:,}" for step in cohort.flow)
@@ -66,19 +68,19 @@ def _cohorts(plan: Plan) -> dict[str, str]:
     return facts
 
 
-def _tally(values: Any) -> str:
+def _tally_values(values: Any) -> str:
     counts = Counter(values)
     if len(counts) < 2:
         return next(iter(counts), "")
     return ", ".join(f"{value} ({count} cells)" for value, count in counts.most_common())
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings as ``group.name`` -> value, without those left at their preset's own value and without places of raw tables."""
+def _flatten_settings(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return nested settings as ``group.name`` -> value, without those left at their preset's own value and without paths of raw tables."""
     flat: dict[str, str] = {}
     for name, value in settings.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
+            flat |= _flatten_settings(value, f"{prefix}{name}.")
         elif value is not None and value != [] and not name.endswith("root"):
             flat[f"{prefix}{name}"] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return flat

@@ -1,4 +1,4 @@
-"""A store that a report reads: each record, statistics file and frame of groups is read once, however many tables speak of it."""
+"""A store that a report reads: each record, statistics file and frame of groups is read once, however many tables need it."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class Records(Store):
         self._groups: dict[str, pd.DataFrame | None] = {}
 
     def record(self, planned: PlannedCell) -> dict[str, Any] | None:
-        """As ``Store.record``."""
+        """Return what ``Store.record`` returns."""
         folder = self.folder(planned)
         if folder not in self._records:
             self._records[folder] = super().record(planned)
         return self._records[folder]
 
     def statistics(self, name: str) -> dict[str, Any] | None:
-        """As ``Store.statistics``."""
+        """Return what ``Store.statistics`` returns."""
         if name not in self._statistics:
             self._statistics[name] = super().statistics(name)
         return self._statistics[name]
 
     def groups(self, name: str) -> pd.DataFrame | None:
-        """As ``Store.groups``."""
+        """Return what ``Store.groups`` returns."""
         if name not in self._groups:
             self._groups[name] = super().groups(name)
         return self._groups[name]

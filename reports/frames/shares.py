@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.frames.tidy import EMPTY, typed
+from reports.frames.tidy import EMPTY, set_dtypes
 from results.plan import Plan, TaskCounts
 
 CEILINGS = {False: "ceiling", True: "ceiling_series"}
@@ -15,8 +15,8 @@ CEILINGS = {False: "ceiling", True: "ceiling_series"}
 SHARES = {"share_auc": "auc", "share_log_loss": "log_loss"}
 
 
-def shares(frame: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """Rows ``share_auc`` and ``share_log_loss`` for a tidy frame with a ``ceiling`` row; no rows without one.
+def compute_shares(frame: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """Return rows ``share_auc`` and ``share_log_loss`` for a tidy frame with a ``ceiling`` row; no rows without one.
 
     A row that knows the series is held against the ceiling with series, where there is one.
     ``share_auc = (AUC - 1/2) / (ceiling - 1/2)``; ``share_log_loss = (L0 - L) / (L0 - ceiling)``, L0 being the log loss of the
@@ -34,11 +34,11 @@ def shares(frame: pd.DataFrame, plan: Plan) -> pd.DataFrame:
             at = (row["landmark"], row["task"])
             top = tops.get((CEILINGS[row["series"]], *at), tops.get((CEILINGS[False], *at)))
             if top is not None:
-                found.append(row | {"metric": metric} | _share(row, top, of, plan))
-    return typed(pd.DataFrame(found, columns=frame.columns)) if found else frame.iloc[:0]
+                found.append(row | {"metric": metric} | _compute_share(row, top, of, plan))
+    return set_dtypes(pd.DataFrame(found, columns=frame.columns)) if found else frame.iloc[:0]
 
 
-def _share(row: dict[str, Any], top: dict[str, Any], of: str, plan: Plan) -> dict[str, Any]:
+def _compute_share(row: dict[str, Any], top: dict[str, Any], of: str, plan: Plan) -> dict[str, Any]:
     folds = sorted(row["by_fold"].keys() & top["by_fold"].keys())
     if row["status"] not in ("done", "partial"):
         return {}
@@ -48,7 +48,7 @@ def _share(row: dict[str, Any], top: dict[str, Any], of: str, plan: Plan) -> dic
         nothing = 0.5
     else:
         whole = plan.landmarks[row["landmark"]].tasks[row["task"]]
-        nothing = float(np.mean([_prevalence_loss(*row["by_fold"][f][1:], whole) for f in folds]))
+        nothing = float(np.mean([_compute_prevalence_loss(*row["by_fold"][f][1:], whole) for f in folds]))
     ceiling = float(np.mean([top["by_fold"][f][0] for f in folds]))
     value = float(np.mean([row["by_fold"][f][0] for f in folds]))
     way = ceiling - nothing
@@ -67,8 +67,8 @@ def _share(row: dict[str, Any], top: dict[str, Any], of: str, plan: Plan) -> dic
     }
 
 
-def _prevalence_loss(n: int, positives: int, whole: TaskCounts) -> float:
-    """Log loss on a test part of the constant prevalence of all other rows of the task."""
+def _compute_prevalence_loss(n: int, positives: int, whole: TaskCounts) -> float:
+    """Return the log loss on a test part of the constant prevalence of all other rows of the task."""
     prevalence = (whole.positives - positives) / max(1, whole.n - n)
     prevalence = min(max(prevalence, 1e-7), 1 - 1e-7)
     return -(positives * np.log(prevalence) + (n - positives) * np.log1p(-prevalence)) / n

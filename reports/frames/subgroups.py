@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.frames.tidy import COLUMNS, EMPTY, state, typed
+from reports.frames.tidy import COLUMNS, EMPTY, get_row_state, set_dtypes
 from results.plan import Plan
 from results.rows import Row, rows_of
 from results.storage.store import Store
@@ -17,8 +17,8 @@ FRAME = (*COLUMNS, "attribute", "ci_low", "ci_high", "resamples", "alarm_share",
 GAP = "gap_"
 
 
-def subgroup_frame(store: Store, plan: Plan, name: str) -> pd.DataFrame:
-    """Every number of the derivation ``name`` of a plan: a row x landmark x task x attribute x group x metric.
+def build_subgroup_frame(store: Store, plan: Plan, name: str) -> pd.DataFrame:
+    """Return every number of the derivation ``name`` of a plan: a row x landmark x task x attribute x group x metric.
 
     Columns: FRAME, then ``title``, ``known``, ``stage``. ``status``: as in the tidy frame, or ``too_few`` where the group is too small
     for a number; ``n`` and ``positives`` are those of the row's own predictions, or of the cohort where it has none. Gaps (metric
@@ -31,42 +31,42 @@ def subgroup_frame(store: Store, plan: Plan, name: str) -> pd.DataFrame:
     keys = ("landmark", "task", "method", "variant", "attribute", "group")
     values = {tuple(v[k] for k in keys): v for v in derived["values"]}
     metrics = [*derived["metrics"], *(GAP + metric for metric in derived["gaps"])]
-    states = _states(store, plan)
+    states = _collect_states(store, plan)
     numbers = []
     for row in rows_of(plan):
         for group in derived["groups"]:
             cells = states.get((row.method, row.variant, group["landmark"]))
             if cells is None:
                 continue
-            where = {k: group[k] for k in ("landmark", "task", "attribute", "group")} | _names(row)
+            where = {k: group[k] for k in ("landmark", "task", "attribute", "group")} | _describe_row(row)
             value = values.get(tuple(where[k] for k in keys))
             numbers += [
-                where | {"metric": metric} | _number(value, metric, group, cells, plan.folds)
+                where | {"metric": metric} | _describe_number(value, metric, group, cells, plan.folds)
                 for metric in metrics
                 if not metric.startswith(GAP) or not group["reference"]
             ]
     frame = pd.DataFrame(numbers)
     frame = frame.assign(experiment=plan.experiment, dataset=plan.dataset, protocol=plan.protocol)
     frame["alarm_share"] = derived["flagged_share"] if "flagged" in metrics else np.nan
-    return typed(frame.astype({"ci_low": float, "ci_high": float}))[[*FRAME, "title", "known", "stage"]]
+    return set_dtypes(frame.astype({"ci_low": float, "ci_high": float}))[[*FRAME, "title", "known", "stage"]]
 
 
-def _states(store: Store, plan: Plan) -> dict[tuple[str, str, str], tuple[str, str]]:
-    """(method, variant, landmark) -> status and note of the row's cells; no entry where the row has no cell planned."""
+def _collect_states(store: Store, plan: Plan) -> dict[tuple[str, str, str], tuple[str, str]]:
+    """Return by (method, variant, landmark) the status and note of the row's cells; no entry where the row has no cell planned."""
     rows = rows_of(plan)
     records = {p.key: store.record(p) for row in rows for p in row.cells}
     return {
-        (row.method, row.variant, landmark): state(row, landmark, records)[:2]
+        (row.method, row.variant, landmark): get_row_state(row, landmark, records)[:2]
         for row in rows
         for landmark in dict.fromkeys(p.cell.landmark for p in row.cells)
     }
 
 
-def _names(row: Row) -> dict[str, Any]:
+def _describe_row(row: Row) -> dict[str, Any]:
     return {k: getattr(row, k) for k in ("method", "variant", "title", "known", "stage")}
 
 
-def _number(
+def _describe_number(
     value: dict[str, Any] | None, metric: str, group: dict[str, Any], cells: tuple[str, str], folds: int
 ) -> dict[str, Any]:
     empty = EMPTY | {"ci_low": np.nan, "ci_high": np.nan, "resamples": 0}

@@ -16,10 +16,12 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def tuned(store: Store, plans: Sequence[Plan]) -> pd.DataFrame:
-    """Of each tuned cell of the plans (one of the seeds of a fold, which share their choice): how many candidates and trials there were
-    and failed, the hyper-parameters chosen (``field=value; ...``), their mean validation score over ``trial_seeds`` trials, or the reason
-    why nothing was chosen."""
+def collect_tuning(store: Store, plans: Sequence[Plan]) -> pd.DataFrame:
+    """Collect what tuning chose in the cells of the plans, a row for each method, landmark and fold (whose seeds share their choice).
+
+    COLUMNS: how many candidates and trials there were and failed, the hyper-parameters chosen (``field=value; ...``), their mean validation
+    score over ``trial_seeds`` trials, or the reason why nothing was chosen.
+    """
     found = {}
     for plan in plans:
         for row in rows_of(plan):

@@ -12,11 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from reports.build import assemble, write_whole
-from reports.frames.provenance import provenance
+from reports.build import assemble_report, write_report_file
+from reports.frames.provenance import collect_provenance
 from reports.frames.records import Records
-from reports.public.public_frame import Tally, count_state, public_frame
-from reports.public.suppression import Suppression, suppression
+from reports.public.public_frame import Tally, suppress_counts, suppress_frame
+from reports.public.suppression import Suppression, find_suppression
 from reports.report import ReportError
 from results.disclosure import HIDDEN, SMALL, small
 from results.plan import Landmark, Plan
@@ -43,7 +43,7 @@ class Export:
     tally: Tally = field(default_factory=Tally)
 
 
-def export(store_root: Path, experiments: Sequence[Sequence[Plan]], out: Path) -> Export:
+def write_export(store_root: Path, experiments: Sequence[Sequence[Plan]], out: Path) -> Export:
     """Write the public part of some plans, by experiment, to ``out``, which must be empty or missing.
 
     Raises:
@@ -52,33 +52,35 @@ def export(store_root: Path, experiments: Sequence[Sequence[Plan]], out: Path) -
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ReportError(f"{out} is not an empty folder: choose another DIR")
-    made = public_files(store_root, experiments)
+    made = build_export(store_root, experiments)
     for name, content in made.files.items():
-        write_whole(out / name, content)
+        write_report_file(out / name, content)
     return made
 
 
-def public_files(store_root: Path, experiments: Sequence[Sequence[Plan]]) -> Export:
-    """As ``export``, without writing anything."""
+def build_export(store_root: Path, experiments: Sequence[Sequence[Plan]]) -> Export:
+    """Build what ``write_export`` writes, without writing anything."""
     store, made = Records(store_root), Export()
     plans = [plan for own in experiments for plan in own]
-    hide = suppression(store, plans)
-    cells = pd.DataFrame([row for plan in plans for row in _metrics(store, plan)]).drop_duplicates(ignore_index=True)
-    made.files["metrics.csv"] = _csv(public_frame(cells, hide, made.tally))
+    hide = find_suppression(store, plans)
+    cells = pd.DataFrame([row for plan in plans for row in _list_metrics(store, plan)]).drop_duplicates(
+        ignore_index=True
+    )
+    made.files["metrics.csv"] = _render_csv(suppress_frame(cells, hide, made.tally))
     for own in experiments:
-        report = assemble(store_root, own)
+        report = assemble_report(store_root, own)
         for suffix, frame in report.frames.items():
             if suffix != "_published" and len(frame):
                 name = f"tables/{own[0].experiment}{suffix}.csv"
-                made.files[name] = _csv(public_frame(frame, hide, made.tally))
-    facts = [_facts(store, plan, hide, made.tally) for plan in plans]
+                made.files[name] = _render_csv(suppress_frame(frame, hide, made.tally))
+    facts = [_describe_plan(store, plan, hide, made.tally) for plan in plans]
     made.files["plans.json"] = (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode()
-    made.files["README.txt"] = _read_me(plans, made.tally).encode()
+    made.files["README.txt"] = _compose_read_me(plans, made.tally).encode()
     return made
 
 
-def _metrics(store: Records, plan: Plan) -> list[dict[str, Any]]:
-    """A row a metric of a cell; one row of a cell without any."""
+def _list_metrics(store: Records, plan: Plan) -> list[dict[str, Any]]:
+    """List a row for each metric of a cell; one row of a cell without any."""
     rows = []
     for planned in plan.cells:
         record = store.record(planned) or {"status": "missing", "metrics": []}
@@ -89,30 +91,32 @@ def _metrics(store: Records, plan: Plan) -> list[dict[str, Any]]:
     return rows
 
 
-def _facts(store: Records, plan: Plan, hide: Suppression, tally: Tally) -> dict[str, Any]:
-    """What a plan says of itself."""
+def _describe_plan(store: Records, plan: Plan, hide: Suppression, tally: Tally) -> dict[str, Any]:
+    """Return the facts of a plan that may leave the site."""
     names = (
         "name", "experiment", "dataset", "description", "protocol", "written", "commit", "clean", "schedule", "tuning", "rectifier",
         "calibration", "folds", "seeds", "reference", "bootstrap", "derived",
     )  # fmt: skip
-    found = provenance(store, plan)
+    found = collect_provenance(store, plan)
     rows = [{k: getattr(row, k) for k in ("method", "variant", "rectifier", "title", "kind")} for row in plan.rows]
     return {k: getattr(plan, k) for k in names} | {
         "arm": plan.arm.name if plan.arm else None,
-        "settings": _without_paths(plan.settings.given),
+        "settings": _remove_paths(plan.settings.given),
         "rows": rows,
-        "landmarks": {name: _landmark(plan, name, facts, hide, tally) for name, facts in plan.landmarks.items()},
+        "landmarks": {
+            name: _describe_landmark(plan, name, facts, hide, tally) for name, facts in plan.landmarks.items()
+        },
         "cells": found.counts,
         "not done": [{"cell": cell, "status": status} for cell, status, _ in found.lost],
         "provenance": found.facts,
     }
 
 
-def _landmark(plan: Plan, landmark: str, facts: Landmark, hide: Suppression, tally: Tally) -> dict[str, Any]:
+def _describe_landmark(plan: Plan, landmark: str, facts: Landmark, hide: Suppression, tally: Tally) -> dict[str, Any]:
     at = {"dataset": plan.dataset, "protocol": plan.protocol, "landmark": landmark}
     tasks = {}
     for task, whole in facts.tasks.items():
-        blank, n, positives = count_state({**at, "task": task, "n": whole.n, "positives": whole.positives}, hide)
+        blank, n, positives = suppress_counts({**at, "task": task, "n": whole.n, "positives": whole.positives}, hide)
         tasks[task] = {"n": n or whole.n, "positives": positives or whole.positives}
         tally.counts += bool(n) + bool(positives)
         tasks[task]["prevalence"] = None if blank or n or positives else whole.prevalence
@@ -131,21 +135,21 @@ def _landmark(plan: Plan, landmark: str, facts: Landmark, hide: Suppression, tal
     }  # fmt: skip
 
 
-def _without_paths(value: Any) -> Any:
-    """Settings without the places of raw tables and anything else that is a path."""
+def _remove_paths(value: Any) -> Any:
+    """Return settings without the folders of raw tables and anything else that is a path."""
     if isinstance(value, dict):
-        return {k: _without_paths(v) for k, v in value.items() if not k.endswith("root")}
+        return {k: _remove_paths(v) for k, v in value.items() if not k.endswith("root")}
     if isinstance(value, list):
-        return [_without_paths(v) for v in value]
+        return [_remove_paths(v) for v in value]
     local = isinstance(value, str) and (os.path.isabs(value) or value.startswith((".", "~")) or Path(value).exists())
     return "a local path" if local else value
 
 
-def _csv(frame: pd.DataFrame) -> bytes:
+def _render_csv(frame: pd.DataFrame) -> bytes:
     return frame.to_csv(index=False, lineterminator="\n").encode()
 
 
-def _read_me(plans: Sequence[Plan], tally: Tally) -> str:
+def _compose_read_me(plans: Sequence[Plan], tally: Tally) -> str:
     names = "".join(f"  {plan.name}: {plan.dataset}, {plan.protocol} protocol\n" for plan in plans)
     suppressed = (
         f"Suppressed: a group with 1 to 9 rows, positives or negatives has no numbers, and its counts are printed as {SMALL}. Where one "

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.public.suppression import ALL, FOLD, VALID, Place, Suppression
+from reports.public.suppression import ALL, FOLD, VALID, CohortTask, Suppression
 from results.disclosure import HIDDEN, SMALL, Count, small
 
 COUNTS = ("n", "positives")
@@ -37,8 +37,8 @@ class Tally:
     rows: int = 0
 
 
-def public_frame(frame: pd.DataFrame, hide: Suppression, tally: Tally) -> pd.DataFrame:
-    """A tidy frame as it may be printed: small groups without numbers, their counts as ``<10`` or ``hidden``.
+def suppress_frame(frame: pd.DataFrame, hide: Suppression, tally: Tally) -> pd.DataFrame:
+    """Return a tidy frame as it may be printed: small groups without numbers, their counts as ``<10`` or ``hidden``.
 
     Args:
         frame: with ``dataset, protocol, landmark, task``, perhaps ``attribute`` and ``group`` or ``fold``, and the columns COUNTS.
@@ -47,15 +47,18 @@ def public_frame(frame: pd.DataFrame, hide: Suppression, tally: Tally) -> pd.Dat
     """
     kept = frame[~frame["metric"].isin(COUNTED_METRICS)] if "metric" in frame else frame
     if "group" in kept and "attribute" not in kept and "n" in kept:
-        whole = [g in (ALL, "") or _count(r) in hide.whole.get(_place(r), ()) for g, r in _records(kept, "group")]
+        whole = [
+            g in (ALL, "") or _get_count(r) in hide.whole.get(_get_cohort_task(r), ())
+            for g, r in _pair_with_records(kept, "group")
+        ]
         kept = kept[whole]
     tally.rows += len(frame) - len(kept)
     kept = kept.drop(columns=[name for name in LEFT_OUT_COLUMNS if name in kept]).reset_index(drop=True)
     values = [c for c in kept if c not in (*IDENTITY, *COUNTS, FOLD, "seed", "split", "stage", "rectifier", "tuning")]
-    rates = _small_rates(kept)
+    rates = _find_small_rates(kept)
     printed = []
     for row, small_rate in zip(kept.to_dict("records"), rates, strict=True):
-        blank, n, positives = count_state(row, hide)
+        blank, n, positives = suppress_counts(row, hide)
         if blank or small_rate:
             tally.values += sum(pd.notna(row[c]) for c in values)
             row |= dict.fromkeys(values)
@@ -68,25 +71,25 @@ def public_frame(frame: pd.DataFrame, hide: Suppression, tally: Tally) -> pd.Dat
     return pd.DataFrame(printed, columns=kept.columns, dtype=object)
 
 
-def count_state(row: dict[str, Any], hide: Suppression) -> tuple[bool, str, str]:
-    """Whether the values of a row are left out, and the words that stand for its rows and its positives (nothing: as they are)."""
-    place, count = _place(row), _count(row)
-    places = [place] if row.get("task") else [p for p in hide.whole if p[:3] == place[:3]]
+def suppress_counts(row: dict[str, Any], hide: Suppression) -> tuple[bool, str, str]:
+    """Return whether a row's values are left out, and the words that stand for its rows and positives (nothing: as they are)."""
+    cohort_task, count = _get_cohort_task(row), _get_count(row)
+    cohort_tasks = [cohort_task] if row.get("task") else [p for p in hide.whole if p[:3] == cohort_task[:3]]
     fold = VALID if row.get("split") == "valid" else FOLD
     part = (fold, str(row[FOLD])) if FOLD in row else (row.get("attribute") or ALL, str(row.get("group", ALL)))
-    at = (place, *part)
-    known = hide.whole.get(place, set()) if part[0] == ALL else hide.parts.get(at, set())
+    at = (cohort_task, *part)
+    known = hide.whole.get(cohort_task, set()) if part[0] == ALL else hide.parts.get(at, set())
     partial = count is not None and bool(row.get("task")) and count not in known
-    blank = any(p in hide.blank for p in places) or at in hide.hidden or (count is not None and count.small)
-    n_hidden = at in hide.hidden_n or place in hide.uncounted or partial
+    blank = any(p in hide.blank for p in cohort_tasks) or at in hide.hidden or (count is not None and count.small)
+    n_hidden = at in hide.hidden_n or cohort_task in hide.uncounted or partial
     n_small = count is not None and small(count.n)
     n = SMALL if n_small else HIDDEN if n_hidden else ""
     positives = SMALL if n_small or (count and small(count.positives)) else HIDDEN if n or blank else ""
     return blank, n, positives
 
 
-def _small_rates(frame: pd.DataFrame) -> list[bool]:
-    """Whether a row is a rate, or a gap of one, from which a count of 1 to 9 would follow."""
+def _find_small_rates(frame: pd.DataFrame) -> list[bool]:
+    """Return for each row whether it is a rate, or a gap of one, from which a count of 1 to 9 would follow."""
     if "attribute" not in frame or "metric" not in frame:
         return [False] * len(frame)
     found: set[tuple[Any, ...]] = set()
@@ -94,7 +97,7 @@ def _small_rates(frame: pd.DataFrame) -> list[bool]:
     for row in frame.to_dict("records"):
         metric = row["metric"].removeprefix("gap_")
         keys.append((*(row[k] for k in ("landmark", "task", "method", "variant", "attribute")), row.get("arm"), metric))
-        count = _count(row)
+        count = _get_count(row)
         if row["metric"] in RATES and count is not None and pd.notna(row["mean"]):
             of = getattr(count, RATES[row["metric"]])
             hits = round(row["mean"] * of)
@@ -107,15 +110,15 @@ def _small_rates(frame: pd.DataFrame) -> list[bool]:
     ]
 
 
-def _place(row: dict[str, Any]) -> Place:
+def _get_cohort_task(row: dict[str, Any]) -> CohortTask:
     return tuple(row.get(k) or "" for k in ("dataset", "protocol", "landmark", "task"))
 
 
-def _count(row: dict[str, Any]) -> Count | None:
+def _get_count(row: dict[str, Any]) -> Count | None:
     if any(pd.isna(row.get(c, pd.NA)) for c in COUNTS):
         return None
     return Count(int(row["n"]), int(row["positives"]))
 
 
-def _records(frame: pd.DataFrame, column: str) -> list[tuple[Any, dict[str, Any]]]:
+def _pair_with_records(frame: pd.DataFrame, column: str) -> list[tuple[Any, dict[str, Any]]]:
     return list(zip(frame[column], frame.to_dict("records"), strict=True))

@@ -11,7 +11,7 @@ from results.disclosure import Count, Sum, keep, shown_flow, small
 from results.plan import Landmark, Plan
 from results.storage.store import Store
 
-Place = tuple[str, str, str, str]
+CohortTask = tuple[str, str, str, str]
 """Dataset, protocol, landmark, task."""
 FOLD, VALID = "fold", "validation part of fold"
 ALL = "all"
@@ -20,63 +20,63 @@ OBSERVED, NOT_OBSERVED = " observed", " not observed"
 
 @dataclass
 class Suppression:
-    """By place: ``whole`` counts of the cohorts; ``parts``, the counts of each group and fold, under (attribute, name).
+    """By CohortTask: ``whole`` counts of the cohorts; ``parts``, the counts of each group and fold, under (attribute, name).
 
-    ``blank``: places that are too small as a whole; ``uncounted``: places whose number of undefined outcomes is; ``hidden_n`` and
+    ``blank``: those that are too small as a whole; ``uncounted``: those whose number of undefined outcomes is; ``hidden_n`` and
     ``hidden``: groups and folds whose rows, or whose positives, are not printed; ``shares``: (dataset, protocol, landmark, modality) and
     ``steps``: (dataset, step, n) that are not.
     """
 
-    whole: dict[Place, set[Count]] = field(default_factory=lambda: defaultdict(set))
-    parts: dict[tuple[Place, str, str], set[Count]] = field(default_factory=lambda: defaultdict(set))
-    blank: set[Place] = field(default_factory=set)
-    uncounted: set[Place] = field(default_factory=set)
-    hidden_n: set[tuple[Place, str, str]] = field(default_factory=set)
-    hidden: set[tuple[Place, str, str]] = field(default_factory=set)
+    whole: dict[CohortTask, set[Count]] = field(default_factory=lambda: defaultdict(set))
+    parts: dict[tuple[CohortTask, str, str], set[Count]] = field(default_factory=lambda: defaultdict(set))
+    blank: set[CohortTask] = field(default_factory=set)
+    uncounted: set[CohortTask] = field(default_factory=set)
+    hidden_n: set[tuple[CohortTask, str, str]] = field(default_factory=set)
+    hidden: set[tuple[CohortTask, str, str]] = field(default_factory=set)
     shares: set[tuple[str, str, str, str]] = field(default_factory=set)
     steps: set[tuple[str, str, int]] = field(default_factory=set)
 
 
-def suppression(store: Store, plans: Iterable[Plan]) -> Suppression:
-    """What must be suppressed of ``plans`` taken together: what is hidden in one of them is hidden in all."""
+def find_suppression(store: Store, plans: Iterable[Plan]) -> Suppression:
+    """Find what must be suppressed of ``plans`` taken together: what is hidden in one of them is hidden in all."""
     found = Suppression()
     for plan in plans:
         statistics = store.statistics(plan.name) or {}
         derived = [statistics.get(name) for name in plan.derived]
         groups = [g for found_in in derived if isinstance(found_in, dict) for g in found_in.get("groups", [])]
-        folds = _folds(store, plan)
+        folds = _count_folds(store, plan)
         for landmark, facts in plan.landmarks.items():
-            _landmark(found, plan, landmark, facts)
+            _suppress_landmark(found, plan, landmark, facts)
             for task, whole in facts.tasks.items():
-                place = (plan.dataset, plan.protocol, landmark, task)
+                cohort_task = (plan.dataset, plan.protocol, landmark, task)
                 total = Count(whole.n, whole.positives)
                 own = [g for g in groups if (g["landmark"], g["task"]) == (landmark, task)]
                 by_attribute: dict[str, dict[str, Count]] = defaultdict(dict)
                 for g in own:
                     by_attribute[g["attribute"]][g["group"]] = Count(g["n"], g["positives"])
                 by_attribute.pop(ALL, None)
-                most = _most(groups, landmark)
-                _system(found, place, total, by_attribute, list(facts.modalities), most)
-                _system(found, place, total, {FOLD: folds["test"].get((landmark, task), {})}, [], {})
+                most = _find_largest_counts(groups, landmark)
+                _suppress_partitions(found, cohort_task, total, by_attribute, list(facts.modalities), most)
+                _suppress_partitions(found, cohort_task, total, {FOLD: folds["test"].get((landmark, task), {})}, [], {})
                 for fold, count in folds["valid"].get((landmark, task), {}).items():
-                    found.parts[place, VALID, fold].add(count)
-                _undefined(found, plan, landmark, facts, own)
+                    found.parts[cohort_task, VALID, fold].add(count)
+                _suppress_undefined(found, plan, landmark, facts, own)
     for (dataset, protocol, landmark, _), attribute, _ in found.hidden_n:
         if attribute.startswith("modality "):
             found.shares.add((dataset, protocol, landmark, attribute.removeprefix("modality ")))
     return found
 
 
-def _landmark(found: Suppression, plan: Plan, landmark: str, facts: Landmark) -> None:
-    """The cohort itself: its size, its tasks, its modalities and its flow."""
+def _suppress_landmark(found: Suppression, plan: Plan, landmark: str, facts: Landmark) -> None:
+    """Suppress what is small of the cohort itself: its size, its tasks, its modalities and its flow."""
     for task, whole in facts.tasks.items():
-        place = (plan.dataset, plan.protocol, landmark, task)
+        cohort_task = (plan.dataset, plan.protocol, landmark, task)
         total = Count(whole.n, whole.positives)
-        found.whole[place].add(total)
+        found.whole[cohort_task].add(total)
         if total.small or small(facts.n):
-            found.blank.add(place)
+            found.blank.add(cohort_task)
         if any(small(abs(other - total.n)) for other in (facts.n, *(t.n for t in facts.tasks.values()))):
-            found.uncounted.add(place)
+            found.uncounted.add(cohort_task)
     for name, share in facts.modalities.items():
         observed = round((share or 0) * facts.n)
         if small(observed) or small(facts.n - observed):
@@ -88,15 +88,15 @@ def _landmark(found: Suppression, plan: Plan, landmark: str, facts: Landmark) ->
     }
 
 
-def _system(
+def _suppress_partitions(
     found: Suppression,
-    place: Place,
+    cohort_task: CohortTask,
     total: Count,
     by_attribute: dict[str, dict[str, Count]],
     modalities: list[str],
     most: dict[tuple[str, str], int],
 ) -> None:
-    """Hide what is small among the partitions of a place, and what goes with it.
+    """Hide what is small among the partitions of a landmark and task, and what has to be hidden with it.
 
     Args:
         total: what each partition adds up to, at most.
@@ -123,14 +123,14 @@ def _system(
     undefined = [key[a, g] for (a, g), n in most.items() if (a, g) in key and small(n - by_attribute[a][g].n)]
     hidden = keep(counts, sums, undefined)
     for (attribute, group), name in key.items():
-        found.parts[place, attribute, group].add(by_attribute[attribute][group])
+        found.parts[cohort_task, attribute, group].add(by_attribute[attribute][group])
         if name in hidden.n:
-            found.hidden_n.add((place, attribute, group))
+            found.hidden_n.add((cohort_task, attribute, group))
         if name in hidden.positives:
-            found.hidden.add((place, attribute, group))
+            found.hidden.add((cohort_task, attribute, group))
 
 
-def _most(groups: list[dict[str, Any]], landmark: str) -> dict[tuple[str, str], int]:
+def _find_largest_counts(groups: list[dict[str, Any]], landmark: str) -> dict[tuple[str, str], int]:
     found: dict[tuple[str, str], int] = {}
     for g in groups:
         if g["landmark"] == landmark:
@@ -139,8 +139,10 @@ def _most(groups: list[dict[str, Any]], landmark: str) -> dict[tuple[str, str], 
     return found
 
 
-def _undefined(found: Suppression, plan: Plan, landmark: str, facts: Landmark, groups: list[dict[str, Any]]) -> None:
-    """Hide the share of a modality that would tell, beside its groups, in how few stays the outcome is undefined."""
+def _suppress_undefined(
+    found: Suppression, plan: Plan, landmark: str, facts: Landmark, groups: list[dict[str, Any]]
+) -> None:
+    """Hide the share of a modality that would tell, together with its groups, in how few stays the outcome is undefined."""
     for name, share in facts.modalities.items():
         observed = round((share or 0) * facts.n)
         whole = {name + OBSERVED: observed, name + NOT_OBSERVED: facts.n - observed}
@@ -149,8 +151,8 @@ def _undefined(found: Suppression, plan: Plan, landmark: str, facts: Landmark, g
             found.shares.add((plan.dataset, plan.protocol, landmark, name))
 
 
-def _folds(store: Store, plan: Plan) -> dict[str, dict[tuple[str, str], dict[str, Count]]]:
-    """Part -> (landmark, task) -> fold -> the most rows of it that a cell was scored on."""
+def _count_folds(store: Store, plan: Plan) -> dict[str, dict[tuple[str, str], dict[str, Count]]]:
+    """Return part -> (landmark, task) -> fold -> the most rows of it that a cell was scored on."""
     found: dict[str, dict[tuple[str, str], dict[str, Count]]] = {"test": defaultdict(dict), "valid": defaultdict(dict)}
     for planned in plan.cells:
         for m in (store.record(planned) or {}).get("metrics", []):

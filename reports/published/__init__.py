@@ -1,1 +1,1 @@
-"""The numbers that the paper printed, beside those measured here."""
+"""The numbers that the paper printed, next to those measured here."""

@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 
 from reports.published.paper import COHORTS, METHODS, NEAREST_TASK, NUMBERS, OBSERVED, ROWS, SWEPT, Measure
-from reports.tables.table import task_title
+from reports.tables.table import get_task_title
 from results.plan import Plan
 
 KEY = ["dataset", "protocol", "method", "metric"]
 TIDY = (*KEY, "landmark", "task", "variant", "group", "mean", "sd_seeds", "sd_folds", "n", "status")
-Numbers = dict[tuple[str, ...], pd.DataFrame]
+FrameIndex = dict[tuple[str, ...], pd.DataFrame]
 """A tidy frame's rows by KEY."""
 
 
@@ -32,30 +32,30 @@ class Measured:
     comment: str = ""
 
 
-def by_number(frame: pd.DataFrame) -> Numbers:
-    """A frame with the columns TIDY, by KEY."""
+def index_frame(frame: pd.DataFrame) -> FrameIndex:
+    """Return a frame with the columns TIDY, by KEY."""
     return dict(list(frame.groupby(KEY, sort=False)))
 
 
-def measured_of(row: dict[str, Any], plan: Plan, frames: Sequence[Numbers]) -> Measured:
-    """The counterpart of a row of ``reports.published.published.printed`` in a plan's report."""
+def find_measured(row: dict[str, Any], plan: Plan, frames: Sequence[FrameIndex]) -> Measured:
+    """Find the counterpart of a row of ``reports.published.published.load_published`` in a plan's report."""
     if row["dataset"] in COHORTS and plan.dataset not in COHORTS[row["dataset"]]:
         named = COHORTS[row["dataset"]][0]
         return Measured(
             comment=f"{plan.dataset} cannot speak to numbers of {row['dataset']}: report a run with dataset={named}"
         )
     if row["metric"] in OBSERVED:
-        return _observed(OBSERVED[row["metric"]], plan)
+        return _count_observed(OBSERVED[row["metric"]], plan)
     if row["table"] == "Table4":
-        return _swept(row, plan, frames)
+        return _measure_sweep(row, plan, frames)
     if row["table"] == "Table2" and row["metric"] == "delta_auc":
-        return _step(row, plan, frames)
+        return _measure_step(row, plan, frames)
     measure = NUMBERS[row["metric"]] if row["table"] == "Text" else ROWS[row["table"]][row["method"]]
-    return _found(measure, row, plan, frames)
+    return _search_frames(measure, row, plan, frames)
 
 
-def _found(measure: Measure, row: dict[str, Any], plan: Plan, frames: Sequence[Numbers]) -> Measured:
-    """What the frames hold of a measure: the first frame and variant that have it."""
+def _search_frames(measure: Measure, row: dict[str, Any], plan: Plan, frames: Sequence[FrameIndex]) -> Measured:
+    """Return the value that the frames hold of a measure: the first frame and variant that have it."""
     metric = measure.metric or ("auc" if row["metric"] == "n" else row["metric"])
     task = measure.task or (None if row["task"] in ("-", "unspecified") else row["task"])
     task = "readmission_30d" if row["metric"] == "n" else task
@@ -63,10 +63,12 @@ def _found(measure: Measure, row: dict[str, Any], plan: Plan, frames: Sequence[N
     own = next((t for t in (task, *NEAREST_TASK.get((row["dataset"], task), ())) if t in defined), task)
     notes = []
     if own != task:
-        notes.append(f"{task_title(str(task)).lower()} cannot be derived from eICU, which has no dates between hospital stays; the nearest "
-                     f"task is measured: {task_title(str(own))}")  # fmt: skip
+        notes.append(
+            f"{get_task_title(str(task)).lower()} cannot be derived from eICU, which has no dates between hospital stays; "
+            f"the nearest task is measured: {get_task_title(str(own))}"
+        )
     elif row["task"] == task and task not in defined:
-        return Measured(comment=f"{task_title(task)} is no task of this report")
+        return Measured(comment=f"{get_task_title(task)} is no task of this report")
     for frame in frames:
         cells = frame.get((plan.dataset, plan.protocol, measure.method, metric))
         if cells is None:
@@ -76,11 +78,11 @@ def _found(measure: Measure, row: dict[str, Any], plan: Plan, frames: Sequence[N
         for variant in measure.variants:
             of = cells[cells["variant"].eq(variant)]
             if len(of):
-                return _read(of, measure, row, notes, own != task, plan)
+                return _read_value(of, measure, row, notes, own != task, plan)
     return Measured(comment="; ".join([*notes, "not among the rows of this report"]))
 
 
-def _read(
+def _read_value(
     cells: pd.DataFrame, measure: Measure, row: dict[str, Any], notes: list[str], other: bool, plan: Plan
 ) -> Measured:
     filled = cells[cells["mean"].notna()]
@@ -104,12 +106,12 @@ def _read(
     return Measured(value, sd, **names, same=not other, comment="; ".join(notes))
 
 
-def _step(row: dict[str, Any], plan: Plan, frames: Sequence[Numbers]) -> Measured:
-    """A step's AUC less that of the step before."""
+def _measure_step(row: dict[str, Any], plan: Plan, frames: Sequence[FrameIndex]) -> Measured:
+    """Return a step's AUC less that of the step before."""
     steps = list(ROWS["Table2"])
     at = row | {"metric": "auc"}
     own, before = (
-        _found(ROWS["Table2"][steps[i]], at, plan, frames)
+        _search_frames(ROWS["Table2"][steps[i]], at, plan, frames)
         for i in (steps.index(row["method"]), steps.index(row["method"]) - 1)
     )
     if own.value is None or before.value is None:
@@ -117,8 +119,8 @@ def _step(row: dict[str, Any], plan: Plan, frames: Sequence[Numbers]) -> Measure
     return Measured(own.value - before.value, None, own.task, own.method, own.variant, own.same, own.comment)
 
 
-def _observed(modalities: tuple[str, ...], plan: Plan) -> Measured:
-    """How many stays have the modality, from the landmark with the most inputs; all stays where no modality is named."""
+def _count_observed(modalities: tuple[str, ...], plan: Plan) -> Measured:
+    """Count the stays that have the modality, at the landmark with the most inputs; all stays where no modality is named."""
     landmark, facts = max(
         plan.landmarks.items(), key=lambda item: sum(share or 0 for share in item[1].modalities.values())
     )
@@ -130,12 +132,12 @@ def _observed(modalities: tuple[str, ...], plan: Plan) -> Measured:
     return Measured(float(round((facts.modalities[modalities[0]] or 0) * facts.n)), comment=f"at {landmark}")
 
 
-def _swept(row: dict[str, Any], plan: Plan, frames: Sequence[Numbers]) -> Measured:
-    """A number of Table 4: what was varied, from the plan; what it did to the AUC, from the frame of the sensitivities."""
+def _measure_sweep(row: dict[str, Any], plan: Plan, frames: Sequence[FrameIndex]) -> Measured:
+    """Return a number of Table 4: what was varied, from the plan; what it did to the AUC, from the frame of the sensitivities."""
     field = SWEPT[row["method"]]
     if row["metric"] in SENSITIVITIES:
         measure = Measure(variants=(field,), metric=SENSITIVITIES[row["metric"]], task="mean over tasks")
-        found = _found(measure, row, plan, frames)
+        found = _search_frames(measure, row, plan, frames)
         return replace(found, comment="; ".join(filter(None, (found.comment, OF_TASKS))))
     tried = [r.change[field] for r in plan.rows if field in r.change]
     if not tried:

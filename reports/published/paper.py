@@ -10,7 +10,7 @@ COHORTS = {
     "MIMIC-IV": ("mimic-iv", "mimic-iv-demo", "embedded-mimic"),
     "eICU": ("eicu", "eicu-demo", "embedded-eicu"),
 }
-"""The paper's cohort -> the datasets that can speak of it, the first being it."""
+"""The paper's cohort -> the datasets that stand for it here, the first being the cohort itself."""
 WHY_NOT_COMPARABLE = {
     "mimic-iv-demo": "the open demo has 100 patients, not 20,000: too few to be compared",
     "eicu-demo": "the open demo is a sample of about 2,500 stays, not the cohort: not comparable",
@@ -91,4 +91,4 @@ EXPERIMENTS = {
     "efficiency": ("Text:AppC.5",),
     "embedding": ("Text:AppC.6",),
 }
-"""An experiment -> the parts of the paper that it speaks to; a part of the text with what its numbers are of."""
+"""An experiment -> the parts of the paper that it reproduces; a part of the text with what its numbers are of."""

@@ -1,4 +1,4 @@
-"""What each experiment prints besides its main table: ``reports/sections/<experiment>.py``, with ``section(store, plans) -> Section``.
+"""What each experiment prints after its main table: ``reports/sections/<experiment>.py``, with ``section(store, plans) -> Section``.
 
 An experiment without a file of its own has the main table alone.
 """
@@ -14,7 +14,7 @@ from results.plan import Plan
 from results.storage.store import Store
 
 
-def section_of(store: Store, plans: Sequence[Plan]) -> Section:
-    """The section of the experiment that the plans are of; all plans are of one experiment."""
+def load_section(store: Store, plans: Sequence[Plan]) -> Section:
+    """Return the section of the experiment that the plans are of; all plans are of one experiment."""
     name = f"reports.sections.{plans[0].experiment}"
     return import_module(name).section(store, plans) if find_spec(name) else Section()

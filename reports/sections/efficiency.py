@@ -8,17 +8,17 @@ from dataclasses import replace
 import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from reports.figures.drawing import COLOURS, MARKERS, canvas
-from reports.frames.tidy import tidy
+from reports.figures.drawing import COLOURS, MARKERS, create_figure
+from reports.frames.tidy import build_tidy_frame
 from reports.report import Figure, Section
-from reports.tables.captions import contexts
-from reports.tables.probed import Cells, entry, methods_of, notes, probed
-from reports.tables.table import Entry, Table, task_title, words
+from reports.tables.captions import describe_settings
+from reports.tables.probed import NumberIndex, build_probe_entry, build_probe_frame, collect_notes, list_methods
+from reports.tables.table import Entry, Table, get_task_title, make_text_entry
 from results.plan import Plan
 from results.storage.store import Store
 
 Said = dict[str, str]
-"""What captions end with, as ``contexts`` gives it."""
+"""What captions end with, as ``describe_settings`` gives it."""
 PROBE = "efficiency"
 LATENCIES = {"latency_one_ms": "one patient (ms)", "latency_batch_ms": "batch (ms a patient)"}
 GPU = "gpu_memory_mib"
@@ -35,50 +35,50 @@ SHARED = (
 
 
 def section(store: Store, plans: Sequence[Plan]) -> Section:
-    """A table and a figure for each plan."""
+    """Return a table and a figure for each plan."""
     tables, figures, numbers = [], [], []
     for plan in plans:
-        said, frame = contexts(store, plan), probed(store, plan, PROBE)
+        said, frame = describe_settings(store, plan), build_probe_frame(store, plan, PROBE)
         numbers.append(frame)
-        devices = _devices(store, plan, frame)
-        tables.append(cost_table(said, plan, frame, devices))
-        figures.append(time_figure(said, plan, frame, tidy(store, plan), devices))
+        devices = _describe_devices(store, plan, frame)
+        tables.append(build_cost_table(said, plan, frame, devices))
+        figures.append(time_figure(said, plan, frame, build_tidy_frame(store, plan), devices))
     frames = {"_numbers": pd.concat(numbers, ignore_index=True).drop(columns=["title", "by_fold"])}
     return Section(tuple(tables), frames, tuple(figures))
 
 
-def cost_table(said: Said, plan: Plan, frame: pd.DataFrame, devices: str) -> Table:
-    """Methods down, what they cost at each landmark across."""
-    cells = Cells(frame, ("metric",))
+def build_cost_table(said: Said, plan: Plan, frame: pd.DataFrame, devices: str) -> Table:
+    """Build a table with methods down and what they cost at each landmark across."""
+    cells = NumberIndex(frame, ("metric",))
     memories = {m: head for m, head in MEMORIES.items() if m != GPU or frame["metric"].eq(GPU).any()}
     heads = ["fit (s)", *LATENCIES.values(), "parameters", *memories.values()]
     columns = tuple((landmark, head) for landmark in plan.landmarks for head in heads)
     rows, used = [], []
-    for method, variant, title in methods_of(frame):
+    for method, variant, title in list_methods(frame):
         entries: list[Entry] = []
         for landmark in plan.landmarks:
             at = (method, variant, landmark)
             used.append(cells.get(*at, "fit_seconds"))
-            entries.append(entry(used[-1], digits=2))
-            entries += [_latency(cells, at, metric) for metric in LATENCIES]
-            size = entry(cells.get(*at, "parameters"))
-            entries.append(size if size.mean is None else words(f"{size.mean:,.0f}{size.mark}"))
-            entries += [entry(cells.get(*at, metric), digits=0) for metric in memories]
+            entries.append(build_probe_entry(used[-1], digits=2))
+            entries += [_build_latency_entry(cells, at, metric) for metric in LATENCIES]
+            size = build_probe_entry(cells.get(*at, "parameters"))
+            entries.append(size if size.mean is None else make_text_entry(f"{size.mean:,.0f}{size.mark}"))
+            entries += [build_probe_entry(cells.get(*at, metric), digits=0) for metric in memories]
         rows.append((title, False, tuple(entries)))
     caption = f"What each method costs. {WHAT} {SHARED} {devices} " + said["all"]
-    return Table(columns, tuple(rows), caption, notes(used))
+    return Table(columns, tuple(rows), caption, collect_notes(used))
 
 
-def _latency(cells: Cells, at: tuple[str, str, str], metric: str) -> Entry:
-    found = entry(cells.get(*at, metric))
+def _build_latency_entry(cells: NumberIndex, at: tuple[str, str, str], metric: str) -> Entry:
+    found = build_probe_entry(cells.get(*at, metric))
     if found.mean is None:
         return found
     quartiles = tuple(float(cells.get(*at, f"{metric}_{q}")["mean"]) for q in ("q1", "q3"))
     return replace(found, sd=None, interval=quartiles)
 
 
-def _devices(store: Store, plan: Plan, frame: pd.DataFrame) -> str:
-    """On what the cells ran, and how busy that was."""
+def _describe_devices(store: Store, plan: Plan, frame: pd.DataFrame) -> str:
+    """Say on what the cells ran, and how busy that was."""
     names: dict[str, int | None] = {}
     for planned in plan.cells:
         record = store.record(planned) or {}
@@ -91,18 +91,18 @@ def _devices(store: Store, plan: Plan, frame: pd.DataFrame) -> str:
 
 
 def time_figure(said: Said, plan: Plan, frame: pd.DataFrame, metrics: pd.DataFrame, devices: str) -> Figure:
-    """Seconds to fit (logarithmic) against the AUC of ``metrics`` (tidy), a mark a method, a panel a task."""
-    aucs = Cells(metrics[(metrics["metric"] == "auc") & (metrics["stage"] == "final")], ("task",))
-    times = Cells(frame, ("metric",))
-    methods = methods_of(frame)
+    """Return seconds to fit (logarithmic) against the AUC of ``metrics`` (tidy), a mark a method, a panel a task."""
+    aucs = NumberIndex(metrics[(metrics["metric"] == "auc") & (metrics["stage"] == "final")], ("task",))
+    times = NumberIndex(frame, ("metric",))
+    methods = list_methods(frame)
     places = plan.landmark_tasks
-    picture, axes = canvas(3.2 * len(places), 3.4 + 0.19 * -(-len(methods) // len(places)), 1, len(places))
+    figure, axes = create_figure(3.2 * len(places), 3.4 + 0.19 * -(-len(methods) // len(places)), 1, len(places))
     absent = {}
     for ax, (landmark, task) in zip(axes, places, strict=True):
         for i, (method, variant, title) in enumerate(methods):
             time, auc = times.get(method, variant, landmark, "fit_seconds"), aucs.get(method, variant, landmark, task)
             if time is None or auc is None or pd.isna(time["mean"]) or pd.isna(auc["mean"]):
-                absent[f"{title} ({task_title(task)}: {(auc or time or {}).get('status', 'missing')})"] = None
+                absent[f"{title} ({get_task_title(task)}: {(auc or time or {}).get('status', 'missing')})"] = None
                 x, y = [], []
             else:
                 x, y = [time["mean"]], [auc["mean"]]
@@ -113,13 +113,13 @@ def time_figure(said: Said, plan: Plan, frame: pd.DataFrame, metrics: pd.DataFra
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter("{x:g}")
         ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.set_title(f"{task_title(task)}\n({landmark})", fontsize=9)
+        ax.set_title(f"{get_task_title(task)}\n({landmark})", fontsize=9)
         ax.set_xlabel("seconds to fit (log scale)")
     axes[0].set_ylabel("AUC")
     handles, labels = axes[0].get_legend_handles_labels()
-    picture.legend(handles, labels, loc="outside lower center", ncols=len(places), frameon=False, fontsize=8)
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(places), frameon=False, fontsize=8)
     without = f" Not shown, for want of a number: {', '.join(absent)}." if absent else ""
     what = f"Seconds to fit one model against the AUC of the test part (means over folds).{without} {SHARED}"
     caption = f"{what} {devices} "
     alt = f"{len(methods)} methods: seconds to fit across (logarithmic), AUC upwards, a panel for each of {len(places)} tasks."
-    return Figure(f"time_auc_{plan.dataset}_{plan.protocol}", caption + said["all"], alt, picture)
+    return Figure(f"time_auc_{plan.dataset}_{plan.protocol}", caption + said["all"], alt, figure)

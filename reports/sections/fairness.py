@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from reports.figures.dots import draw_dots
-from reports.figures.drawing import canvas
-from reports.frames.subgroups import FRAME, subgroup_frame
+from reports.figures.drawing import create_figure
+from reports.frames.subgroups import FRAME, build_subgroup_frame
 from reports.report import Figure, Section
-from reports.tables.captions import setting
-from reports.tables.subgroup_places import FEW, Part, not_derived, parts_of
-from reports.tables.table import Entry, Table, words
+from reports.tables.captions import describe_setting
+from reports.tables.subgroup_places import FEW, SubgroupTable, build_empty_table, build_subgroup_tables
+from reports.tables.table import Entry, Table, make_text_entry
 from results.plan import Plan
 from results.rows import reference_row, rows_of
 from results.storage.store import Store
@@ -45,24 +45,26 @@ TERMS = (
 
 
 def section(store: Store, plans: Sequence[Plan]) -> Section:
-    """For each landmark and task: the reference by group, the gaps of every row, and both as dots; one sentence where a cohort has no
-    groups. The CSV ``_groups`` has every number."""
+    """Return for each landmark and task the reference by group, the gaps of every row, and the rates as dots.
+
+    One sentence where a cohort has no groups. The CSV ``_groups`` has every number.
+    """
     tables, frames, figures = [], [], []
     for plan in plans:
-        frame = subgroup_frame(store, plan, DERIVED)
+        frame = build_subgroup_frame(store, plan, DERIVED)
         frames.append(frame[list(FRAME)])
         if frame.empty:
-            tables.append(not_derived(store, plan, "By group of patients", _nothing(store, plan)))
+            tables.append(build_empty_table(store, plan, "By group of patients", _explain_nothing(store, plan)))
             continue
         how = HOW.format(share=store.statistics(plan.name)[DERIVED]["flagged_share"])
-        for part in parts_of(store, plan, DERIVED, frame):
-            about = f"{how}. {BOOTSTRAP} {setting(store, plan, part.landmark)}"
-            tables += [_own_table(part, about), _gap_table(part, about)]
-            figures.append(_figure(part, about))
+        for subgroups in build_subgroup_tables(store, plan, DERIVED, frame):
+            about = f"{how}. {BOOTSTRAP} {describe_setting(store, plan, subgroups.landmark)}"
+            tables += [_build_metrics_table(subgroups, about), _build_gap_table(subgroups, about)]
+            figures.append(_draw_figure(subgroups, about))
     return Section(tuple(tables), {"_groups": pd.concat(frames, ignore_index=True)}, tuple(figures))
 
 
-def _nothing(store: Store, plan: Plan) -> str:
+def _explain_nothing(store: Store, plan: Plan) -> str:
     if DERIVED not in (store.statistics(plan.name) or {}):
         return "nothing derived yet, run the experiment"
     stored = store.groups(plan.name)
@@ -71,49 +73,68 @@ def _nothing(store: Store, plan: Plan) -> str:
     return f"{plan.dataset} records no groups of patients, so that this experiment says nothing about them"
 
 
-def _own_table(part: Part, about: str) -> Table:
-    """All metrics of the reference, or of the plan's first row where it has none, by group."""
-    rows = rows_of(part.plan)
-    chosen = reference_row(part.plan, rows) or rows[0]
-    row, named = (chosen.method, chosen.variant), _named(part.groups)
+def _build_metrics_table(subgroups: SubgroupTable, about: str) -> Table:
+    """Build the table of all metrics of the reference, or of the plan's first row where it has none, by group."""
+    rows = rows_of(subgroups.plan)
+    chosen = reference_row(subgroups.plan, rows) or rows[0]
+    row, named = (chosen.method, chosen.variant), _name_groups(subgroups.groups)
     columns = [("Stays", name) for name in ("N", "positive", "prevalence")] + [
         (chosen.title, m) for m in PRINTED.values()
     ]
     printed = [
-        (name, False, (*_counts(g), *(part.entry(row, g, m, m in WITH_INTERVAL, m == "in_the_large") for m in PRINTED)))
+        (
+            name,
+            False,
+            (
+                *_build_count_entries(g),
+                *(subgroups.build_entry(row, g, m, m in WITH_INTERVAL, m == "in_the_large") for m in PRINTED),
+            ),
+        )
         for name, g in named
     ]
-    caption = f"{chosen.title} by group, {part.name}: means over folds [95 % interval]. {TERMS} {about}"
-    return Table(tuple(columns), tuple(printed), caption, tuple(part.notes([row], part.groups, PRINTED)))
+    caption = f"{chosen.title} by group, {subgroups.name}: means over folds [95 % interval]. {TERMS} {about}"
+    return Table(
+        tuple(columns), tuple(printed), caption, tuple(subgroups.collect_notes([row], subgroups.groups, PRINTED))
+    )
 
 
-def _gap_table(part: Part, about: str) -> Table:
-    """Gaps of true and false positive rate of every row, each group against the largest of its attribute."""
+def _build_gap_table(subgroups: SubgroupTable, about: str) -> Table:
+    """Build the table of gaps of true and false positive rate of every row, each group against the largest of its attribute."""
     columns = [("Stays", "N"), ("Stays", "positive")] + [
-        (t, name) for t in part.titles.values() for name in GAPS.values()
+        (t, name) for t in subgroups.titles.values() for name in GAPS.values()
     ]
     printed = []
-    for name, g in _named(part.groups):
+    for name, g in _name_groups(subgroups.groups):
         entries = [
-            words(BASE) if g["reference"] else part.entry(row, g, m, signed=True) for row in part.titles for m in GAPS
+            make_text_entry(BASE) if g["reference"] else subgroups.build_entry(row, g, m, signed=True)
+            for row in subgroups.titles
+            for m in GAPS
         ]
-        printed.append((name, False, (*_counts(g)[:2], *entries)))
+        printed.append((name, False, (*_build_count_entries(g)[:2], *entries)))
     caption = (
-        f"Gaps of true and false positive rate by group, {part.name}: the group's rate less that of the largest group of its kind "
+        f"Gaps of true and false positive rate by group, {subgroups.name}: the group's rate less that of the largest group of its kind "
         f"({BASE}) [95 % interval, not adjusted for the number of gaps]. {about}"
     )
-    return Table(tuple(columns), tuple(printed), caption, tuple(part.notes(part.titles, part.groups, GAPS)))
+    return Table(
+        tuple(columns),
+        tuple(printed),
+        caption,
+        tuple(subgroups.collect_notes(subgroups.titles, subgroups.groups, GAPS)),
+    )
 
 
-def _figure(part: Part, about: str) -> Figure:
-    """A panel a metric; groups down; a dot with its interval for each row of the plan."""
-    named, rows = _named(part.groups), part.final
+def _draw_figure(subgroups: SubgroupTable, about: str) -> Figure:
+    """Draw a panel for each metric; groups down; a dot with its interval for each row of the plan."""
+    named, rows = _name_groups(subgroups.groups), subgroups.final
     heights = np.array([0.35 if g["reason"] else 1.0 for _, g in named])
     edges = np.concatenate([[0], np.cumsum(heights)])
     middle = edges[:-1] + heights / 2
-    picture, axes = canvas(11, 1.5 + 0.14 * (len(rows) + 1) * edges[-1], 1, len(PANELS))
+    figure, axes = create_figure(11, 1.5 + 0.14 * (len(rows) + 1) * edges[-1], 1, len(PANELS))
     for panel, (metric, label) in zip(axes, PANELS.items(), strict=True):
-        series = [(part.label(row, metric), [part.estimate(row, g, metric) for _, g in named]) for row in rows]
+        series = [
+            (subgroups.compose_label(row, metric), [subgroups.get_estimate(row, g, metric) for _, g in named])
+            for row in rows
+        ]
         draw_dots(panel, middle, series)
         across = panel.get_yaxis_transform()
         for y in middle[[bool(g["reason"]) for _, g in named]]:
@@ -125,21 +146,21 @@ def _figure(part: Part, about: str) -> Figure:
         panel.set_xlabel(label)
         if metric == "in_the_large":
             panel.axvline(0, color="#8C8C8C", linewidth=0.8)
-    picture.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    what = f"By group of patients, {part.name}, {part.plan.dataset}"
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    what = f"By group of patients, {subgroups.name}, {subgroups.plan.dataset}"
     alt = f"{what}: {', '.join(PANELS.values())} of {len(rows)} rows in {len(named)} groups, each a dot with its interval."
-    name = "-".join((DERIVED, part.plan.dataset, part.plan.protocol, part.landmark, part.task))
+    name = "-".join((DERIVED, subgroups.plan.dataset, subgroups.plan.protocol, subgroups.landmark, subgroups.task))
     caption = f"{what}: mean over folds with its 95 % interval; the number of stays in brackets. {about}"
-    return Figure(name, caption, alt, picture)
+    return Figure(name, caption, alt, figure)
 
 
-def _named(groups: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    """Groups with the name of their kind: by kind, then by name, the unknown last."""
+def _name_groups(groups: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """Return groups with the name of their kind: by kind, then by name, the unknown last."""
     kinds = list(dict.fromkeys(g["attribute"] for g in groups))
     ordered = sorted(groups, key=lambda g: (kinds.index(g["attribute"]), g["group"] == "unknown", g["group"]))
     return [(f"{g['attribute'].replace('_', ' ')}: {g['group']}", g) for g in ordered]
 
 
-def _counts(group: dict[str, Any]) -> tuple[Entry, ...]:
+def _build_count_entries(group: dict[str, Any]) -> tuple[Entry, ...]:
     share = f"{group['positives'] / group['n']:.1%}" if group["n"] else "–"
-    return words(f"{group['n']:,}"), words(f"{group['positives']:,}"), words(share)
+    return make_text_entry(f"{group['n']:,}"), make_text_entry(f"{group['positives']:,}"), make_text_entry(share)

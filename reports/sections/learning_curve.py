@@ -1,4 +1,4 @@
-"""How far more stays bring each method: AUC against the number of stays, beside the ceiling."""
+"""How far more stays bring each method: AUC against the number of stays, with the ceiling."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from reports.figures.arm_figures import arms_figure
+from reports.figures.arm_figures import draw_arms_figure
 from reports.report import Section
-from reports.tables.arms import Arm, arms_differences, arms_frame, arms_table, axis_of, groups, label, plans_of
-from reports.tables.captions import short_caption
+from reports.tables.arms import (
+    ArmResults,
+    build_arm_differences,
+    build_arms_frame,
+    build_arms_table,
+    format_axis_value,
+    group_arms,
+    list_plans,
+    order_along_axis,
+)
+from reports.tables.captions import compose_short_caption
 from results.plan import Plan
 from results.storage.store import Store
 
@@ -25,26 +34,29 @@ DRAWN = " Bars: standard deviation over folds."
 
 
 def section(store: Store, plans: Sequence[Plan]) -> Section:
-    """A table and a figure for each dataset and protocol; the frames hold every arm, those that were not run as ``missing``."""
-    arms = groups(store, plans)
+    """Return a table and a figure for each dataset and protocol; the frames hold every arm, those that were not run as ``missing``."""
+    arms = group_arms(store, plans)
     if not arms:
         return Section()
     tables = [
-        arms_table(own, "n", "n", short_caption(store, plans_of(own), WHAT + TABLE + _left_out(own))) for own in arms
+        build_arms_table(
+            own, "n", "n", compose_short_caption(store, list_plans(own), WHAT + TABLE + _list_left_out(own))
+        )
+        for own in arms
     ]
     figures = []
     for own in arms:
-        plan = plans_of(own)[0]
-        caption = short_caption(store, plans_of(own), WHAT + DRAWN + _left_out(own))
+        plan = list_plans(own)[0]
+        caption = compose_short_caption(store, list_plans(own), WHAT + DRAWN + _list_left_out(own))
         name = f"learning_curve-{plan.dataset}-{plan.protocol}"
-        figures.append(arms_figure(own, "n", "Stays", name, caption, log=True))
+        figures.append(draw_arms_figure(own, "n", "Stays", name, caption, log=True))
     frames = {
-        "_arms": pd.concat([arms_frame(own) for own in arms], ignore_index=True),
-        "_to_ceiling": pd.concat([arms_differences(own) for own in arms], ignore_index=True),
+        "_arms": pd.concat([build_arms_frame(own) for own in arms], ignore_index=True),
+        "_to_ceiling": pd.concat([build_arm_differences(own) for own in arms], ignore_index=True),
     }
     return Section(tuple(tables), frames, tuple(figures))
 
 
-def _left_out(arms: list[Arm]) -> str:
-    missing = [label(value) for value, arm in axis_of(arms, "n") if arm.plan is None]
+def _list_left_out(arms: list[ArmResults]) -> str:
+    missing = [format_axis_value(value) for value, arm in order_along_axis(arms, "n") if arm.plan is None]
     return f" Not run: n = {'; '.join(missing)}." if missing else ""

@@ -1,4 +1,4 @@
-"""Other mechanisms of missingness: each method beside the ceiling, and what the observation pattern is worth."""
+"""Other mechanisms of missingness: each method with the ceiling, and what the observation pattern is worth."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from reports.figures.arm_figures import arms_figure
+from reports.figures.arm_figures import draw_arms_figure
 from reports.report import Figure, Section
 from reports.tables.arms import (
     MISSING,
-    Arm,
-    arms_differences,
-    arms_frame,
-    arms_table,
-    axis_of,
-    cohorts,
-    groups,
-    label,
-    places_of,
-    plans_of,
+    ArmResults,
+    build_arm_differences,
+    build_arms_frame,
+    build_arms_table,
+    describe_cohorts,
+    format_axis_value,
+    group_arms,
+    list_landmark_tasks,
+    list_plans,
+    order_along_axis,
 )
-from reports.tables.captions import short_caption
-from reports.tables.differences import difference_entry
-from reports.tables.table import Entry, Table, entry_of, task_title, words
+from reports.tables.captions import compose_short_caption
+from reports.tables.differences import build_difference_entry
+from reports.tables.table import Entry, Table, build_entry, get_task_title, make_text_entry
 from results.plan import Plan
 from results.storage.store import Store
 
@@ -64,48 +64,52 @@ FIGURE = (
 
 
 def section(store: Store, plans: Sequence[Plan]) -> Section:
-    """For each dataset, protocol and axis two tables and a figure; the frames hold every arm, those not run as ``missing``."""
+    """Return for each dataset, protocol and axis two tables and a figure; the frames hold every arm, those not run as ``missing``."""
     tables: list[Table] = []
     figures: list[Figure] = []
-    arms = groups(store, plans)
+    arms = group_arms(store, plans)
     for own in arms:
-        ran = plans_of(own)
+        ran = list_plans(own)
         for axis in dict.fromkeys(axis for arm in own for axis in arm.at):
             title = AXES.get(axis, axis)
             methods, pattern, drawn = (
-                short_caption(store, ran, what.format(axis=title) + _left_out(own, axis))
+                compose_short_caption(store, ran, what.format(axis=title) + _list_left_out(own, axis))
                 for what in (METHODS, PATTERN, FIGURE)
             )
-            tables += [arms_table(own, axis, axis, methods), worth_table(own, axis, pattern)]
+            tables += [build_arms_table(own, axis, axis, methods), build_worth_table(own, axis, pattern)]
             name = f"{axis}-{ran[0].dataset}-{ran[0].protocol}"
-            figures.append(arms_figure(own, axis, title, name, drawn, DRAWN))
+            figures.append(draw_arms_figure(own, axis, title, name, drawn, DRAWN))
     if not arms:
         return Section()
     frames = {
-        "_arms": pd.concat([arms_frame(own) for own in arms], ignore_index=True),
-        "_worth": pd.concat([arms_differences(own) for own in arms], ignore_index=True),
+        "_arms": pd.concat([build_arms_frame(own) for own in arms], ignore_index=True),
+        "_worth": pd.concat([build_arm_differences(own) for own in arms], ignore_index=True),
     }
     return Section(tuple(tables), frames, tuple(figures))
 
 
-def worth_table(arms: list[Arm], axis: str, caption: str) -> Table:
-    """Values of an axis and tasks down; across, the best prediction without the pattern and what each use of it adds."""
+def build_worth_table(arms: list[ArmResults], axis: str, caption: str) -> Table:
+    """Build a table of an axis' values and tasks down; across, the best prediction without the pattern and what each use of it adds."""
     columns = (("Pattern unused", "ceiling AUC"), *WORTH.values())
     rows: list[tuple[str, bool, tuple[Entry, ...]]] = []
-    for value, arm in axis_of(arms, axis):
-        heading = f"{axis} = {label(value)}"
+    for value, arm in order_along_axis(arms, axis):
+        heading = f"{axis} = {format_axis_value(value)}"
         if arm.plan is None:
             rows.append((f"{heading} (not run)", False, (MISSING,) * len(columns)))
             continue
         spread = "sd_seeds" if arm.plan.seeds > 1 else "sd_folds"
-        for place in places_of(arms):
-            cell = arm.cell("evidence0_cause0", "default", place, "auc")
-            first = words("not known") if cell is None else entry_of(cell, "sd_folds" if cell["seeds"] == 1 else spread)
-            found = [difference_entry(arm.difference(name, place), arm.numbers) for name in WORTH]
-            rows.append((f"{heading}: {task_title(place[1])}", False, (first, *found)))
-    return Table(columns, tuple(rows), caption, tuple(cohorts(axis_of(arms, axis), axis)))
+        for landmark_task in list_landmark_tasks(arms):
+            cell = arm.find_cell("evidence0_cause0", "default", landmark_task, "auc")
+            first = (
+                make_text_entry("not known")
+                if cell is None
+                else build_entry(cell, "sd_folds" if cell["seeds"] == 1 else spread)
+            )
+            found = [build_difference_entry(arm.find_difference(name, landmark_task), arm.numbers) for name in WORTH]
+            rows.append((f"{heading}: {get_task_title(landmark_task[1])}", False, (first, *found)))
+    return Table(columns, tuple(rows), caption, tuple(describe_cohorts(order_along_axis(arms, axis), axis)))
 
 
-def _left_out(arms: list[Arm], axis: str) -> str:
-    missing = [label(value) for value, arm in axis_of(arms, axis) if arm.plan is None]
+def _list_left_out(arms: list[ArmResults], axis: str) -> str:
+    missing = [format_axis_value(value) for value, arm in order_along_axis(arms, axis) if arm.plan is None]
     return f" Not run: {axis} = {'; '.join(missing)}." if missing else ""

@@ -5,39 +5,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.figures import critical_difference
-from reports.figures.curve_figures import curve_figures
-from reports.figures.forest import forest
-from reports.figures.time_figure import time_figure
+from reports.figures.curve_figures import draw_curve_figures
+from reports.figures.forest import draw_forest
+from reports.figures.time_figure import draw_time_figure
 from reports.report import Figure, Section
-from reports.sections.table3 import pattern_maps
-from reports.tables.captions import title_of
+from reports.sections.table3 import draw_pattern_maps
+from reports.tables.captions import compose_title_suffix
 from results.plan import Plan
 from results.statistics.ranking import cohort_values, ranked
 from results.storage.store import Store
 
 
 def section(store: Store, plans: Sequence[Plan]) -> Section:
-    """Figures of each plan; a note for each that cannot be drawn."""
+    """Return figures of each plan; a note for each that cannot be drawn."""
     figures: list[Figure] = []
     notes: list[str] = []
     for plan in plans:
-        curves = curve_figures(store, plan)
+        curves = draw_curve_figures(store, plan)
         drawn = {
-            "forest plot: no comparison with the reference is stored": [forest(store, plan)],
+            "forest plot: no comparison with the reference is stored": [draw_forest(store, plan)],
             "ROC, precision-recall and reliability curves: none are stored (an experiment with derived: [curves] has them)": curves
             or [None],
-            "map of row x pattern: no patterns are derived (an experiment with derived: [patterns] has them)": pattern_maps(
+            "map of row x pattern: no patterns are derived (an experiment with derived: [patterns] has them)": draw_pattern_maps(
                 store, plan
             )
             or [None],
-            "time against AUC: no record says how long a fit took": [time_figure(store, plan)],
+            "time against AUC: no record says how long a fit took": [draw_time_figure(store, plan)],
         }
         figures += [figure for found in drawn.values() for figure in found if figure]
-        notes += [f"No {why}{title_of(plan, plans)}." for why, found in drawn.items() if found == [None]]
+        notes += [f"No {why}{compose_title_suffix(plan, plans)}." for why, found in drawn.items() if found == [None]]
     for protocol in dict.fromkeys(plan.protocol for plan in plans):
         ranking = ranked(cohort_values(store, [plan for plan in plans if plan.protocol == protocol]))
         if ranking.ranks is None:
             notes.append(f"No ranking of methods over cohorts ({protocol} protocol). {ranking.reason}")
         else:
-            figures.append(critical_difference.figure(ranking, f"ranks-{protocol}"))
+            figures.append(critical_difference.draw_critical_difference(ranking, f"ranks-{protocol}"))
     return Section(figures=tuple(figures), notes=tuple(notes))

@@ -6,12 +6,19 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from reports.figures.drawing import canvas, stroke
-from reports.frames.tidy import PRINTED, tidy
+from reports.figures.drawing import create_figure, get_line_style
+from reports.frames.tidy import PRINTED, build_tidy_frame
 from reports.report import Figure, Section
-from reports.tables.captions import short_caption
-from reports.tables.differences import Records, difference_entry, difference_frame, p_entry, records_of, whiskers
-from reports.tables.table import METRICS, NOT_PLANNED, Entry, Table, entry_of, task_title, words
+from reports.tables.captions import compose_short_caption
+from reports.tables.differences import (
+    DifferenceRecords,
+    build_difference_entry,
+    build_difference_frame,
+    build_p_entry,
+    compute_whiskers,
+    index_records,
+)
+from reports.tables.table import METRICS, NOT_PLANNED, Entry, Table, build_entry, get_task_title, make_text_entry
 from results.plan import Plan
 from results.rows import Row, rows_of
 from results.statistics.ladder import LADDER, Step, rung
@@ -28,36 +35,36 @@ OTHERS = "; lower is better for Brier, so that a negative difference is a gain t
 
 
 def section(store: Store, plans: Sequence[Plan]) -> Section:
-    """Two tables a plan (AUC with tests; AUPRC and Brier), the differences as a frame, and a figure of them."""
+    """Return two tables a plan (AUC with tests; AUPRC and Brier), the differences as a frame, and a figure of them."""
     tables, frames, figures = [], [], []
     for plan in plans:
-        numbers = tidy(store, plan)
-        records = records_of(store.statistics(plan.name), "steps")
+        numbers = build_tidy_frame(store, plan)
+        records = index_records(store.statistics(plan.name), "steps")
         rows = rows_of(plan)
         rungs = [(step, rung(step, plan.reference, rows)) for step in LADDER]
         size = sum(r["in_family"] for r in records.values())
         for metrics, more in ((("auc",), TESTED.format(size=size)), (("auprc", "brier"), OTHERS)):
-            caption = short_caption(store, [plan], WHAT + more)
-            tables.append(ladder(plan, rungs, records, numbers, metrics, caption))
-        frames.append(difference_frame(plan, records, numbers))
-        figures += [figure(store, plan, records)] if records else []
+            caption = compose_short_caption(store, [plan], WHAT + more)
+            tables.append(build_ladder_table(plan, rungs, records, numbers, metrics, caption))
+        frames.append(build_difference_frame(plan, records, numbers))
+        figures += [draw_steps_figure(store, plan, records)] if records else []
     return Section(tuple(tables), {"_steps": pd.concat(frames, ignore_index=True)}, tuple(figures))
 
 
-def ladder(
+def build_ladder_table(
     plan: Plan,
     rungs: list[tuple[Step, Row | None]],
-    records: Records,
+    records: DifferenceRecords,
     numbers: pd.DataFrame,
     metrics: tuple[str, ...],
     caption: str,
 ) -> Table:
-    """Steps down; across, by task: each metric, its difference to the step before and, for the AUC, the test's p."""
+    """Build a table of steps; across, by task: each metric, its difference to the step before and, for the AUC, the test's p."""
     spread = "sd_seeds" if plan.seeds > 1 else "sd_folds"
     cells = {(c["method"], c["variant"], c["landmark"], c["task"], c["metric"]): c for c in numbers.to_dict("records")}
     places = plan.landmark_tasks
     columns = [
-        (task_title(task), head)
+        (get_task_title(task), head)
         for _, task in places
         for m in metrics
         for head in (METRICS[m], "Difference", *(("p",) if m == "auc" else ()))
@@ -68,22 +75,22 @@ def ladder(
         for landmark, task in places:
             for metric in metrics:
                 cell = row and cells.get((row.method, row.variant, landmark, task, metric))
-                entries.append(entry_of(cell, spread) if cell else words("not planned"))
+                entries.append(build_entry(cell, spread) if cell else make_text_entry("not planned"))
                 if cell and cell["note"]:
-                    notes.append(f"{step.name} ({task_title(task)}, {METRICS[metric]}): {cell['note']}.")
+                    notes.append(f"{step.name} ({get_task_title(task)}, {METRICS[metric]}): {cell['note']}.")
                 own = records.get((step.name, row and row.method, row and row.variant, landmark, task, metric))
-                tested = [p_entry(own) if i else NOT_PLANNED] if metric == "auc" else []
-                entries += [difference_entry(own, numbers) if i else NOT_PLANNED, *tested]
+                tested = [build_p_entry(own) if i else NOT_PLANNED] if metric == "auc" else []
+                entries += [build_difference_entry(own, numbers) if i else NOT_PLANNED, *tested]
         rows.append((step.name, False, tuple(entries)))
     heading = f"Ablation ladder: {', '.join(METRICS[m] for m in metrics)}"
     return Table(tuple(columns), tuple(rows), caption, tuple(dict.fromkeys(notes)), heading)
 
 
-def figure(store: Store, plan: Plan, records: Records) -> Figure:
-    """Differences with their intervals: a panel a metric, a line of steps, a mark a task."""
+def draw_steps_figure(store: Store, plan: Plan, records: DifferenceRecords) -> Figure:
+    """Draw differences with their intervals: a panel for each metric, a line for each step, a mark for each task."""
     steps = [step.name for step in LADDER[1:]]
     tasks = list(dict.fromkeys(r["task"] for r in records.values()))
-    picture, axes = canvas(7.2, 1.2 + 0.28 * len(steps) * len(tasks), columns=len(PRINTED))
+    figure, axes = create_figure(7.2, 1.2 + 0.28 * len(steps) * len(tasks), columns=len(PRINTED))
     for panel, metric in zip(axes, PRINTED, strict=True):
         panel.axvline(0, color="#8C8C8C", linewidth=0.8)
         for t, task in enumerate(tasks):
@@ -91,16 +98,16 @@ def figure(store: Store, plan: Plan, records: Records) -> Figure:
             found = [
                 (i, own[name]) for i, name in enumerate(steps) if name in own and own[name]["difference"] is not None
             ]
-            look = stroke(t)
+            style = get_line_style(t)
             y = [i + 0.7 * ((t + 0.5) / len(tasks) - 0.5) for i, _ in found]
             x = [r["difference"] for _, r in found]
-            label = task_title(task) if panel is axes[0] else None
+            label = get_task_title(task) if panel is axes[0] else None
             panel.errorbar(
                 x,
                 y,
-                xerr=whiskers([r for _, r in found]),
-                fmt=look.marker,
-                color=look.colour,
+                xerr=compute_whiskers([r for _, r in found]),
+                fmt=style.marker,
+                color=style.colour,
                 markersize=4,
                 capsize=2,
                 linewidth=1,
@@ -109,15 +116,17 @@ def figure(store: Store, plan: Plan, records: Records) -> Figure:
             for i, name in enumerate(steps):
                 if name in own and own[name]["difference"] is None:
                     at = (0, i + 0.7 * ((t + 0.5) / len(tasks) - 0.5))
-                    panel.annotate("no number", at, color=look.colour, fontsize=7, va="center")
+                    panel.annotate("no number", at, color=style.colour, fontsize=7, va="center")
         panel.set_yticks(range(len(steps)), steps if panel is axes[0] else [""] * len(steps))
         panel.set_ylim(len(steps) - 0.5, -0.5)
         better = "lower is better" if metric == "brier" else "higher is better"
         panel.set_xlabel(f"Difference in {METRICS[metric]}\n({better})")
-    picture.legend(loc="outside upper center", ncols=len(tasks), frameon=False)
+    figure.legend(loc="outside upper center", ncols=len(tasks), frameon=False)
     gains = [
-        f"{r['name']} {task_title(r['task'])} {r['difference']:+.3f}"
+        f"{r['name']} {get_task_title(r['task'])} {r['difference']:+.3f}"
         for r in records.values() if r["metric"] == "auc" and r["difference"] is not None
     ]  # fmt: skip
     alt = f"Points with intervals around a line at zero. Differences in AUC to the step before: {'; '.join(gains)}."
-    return Figure(f"steps-{plan.dataset}-{plan.protocol}", short_caption(store, [plan], WHAT + "."), alt, picture)
+    return Figure(
+        f"steps-{plan.dataset}-{plan.protocol}", compose_short_caption(store, [plan], WHAT + "."), alt, figure
+    )

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.figures.heat_map import heat_map
-from reports.frames.subgroups import FRAME, subgroup_frame
+from reports.figures.heat_map import draw_heat_map
+from reports.frames.subgroups import FRAME, build_subgroup_frame
 from reports.report import Figure, Section
-from reports.tables.captions import setting
-from reports.tables.subgroup_places import Part, not_derived, parts_of
-from reports.tables.table import Entry, Table, plain, words
+from reports.tables.captions import describe_setting
+from reports.tables.subgroup_places import SubgroupTable, build_empty_table, build_subgroup_tables
+from reports.tables.table import Entry, Table, format_entry, make_text_entry
 from results.plan import Plan
 from results.storage.store import Store
 
@@ -27,66 +27,71 @@ NUMBERS = "Intervals: bootstrap of patients within folds, the same resamples for
 
 
 def section(store: Store, plans: Sequence[Plan]) -> Section:
-    """Tables and a map a landmark and task; the CSV ``_patterns`` has every pattern."""
+    """Return tables and a map for each landmark and task; the CSV ``_patterns`` has every pattern."""
     tables, frames, figures = [], [], []
     for plan in plans:
-        frame = subgroup_frame(store, plan, DERIVED)
+        frame = build_subgroup_frame(store, plan, DERIVED)
         frames.append(frame[list(FRAME)])
         if frame.empty:
-            tables.append(not_derived(store, plan, "By observation pattern", "nothing derived yet, run the experiment"))
+            tables.append(
+                build_empty_table(store, plan, "By observation pattern", "nothing derived yet, run the experiment")
+            )
             continue
-        for part in parts_of(store, plan, DERIVED, frame):
-            about = setting(store, plan, part.landmark)
-            tables += pattern_tables(part, about)
-            figures.append(pattern_map(part, about))
+        for subgroups in build_subgroup_tables(store, plan, DERIVED, frame):
+            about = describe_setting(store, plan, subgroups.landmark)
+            tables += build_pattern_tables(subgroups, about)
+            figures.append(draw_pattern_map(subgroups, about))
     return Section(tuple(tables), {"_patterns": pd.concat(frames, ignore_index=True)}, tuple(figures))
 
 
-def pattern_tables(part: Part, about: str) -> list[Table]:
-    """AUC by pattern; AUPRC and calibration in the large by pattern; AUC with each modality observed and not."""
-    shown, rest = printed_patterns(part)
-    auc = _table(
-        part,
+def build_pattern_tables(subgroups: SubgroupTable, about: str) -> list[Table]:
+    """Build tables of AUC by pattern; of AUPRC and calibration in the large by pattern; of AUC with each modality observed and not."""
+    shown, rest = select_patterns(subgroups)
+    auc = _build_table(
+        subgroups,
         shown,
         {"auc": "AUC"},
-        f"AUC by observation pattern, {part.name}: mean over folds [95 % interval]. {NUMBERS} {about}",
+        f"AUC by observation pattern, {subgroups.name}: mean over folds [95 % interval]. {NUMBERS} {about}",
     )
-    more = _table(
-        part,
+    more = _build_table(
+        subgroups,
         shown,
         {"auprc": "AUPRC", "in_the_large": "y - p"},
-        f"AUPRC and y - p by observation pattern, {part.name}: means over folds. AUPRC depends on the prevalence of the pattern: it "
+        f"AUPRC and y - p by observation pattern, {subgroups.name}: means over folds. AUPRC depends on the prevalence of the pattern: it "
         f"compares rows and not patterns; y - p is the mean of outcome less prediction (above 0: risks too low). {about}",
         interval=False,
     )
     tables = [replace(table, notes=(*table.notes, *rest)) for table in (auc, more)]
-    modalities = [g for g in part.groups if g["attribute"].startswith("modality ")]
+    modalities = [g for g in subgroups.groups if g["attribute"].startswith("modality ")]
     if modalities:
-        order = [f"modality {name}" for name in part.plan.landmarks[part.landmark].modalities]
+        order = [f"modality {name}" for name in subgroups.plan.landmarks[subgroups.landmark].modalities]
         modalities.sort(key=lambda g: (order.index(g["attribute"]), g["group"].endswith(" not observed")))
         caption = (
-            f"AUC by modality observed or not, {part.name}: mean over folds [95 % interval]. {NUMBERS} Stays that lack one differ in "
+            f"AUC by modality observed or not, {subgroups.name}: mean over folds [95 % interval]. {NUMBERS} Stays that lack one differ in "
             f"more than the modality: this is no effect of observing it. {about}"
         )
-        tables.append(_table(part, modalities, {"auc": "AUC"}, caption))
+        tables.append(_build_table(subgroups, modalities, {"auc": "AUC"}, caption))
     return tables
 
 
-def pattern_maps(store: Store, plan: Plan) -> list[Figure]:
-    """The map of each landmark and task of a plan; none where no patterns were derived."""
-    frame = subgroup_frame(store, plan, DERIVED)
+def draw_pattern_maps(store: Store, plan: Plan) -> list[Figure]:
+    """Draw the map of each landmark and task of a plan; none where no patterns were derived."""
+    frame = build_subgroup_frame(store, plan, DERIVED)
     if frame.empty:
         return []
-    return [pattern_map(part, setting(store, plan, part.landmark)) for part in parts_of(store, plan, DERIVED, frame)]
+    return [
+        draw_pattern_map(subgroups, describe_setting(store, plan, subgroups.landmark))
+        for subgroups in build_subgroup_tables(store, plan, DERIVED, frame)
+    ]
 
 
-def printed_patterns(part: Part, at_least: int = AT_LEAST) -> tuple[list[dict[str, Any]], list[str]]:
-    """All stays, then the patterns to print, the most frequent first, and a note on the others, which the CSV has.
+def select_patterns(subgroups: SubgroupTable, at_least: int = AT_LEAST) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return all stays, then the patterns to print, the most frequent first, and a note on the others, which the CSV has.
 
     Printed are those that have numbers, and the most frequent of the others up to ``at_least`` in all.
     """
-    everyone = [g for g in part.groups if g["attribute"] == "all"]
-    patterns = [g for g in part.groups if g["attribute"] == "pattern"]
+    everyone = [g for g in subgroups.groups if g["attribute"] == "all"]
+    patterns = [g for g in subgroups.groups if g["attribute"] == "pattern"]
     small = [g["group"] for g in patterns if g["reason"]]
     left = small[max(0, at_least - (len(patterns) - len(small))) :]
     stays = sum(g["n"] for g in patterns if g["group"] in left)
@@ -94,51 +99,60 @@ def printed_patterns(part: Part, at_least: int = AT_LEAST) -> tuple[list[dict[st
     return everyone + [g for g in patterns if g["group"] not in left], rest
 
 
-def pattern_map(part: Part, about: str) -> Figure:
-    """The map of the AUC, row x pattern."""
-    shown, rest = printed_patterns(part, IN_MAP)
-    entries = {title: [part.entry(row, g, "auc", interval=False) for g in shown] for row, title in part.final.items()}
-    heads = [f"{_title(g, part)}\nn = {g['n']:,}" for g in shown]
+def draw_pattern_map(subgroups: SubgroupTable, about: str) -> Figure:
+    """Draw the map of the AUC, row x pattern."""
+    shown, rest = select_patterns(subgroups, IN_MAP)
+    entries = {
+        title: [subgroups.build_entry(row, g, "auc", interval=False) for g in shown]
+        for row, title in subgroups.final.items()
+    }
+    heads = [f"{_format_group(g, subgroups)}\nn = {g['n']:,}" for g in shown]
     numbers = pd.DataFrame([[e.mean for e in row] for row in entries.values()], list(entries), heads).astype(float)
-    labels = pd.DataFrame([[_label(e) for e in row] for row in entries.values()], list(entries), heads)
-    picture = heat_map(numbers, labels, "AUC", 0.5, float(np.nanmax([0.55, *numbers.to_numpy().ravel()])))
-    what = f"AUC by observation pattern, {part.name}, {part.plan.dataset}"
+    labels = pd.DataFrame([[_format_label(e) for e in row] for row in entries.values()], list(entries), heads)
+    figure = draw_heat_map(numbers, labels, "AUC", 0.5, float(np.nanmax([0.55, *numbers.to_numpy().ravel()])))
+    what = f"AUC by observation pattern, {subgroups.name}, {subgroups.plan.dataset}"
     span = f"{numbers.min().min():.3f} to {numbers.max().max():.3f}" if numbers.notna().any(axis=None) else "none"
     alt = f"{what}: {len(numbers)} rows by {len(heads)} groups of stays; numbers: {span}."
     caption = " ".join([f"{what}. Hatched: no number, for the reason written there.", *rest, about])
-    name = "-".join((DERIVED, part.plan.dataset, part.plan.protocol, part.landmark, part.task))
-    return Figure(name, caption, alt, picture)
+    name = "-".join((DERIVED, subgroups.plan.dataset, subgroups.plan.protocol, subgroups.landmark, subgroups.task))
+    return Figure(name, caption, alt, figure)
 
 
-def pattern_title(pattern: str, modalities: Sequence[str]) -> str:
-    """How a pattern is printed: where modalities are many, by those that are absent."""
+def format_pattern(pattern: str, modalities: Sequence[str]) -> str:
+    """Return a pattern as it is printed: where modalities are many, by those that are absent."""
     absent = [name for name in modalities if name not in pattern.split("+")]
     if len(modalities) <= 4 or len(absent) > len(modalities) / 2:
         return pattern
     return f"without {', '.join(absent)}" if absent else f"all {len(modalities)} modalities"
 
 
-def _table(
-    part: Part, groups: list[dict[str, Any]], metrics: dict[str, str], caption: str, interval: bool = True
+def _build_table(
+    subgroups: SubgroupTable, groups: list[dict[str, Any]], metrics: dict[str, str], caption: str, interval: bool = True
 ) -> Table:
-    heads = [(title, name) for title in part.titles.values() for name in metrics.values()]
+    heads = [(title, name) for title in subgroups.titles.values() for name in metrics.values()]
     rows = []
     for g in groups:
         numbers = [
-            part.entry(row, g, metric, interval, signed=metric == "in_the_large")
-            for row in part.titles
+            subgroups.build_entry(row, g, metric, interval, signed=metric == "in_the_large")
+            for row in subgroups.titles
             for metric in metrics
         ]
-        rows.append((_title(g, part), False, (words(f"{g['n']:,}"), words(f"{g['positives']:,}"), *numbers)))
+        rows.append(
+            (
+                _format_group(g, subgroups),
+                False,
+                (make_text_entry(f"{g['n']:,}"), make_text_entry(f"{g['positives']:,}"), *numbers),
+            )
+        )
     columns = (("Stays", "N"), ("Stays", "positive"), *heads)
-    return Table(columns, tuple(rows), caption, tuple(part.notes(part.titles, groups, metrics)))
+    return Table(columns, tuple(rows), caption, tuple(subgroups.collect_notes(subgroups.titles, groups, metrics)))
 
 
-def _title(group: dict[str, Any], part: Part) -> str:
+def _format_group(group: dict[str, Any], subgroups: SubgroupTable) -> str:
     if group["attribute"] == "pattern":
-        return pattern_title(group["group"], list(part.plan.landmarks[part.landmark].modalities))
+        return format_pattern(group["group"], list(subgroups.plan.landmarks[subgroups.landmark].modalities))
     return "All stays" if group["attribute"] == "all" else group["group"]
 
 
-def _label(entry: Entry) -> str:
-    return plain(entry).replace("0.", ".", 1) if entry.mean is not None else entry.word.replace(" ", "\n")
+def _format_label(entry: Entry) -> str:
+    return format_entry(entry).replace("0.", ".", 1) if entry.mean is not None else entry.word.replace(" ", "\n")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from reports.tables.shuffled import SAID, is_shuffled
-from reports.tables.table import BOLD_RULE, task_title
+from reports.tables.shuffled import SHUFFLED_NOTE, is_shuffled
+from reports.tables.table import BOLD_RULE, get_task_title
 from results.plan import Landmark, Plan
 from results.rows import basis_of, reference_row, rows_of
 from results.storage.store import Store
@@ -20,91 +20,95 @@ SHARES = (
 PROTOCOLS = {"strict": "strict protocol", "paper": "the paper's protocol (one landmark at the end of the stay)"}
 
 
-def caption(store: Store, plan: Plan, statistics: dict[str, Any] | None) -> str:
-    """Cohort, landmarks, N, positives, folds, seeds, schedule, protocol, tuning, rectifier, tests, commit and date, in sentences."""
+def compose_caption(store: Store, plan: Plan, statistics: dict[str, Any] | None) -> str:
+    """Say in sentences cohort, landmarks, N, positives, folds, seeds, schedule, protocol, tuning, rectifier, tests, commit and date."""
     return " ".join([
-        f"{plan.dataset}: {plan.description.rstrip('.')}{_arm(plan)}.",
-        *(_landmark(name, facts) for name, facts in plan.landmarks.items()),
-        *([SAID] if is_shuffled(plan) else []),
-        *_how(plan),
-        _tests(store, plan, statistics),
-        f"C{_source(store, plan)[1:]}",
+        f"{plan.dataset}: {plan.description.rstrip('.')}{_describe_arm(plan)}.",
+        *(_describe_landmark(name, facts) for name, facts in plan.landmarks.items()),
+        *([SHUFFLED_NOTE] if is_shuffled(plan) else []),
+        *_describe_run(plan),
+        _describe_tests(store, plan, statistics),
+        f"C{_describe_source(store, plan)[1:]}",
     ])  # fmt: skip
 
 
-def short_caption(store: Store, plans: Sequence[Plan], what: str) -> str:
-    """``what`` a table or figure shows, in a sentence, then which cohort, how it was run and from which state of the source.
+def compose_short_caption(store: Store, plans: Sequence[Plan], what: str) -> str:
+    """Say ``what`` a table or figure shows, then which cohort, how it was run and from which state of the source.
 
     N and positives are given where there is one plan; several are the arms of one experiment on one dataset, whose numbers differ.
     """
     plan = plans[0]
-    landmarks = [_landmark(name, facts) for name, facts in plan.landmarks.items()] if len(plans) == 1 else []
-    landmarks += [SAID] if is_shuffled(plan) else []
-    sources = dict.fromkeys(_source(store, p) for p in plans)
+    landmarks = [_describe_landmark(name, facts) for name, facts in plan.landmarks.items()] if len(plans) == 1 else []
+    landmarks += [SHUFFLED_NOTE] if is_shuffled(plan) else []
+    sources = dict.fromkeys(_describe_source(store, p) for p in plans)
     start = f"{what} {plan.dataset}: {plan.description.rstrip('.')}."
-    return " ".join([start, *landmarks, *_how(plan), f"C{' '.join(sources)[1:]}"])
+    return " ".join([start, *landmarks, *_describe_run(plan), f"C{' '.join(sources)[1:]}"])
 
 
-def share_caption(store: Store, plan: Plan) -> str:
-    """What a share is, and of which cohort and source state."""
+def compose_share_caption(store: Store, plan: Plan) -> str:
+    """Say what a share is, and of which cohort and source state."""
     return SHARES.format(
         spread=" ± standard deviation over seeds" if plan.seeds > 1 else "",
         dataset=plan.dataset,
         description=plan.description.rstrip("."),
         protocol=PROTOCOLS.get(plan.protocol, plan.protocol),
-        source=_source(store, plan),
+        source=_describe_source(store, plan),
     )
 
 
-def setting(store: Store, plan: Plan, *landmarks: str) -> str:
-    """Cohort, N, positives, folds, seeds, protocol, schedule and source of a plan at these landmarks (at all of them without any), for a
-    caption that has said what its table is."""
+def describe_setting(store: Store, plan: Plan, *landmarks: str) -> str:
+    """Say cohort, N, positives, folds, seeds, protocol, schedule and source of a plan, for a caption that has said what its table is.
+
+    At ``landmarks``, or at all of them where none is named.
+    """
     return " ".join([
-        f"{plan.dataset}: {plan.description.rstrip('.')}{_arm(plan)}.",
-        *(_landmark(name, facts) for name, facts in plan.landmarks.items() if not landmarks or name in landmarks),
-        f"{_count(plan.folds, 'fold')}, {_count(plan.seeds, 'seed')}; "
-        f"{PROTOCOLS.get(plan.protocol, plan.protocol)}{_split(plan)}{_shuffled(plan)}; schedule: {plan.schedule}; "
-        f"{_source(store, plan)}",
+        f"{plan.dataset}: {plan.description.rstrip('.')}{_describe_arm(plan)}.",
+        *(_describe_landmark(name, facts) for name, facts in plan.landmarks.items() if not landmarks or name in landmarks),
+        f"{_format_count(plan.folds, 'fold')}, {_format_count(plan.seeds, 'seed')}; "
+        f"{PROTOCOLS.get(plan.protocol, plan.protocol)}{_describe_split(plan)}{_describe_outcomes(plan)}; schedule: {plan.schedule}; "
+        f"{_describe_source(store, plan)}",
     ])  # fmt: skip
 
 
-def contexts(store: Store, plan: Plan) -> dict[str, str]:
-    """``setting`` by landmark, and under ``all`` that of all of them."""
-    return {name: setting(store, plan, name) for name in plan.landmarks} | {"all": setting(store, plan)}
+def describe_settings(store: Store, plan: Plan) -> dict[str, str]:
+    """Return ``describe_setting`` by landmark, and under ``all`` that of all of them."""
+    return {name: describe_setting(store, plan, name) for name in plan.landmarks} | {
+        "all": describe_setting(store, plan)
+    }
 
 
-def _how(plan: Plan) -> list[str]:
-    """Folds, seeds, spread, protocol, schedule, tuning, rectifier, and what was asked for but is not known of the cohort."""
+def _describe_run(plan: Plan) -> list[str]:
+    """Return folds, seeds, spread, protocol, schedule, tuning, rectifier, and what was asked for but is not known of the cohort."""
     spread = (
         "mean over folds ± standard deviation over seeds" if plan.seeds > 1 else "mean ± standard deviation over folds"
     )
     asked = plan.settings.known
     unknown = [name for name in asked if name not in {"all", "none", *(row.method for row in plan.rows)}]
     return [
-        f"{_count(plan.folds, 'fold')}, {_count(plan.seeds, 'seed')} ({spread}); "
-        f"{PROTOCOLS.get(plan.protocol, plan.protocol)}{_split(plan)}; schedule: {plan.schedule}; "
-        f"tuning: {plan.tuning}; rectifier: {_rectifier(plan)}.",
+        f"{_format_count(plan.folds, 'fold')}, {_format_count(plan.seeds, 'seed')} ({spread}); "
+        f"{PROTOCOLS.get(plan.protocol, plan.protocol)}{_describe_split(plan)}; schedule: {plan.schedule}; "
+        f"tuning: {plan.tuning}; rectifier: {_list_rectified(plan)}.",
         *(f"{row.title} under this schedule: {row.cut}." for row in plan.rows if row.cut),
         *([f"Not known of this cohort: {', '.join(unknown)}."] if unknown else []),
     ]
 
 
-def named(name: str, plan: Plan) -> str:
-    """The name of a plan's figure: of its kind, dataset, protocol and arm."""
+def name_figure(name: str, plan: Plan) -> str:
+    """Return the name of a plan's figure: of its kind, dataset, protocol and arm."""
     return "-".join((name, plan.dataset, plan.protocol, *([plan.arm.name] if plan.arm else [])))
 
 
-def title_of(plan: Plan, plans: Sequence[Plan]) -> str:
-    """What tells a plan apart from the others of its report, to stand behind a title; nothing where it is alone."""
+def compose_title_suffix(plan: Plan, plans: Sequence[Plan]) -> str:
+    """Return what tells a plan apart from the others of its report, to stand behind a title; nothing where it is alone."""
     if len(plans) == 1:
         return ""
     names = [plan.dataset, *([plan.protocol] if len({p.protocol for p in plans}) > 1 else [])]
     return f" ({', '.join(names + ([plan.arm.name] if plan.arm else []))})"
 
 
-def _landmark(name: str, facts: Landmark) -> str:
+def _describe_landmark(name: str, facts: Landmark) -> str:
     tasks = "; ".join(
-        f"{task_title(task)} {t.positives:,} positive of {t.n:,}"
+        f"{get_task_title(task)} {t.positives:,} positive of {t.n:,}"
         + (f" ({t.positives / t.n:.1%})" if t.n else "")
         for task, t in facts.tasks.items()
     )  # fmt: skip
@@ -112,25 +116,25 @@ def _landmark(name: str, facts: Landmark) -> str:
     return f"Landmark {name}: N = {facts.n:,}; {tasks}{notes}."
 
 
-def _arm(plan: Plan) -> str:
+def _describe_arm(plan: Plan) -> str:
     return f"; arm {plan.arm.name}" if plan.arm else ""
 
 
-def _split(plan: Plan) -> str:
+def _describe_split(plan: Plan) -> str:
     whole = plan.settings.split == "sites"
     return "; whole hospitals are tested, none of which is in training or validation" if whole else ""
 
 
-def _shuffled(plan: Plan) -> str:
+def _describe_outcomes(plan: Plan) -> str:
     return "; outcomes shuffled, the truth is an AUC of 0.5" if is_shuffled(plan) else ""
 
 
-def _rectifier(plan: Plan) -> str:
+def _list_rectified(plan: Plan) -> str:
     used = [f"{r.title} ({r.rectifier})" for r in plan.rows if r.rectifier != "off" and not r.change]
     return ", ".join(used) or "off"
 
 
-def _tests(store: Store, plan: Plan, statistics: dict[str, Any] | None) -> str:
+def _describe_tests(store: Store, plan: Plan, statistics: dict[str, Any] | None) -> str:
     rows = rows_of(plan)
     reference = reference_row(plan, rows)
     if reference is None:
@@ -144,8 +148,8 @@ def _tests(store: Store, plan: Plan, statistics: dict[str, Any] | None) -> str:
     return rule
 
 
-def _source(store: Store, plan: Plan) -> str:
-    """Commit and date of the plan, and of the cells where they come from others."""
+def _describe_source(store: Store, plan: Plan) -> str:
+    """Return commit and date of the plan, and of the cells where they come from others."""
     dirty = not plan.clean
     commits = {}
     for row in rows_of(plan):
@@ -160,5 +164,5 @@ def _source(store: Store, plan: Plan) -> str:
     return f"commit {own}{also}{', with uncommitted changes' if dirty else ''}; {plan.written[:10]}."
 
 
-def _count(n: int, word: str) -> str:
+def _format_count(n: int, word: str) -> str:
     return f"{n} {word}{'' if n == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""Stored differences of pairs of rows (``results.statistics.paired``): as a tidy frame for a CSV file, and as places of a table."""
+"""Stored differences of pairs of rows (``results.statistics.paired``): as a tidy frame for a CSV file, and as entries of a table."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from typing import Any
 import pandas as pd
 
 from reports.frames.tidy import COLUMNS
-from reports.tables.table import WORDS, Entry, words
+from reports.tables.table import WORDS, Entry, make_text_entry
 from results.plan import Plan
 
 FURTHER = (
     "name", "base_method", "base_variant", "value", "base_value", "ci_low", "ci_high", "n_test", "n_train", "t", "p", "in_family",
     "p_holm", "better", "worse", "reason",
 )  # fmt: skip
-Records = dict[tuple[str, str, str, str, str, str], dict[str, Any]]
+DifferenceRecords = dict[tuple[str, str, str, str, str, str], dict[str, Any]]
 """By name, method, variant, landmark, task, metric."""
 
 
-def records_of(statistics: dict[str, Any] | None, derivation: str) -> Records:
-    """What a derivation stored; empty where nothing is stored."""
+def index_records(statistics: dict[str, Any] | None, derivation: str) -> DifferenceRecords:
+    """Return what a derivation stored; empty where nothing is stored."""
     stored = (statistics or {}).get(derivation) or []
     fields = ("name", "method", "variant", "landmark", "task", "metric")
     return {tuple(r[f] for f in fields): r for r in stored}
 
 
-def difference_frame(plan: Plan, records: Records, numbers: pd.DataFrame) -> pd.DataFrame:
-    """The differences with the columns of the tidy CSV, then FURTHER; ``mean`` is the difference, ``metric`` e.g. ``difference_auc``.
+def build_difference_frame(plan: Plan, records: DifferenceRecords, numbers: pd.DataFrame) -> pd.DataFrame:
+    """Return differences with the columns of the tidy CSV, then FURTHER; ``mean`` is the difference, ``metric`` e.g. ``difference_auc``.
 
     Args:
         plan: the plan of the records.
-        records: as ``records_of`` gives them.
+        records: as ``index_records`` gives them.
         numbers: the plan's tidy frame, for the state of the rows that are compared.
     """
-    states = _states(numbers)
+    states = _index_states(numbers)
     counts = numbers.set_index(["method", "variant", "landmark", "task", "metric"])[["n", "positives"]].to_dict("index")
     rows = []
     for record in records.values():
@@ -44,42 +44,42 @@ def difference_frame(plan: Plan, records: Records, numbers: pd.DataFrame) -> pd.
             "protocol": plan.protocol,
             "group": "all",
         }
-        found = {"mean": record["difference"], "status": _status(record, states), **counts.get(at, {})}
+        found = {"mean": record["difference"], "status": _get_status(record, states), **counts.get(at, {})}
         rows.append(of | record | found | {"metric": f"difference_{record['metric']}"})
     return pd.DataFrame(rows).reindex(columns=[*COLUMNS, *FURTHER])
 
 
-def difference_entry(record: dict[str, Any] | None, numbers: pd.DataFrame) -> Entry:
-    """A difference with its interval, or the word that says why there is none."""
+def build_difference_entry(record: dict[str, Any] | None, numbers: pd.DataFrame) -> Entry:
+    """Return the entry of a difference with its interval, or the word that says why there is none."""
     if record is None:
-        return words("not derived")
+        return make_text_entry("not derived")
     if record["difference"] is None:
-        status = _status(record, _states(numbers))
-        return words("not planned" if status == "not planned" else WORDS.get(status, "n/a"))
+        status = _get_status(record, _index_states(numbers))
+        return make_text_entry("not planned" if status == "not planned" else WORDS.get(status, "n/a"))
     interval = None if record["ci_low"] is None else (record["ci_low"], record["ci_high"])
     return Entry(record["difference"], None, "", "", bool(record["better"] or record["worse"]), interval, signed=True)
 
 
-def p_entry(record: dict[str, Any] | None) -> Entry:
-    """The p of a record, adjusted where it is in the family; "–" where nothing was tested."""
+def build_p_entry(record: dict[str, Any] | None) -> Entry:
+    """Return the entry of a record's p, adjusted where it is in the family; "–" where nothing was tested."""
     p = None if record is None else record["p_holm"] if record["in_family"] else record["p"]
-    return words("–") if p is None else words("< .001" if p < 0.001 else f"{p:.3f}")
+    return make_text_entry("–") if p is None else make_text_entry("< .001" if p < 0.001 else f"{p:.3f}")
 
 
-def whiskers(records: list[dict[str, Any]]) -> list[list[float]]:
-    """How far the intervals reach below and above the differences, as matplotlib's ``errorbar`` takes it; 0 where there is none."""
+def compute_whiskers(records: list[dict[str, Any]]) -> list[list[float]]:
+    """Return how far the intervals reach below and above the differences, as matplotlib's ``errorbar`` takes it; 0 where there is none."""
     low = [0.0 if r["ci_low"] is None else max(0.0, r["difference"] - r["ci_low"]) for r in records]
     high = [0.0 if r["ci_high"] is None else max(0.0, r["ci_high"] - r["difference"]) for r in records]
     return [low, high]
 
 
-def _states(numbers: pd.DataFrame) -> dict[tuple[str, ...], str]:
+def _index_states(numbers: pd.DataFrame) -> dict[tuple[str, ...], str]:
     keys = zip(*(numbers[c] for c in ("method", "variant", "landmark", "task", "metric")), strict=True)
     return dict(zip(keys, numbers["status"], strict=True))
 
 
-def _status(record: dict[str, Any], states: dict[tuple[str, ...], str]) -> str:
-    """``done``, or the state of the row, else of its base, that has no number."""
+def _get_status(record: dict[str, Any], states: dict[tuple[str, ...], str]) -> str:
+    """Return ``done``, or the state of the row, else of its base, that has no number."""
     if record["difference"] is not None:
         return "done"
     if record["method"] is None or record["base_method"] is None:

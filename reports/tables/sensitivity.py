@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.tables.differences import Records
+from reports.tables.differences import DifferenceRecords
 from results.plan import Plan
 from results.rows import Row
 from results.statistics.changes import changes, default_of
@@ -21,9 +21,9 @@ NAMES = {
     "dropout": "Dropout",
     "lambda_con": "Contrastive weight",
 }
-Values = dict[int, float]
+FoldAucs = dict[int, float]
 """Fold -> AUC, seeds averaged."""
-Aucs = dict[tuple[str, str, str, str], Values]
+Aucs = dict[tuple[str, str, str, str], FoldAucs]
 """By method, variant, landmark, task."""
 
 
@@ -63,8 +63,8 @@ class Drop:
     lost: tuple[Any, ...]
 
 
-def sweeps(plan: Plan) -> list[Sweep]:
-    """The sweeps of a plan, in print order."""
+def list_sweeps(plan: Plan) -> list[Sweep]:
+    """Return the sweeps of a plan, in print order."""
     found: dict[tuple[str, str, str], list[Point]] = {}
     bases: dict[tuple[str, str, str], Row] = {}
     for change in changes(plan):
@@ -72,37 +72,39 @@ def sweeps(plan: Plan) -> list[Sweep]:
         bases[key] = change.base
         found.setdefault(key, []).append(Point(change.value, change.row, False))
     return [
-        Sweep(bases[key], key[2], _ascending([*points, Point(default_of(bases[key], key[2], plan), bases[key], True)]))
+        Sweep(
+            bases[key], key[2], _sort_points([*points, Point(default_of(bases[key], key[2], plan), bases[key], True)])
+        )
         for key, points in found.items()
     ]
 
 
-def aucs_of(numbers: pd.DataFrame) -> Aucs:
-    """The AUC by fold of every row of a tidy frame."""
+def index_aucs(numbers: pd.DataFrame) -> Aucs:
+    """Return the AUC by fold of every row of a tidy frame."""
     auc = numbers[numbers["metric"] == "auc"].to_dict("records")
     return {
         (c["method"], c["variant"], c["landmark"], c["task"]): {k: v[0] for k, v in c["by_fold"].items()} for c in auc
     }
 
 
-def by_fold(aucs: Aucs, row: Row, tasks: list[tuple[str, str]]) -> Values:
-    """AUC of a row by fold, averaged over ``tasks`` (landmark, task): the folds in which all of them have one."""
+def average_by_fold(aucs: Aucs, row: Row, tasks: list[tuple[str, str]]) -> FoldAucs:
+    """Return AUC of a row by fold, averaged over ``tasks`` (landmark, task): the folds in which all of them have one."""
     folds = [aucs.get((row.method, row.variant, *task), {}) for task in tasks]
     common = set.intersection(*(set(f) for f in folds)) if folds else set()
     return {k: float(np.mean([f[k] for f in folds])) for k in sorted(common)}
 
 
-def drop(aucs: Aucs, sweep: Sweep, tasks: list[tuple[str, str]]) -> Drop:
-    """The greatest fall of the AUC, averaged over ``tasks``, between the default and the values of a sweep, on the folds both have."""
-    base = by_fold(aucs, sweep.base, tasks)
+def compute_drop(aucs: Aucs, sweep: Sweep, tasks: list[tuple[str, str]]) -> Drop:
+    """Return the greatest fall of the AUC, averaged over ``tasks``, from the default to a value of a sweep, on the folds both have."""
+    base = average_by_fold(aucs, sweep.base, tasks)
     at_default = next(p.value for p in sweep.points if p.default)
-    lost = tuple(p.value for p in sweep.points if not by_fold(aucs, p.row, tasks))
+    lost = tuple(p.value for p in sweep.points if not average_by_fold(aucs, p.row, tasks))
     if not base:
         return Drop(*([np.nan] * 5), at_default, np.nan, lost)
     default = float(np.mean(list(base.values())))
     means, worst, sd, at = [default], 0.0, np.nan, at_default
     for point in sweep.points:
-        own = by_fold(aucs, point.row, tasks)
+        own = average_by_fold(aucs, point.row, tasks)
         falls = np.array([base[k] - own[k] for k in base if k in own])
         if len(falls):
             means.append(float(np.mean(list(own.values()))))
@@ -112,7 +114,7 @@ def drop(aucs: Aucs, sweep: Sweep, tasks: list[tuple[str, str]]) -> Drop:
     return Drop(default, min(means), max(means), worst, sd, at, 100 * (1 - worst / default), lost)
 
 
-def _ascending(points: list[Point]) -> tuple[Point, ...]:
+def _sort_points(points: list[Point]) -> tuple[Point, ...]:
     plain = all(isinstance(p.value, (int, float)) for p in points)
     return tuple(sorted(points, key=lambda p: p.value)) if plain else tuple(points)
 
@@ -125,20 +127,20 @@ class Study:
     sweeps: tuple[Sweep, ...]
     numbers: pd.DataFrame
     aucs: Aucs
-    records: Records
+    records: DifferenceRecords
     tasks: list[tuple[str, str]]
 
-    def records_of(self, sweep: Sweep) -> list[dict[str, Any]]:
-        """The stored differences of a sweep's values to the default."""
+    def find_records(self, sweep: Sweep) -> list[dict[str, Any]]:
+        """Return the stored differences of a sweep's values to the default."""
         variants = {(p.row.method, p.row.variant) for p in sweep.points if not p.default}
         return [r for r in self.records.values() if (r["method"], r["variant"]) in variants]
 
 
-def field_name(field: str) -> str:
-    """The printed name of a hyper-parameter."""
+def get_field_title(field: str) -> str:
+    """Return the printed name of a hyper-parameter."""
     return NAMES.get(field, field)
 
 
-def plain_value(value: Any) -> str:
-    """A value of a hyper-parameter as it is printed."""
+def format_value(value: Any) -> str:
+    """Return a value of a hyper-parameter as it is printed."""
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -35,7 +35,7 @@ BOLD_RULE = (
 
 @dataclass(frozen=True)
 class Entry:
-    """What one place of a table shows: a number with its spread or its interval, or a word: why there is no number, or plain text.
+    """What one cell of a table shows: a number with its spread or its interval, or a word: why there is no number, or plain text.
 
     ``signed``: a difference, printed with its sign; ``digits`` after the point.
     """
@@ -50,16 +50,16 @@ class Entry:
     digits: int = 3
 
 
-def words(text: str) -> Entry:
-    """A place that shows plain text, such as a count."""
+def make_text_entry(text: str) -> Entry:
+    """Return an entry that shows plain text, such as a count."""
     return Entry(None, None, text, "", False)
 
 
 NOT_PLANNED = Entry(None, None, "–", "", False)
-"""Nothing to compute: the row does not speak of this task."""
+"""Nothing to compute: the row has nothing for this task."""
 
 
-Row = tuple[str, bool, tuple[Entry, ...]]
+TableRow = tuple[str, bool, tuple[Entry, ...]]
 """A row of a printed table: its title, whether it is known of the cohort rather than a method, its entries."""
 
 
@@ -71,7 +71,7 @@ class Table:
     """
 
     columns: tuple[tuple[str, str], ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     caption: str
     notes: tuple[str, ...]
     title: str = ""
@@ -82,7 +82,7 @@ class Table:
         return self.title or re.split(r"[.:;(]", self.caption, maxsplit=1)[0].strip()[:70] or "table"
 
 
-def table(
+def build_table(
     frame: pd.DataFrame,
     plan: Plan,
     metrics: tuple[str, ...],
@@ -90,17 +90,17 @@ def table(
     bold: frozenset[tuple[str, str, str, str]],
     heading: str = "",
 ) -> Table:
-    """The table of a tidy frame.
+    """Build the table of a tidy frame.
 
     A number from fewer cells than planned carries a dagger, an undefined metric reads "n/a" with a double dagger, and each has its note.
     The spread is over seeds; with one seed in the plan, over folds.
 
     Args:
-        frame: as ``reports.frames.tidy.tidy`` or ``reports.frames.shares.shares`` gives it.
+        frame: as ``reports.frames.tidy.build_tidy_frame`` or ``reports.frames.shares.compute_shares`` gives it.
         plan: the plan of ``frame``.
         metrics: which to print, in this order.
         caption: plain text.
-        bold: (landmark, task, method, variant) whose AUC is set in bold, from ``bold_places``.
+        bold: (landmark, task, method, variant) whose AUC is set in bold, from ``find_bold_cells``.
         heading: the table's title.
     """
     changed = frame[frame["metric"].eq("rectifier_share_changed") & frame["mean"].notna()]
@@ -118,26 +118,26 @@ def table(
                 if cell is None:
                     entries.append(NOT_PLANNED)
                     continue
-                entries.append(entry_of(cell, spread, metric == "auc" and (landmark, task, method, variant) in bold))
+                entries.append(build_entry(cell, spread, metric == "auc" and (landmark, task, method, variant) in bold))
                 if cell["note"]:
-                    what = f"{task_title(task)}, {METRICS[metric]}" if _of_metric(cell) else landmark
+                    what = f"{get_task_title(task)}, {METRICS[metric]}" if _concerns_metric(cell) else landmark
                     notes[f"{entries[-1].mark} {title} ({what}): {cell['note']}.".strip()] = None
-            notes |= dict.fromkeys(_coverage(title, task, cells.get((landmark, task, metrics[0])), plan))
+            notes |= dict.fromkeys(_note_coverage(title, task, cells.get((landmark, task, metrics[0])), plan))
         rows.append((title, bool(own["known"].iloc[0]), tuple(entries)))
     rows.sort(key=lambda r: r[1])
     for title, own in changed.groupby("title", sort=False):
-        listed = ", ".join(f"{m:.1%} ({task_title(t)})" for m, t in zip(own["mean"], own["task"], strict=True))
+        listed = ", ".join(f"{m:.1%} ({get_task_title(t)})" for m, t in zip(own["mean"], own["task"], strict=True))
         notes[f"{title}: the rectifier changed {listed} of the predictions."] = None
     several = len(plan.landmarks) > 1
-    heads = [f"{task_title(t)} ({lm})" if several else task_title(t) for lm, t in places]
+    heads = [f"{get_task_title(t)} ({lm})" if several else get_task_title(t) for lm, t in places]
     columns = tuple((head, METRICS[m]) for head in heads for m in metrics)
     return Table(columns, tuple(rows), caption, tuple(notes), heading)
 
 
-def bold_places(
+def find_bold_cells(
     plan: Plan, frame: pd.DataFrame, statistics: dict[str, Any] | None
 ) -> frozenset[tuple[str, str, str, str]]:
-    """Where a win is called, as (landmark, task, method, variant): see BOLD_RULE. A method without a test stands in its way."""
+    """Return where a win is called, as (landmark, task, method, variant): see BOLD_RULE. A method without a test stands in its way."""
     if not statistics or not statistics["reference"]:
         return frozenset()
     reference = (statistics["reference"]["method"], statistics["reference"]["variant"])
@@ -156,28 +156,28 @@ def bold_places(
     return frozenset(found)
 
 
-def task_title(task: str) -> str:
-    """The printed name of a task."""
+def get_task_title(task: str) -> str:
+    """Return the printed name of a task."""
     return TASKS.get(task, task.replace("_", " "))
 
 
-def text_frame(printed: Table) -> pd.DataFrame:
-    """The table as strings, for a terminal: columns (task, metric), index the row's title."""
+def build_text_frame(printed: Table) -> pd.DataFrame:
+    """Return the table as strings, for a terminal: columns (task, metric), index the row's title."""
     return pd.DataFrame(
-        [[plain(e) for e in entries] for _, _, entries in printed.rows],
+        [[format_entry(e) for e in entries] for _, _, entries in printed.rows],
         index=[title for title, _, _ in printed.rows],
         columns=pd.MultiIndex.from_tuples(printed.columns),
     )
 
 
-def plain(entry: Entry) -> str:
-    """An entry as text: ``0.812 ± 0.012†``, a called win in asterisks."""
-    number, spread = parts(entry)
+def format_entry(entry: Entry) -> str:
+    """Return an entry as text: ``0.812 ± 0.012†``, a called win in asterisks."""
+    number, spread = split_entry(entry)
     return f"{f'*{number}*' if entry.bold else number}{spread}{entry.mark}"
 
 
-def parts(entry: Entry) -> tuple[str, str]:
-    """The number of an entry, or its word, and the spread behind it (``" ± 0.012"``, ``" [0.800, 0.824]"``, or nothing)."""
+def split_entry(entry: Entry) -> tuple[str, str]:
+    """Return the number of an entry, or its word, and the spread behind it (``" ± 0.012"``, ``" [0.800, 0.824]"``, or nothing)."""
     if entry.mean is None:
         return entry.word, ""
     spread = "" if entry.sd is None else f" ± {entry.sd:.{entry.digits}f}"
@@ -186,21 +186,23 @@ def parts(entry: Entry) -> tuple[str, str]:
     return f"{entry.mean:{'+' if entry.signed else ''}.{entry.digits}f}", spread
 
 
-def _coverage(title: str, task: str, cell: dict[str, Any] | None, plan: Plan) -> list[str]:
-    """A note where a row has predictions for some of the stays only, so that its numbers are of other stays than the rest."""
+def _note_coverage(title: str, task: str, cell: dict[str, Any] | None, plan: Plan) -> list[str]:
+    """Return a note where a row has predictions for some of the stays only, so that its numbers are of other stays than the rest."""
     if cell is None or cell["status"] != "done":
         return []
     n, of = int(cell["n"]), plan.landmarks[cell["landmark"]].tasks[task].n
-    return [f"{title} ({task_title(task)}): on the {n:,} of {of:,} stays that have its prediction."] if n < of else []
+    return (
+        [f"{title} ({get_task_title(task)}): on the {n:,} of {of:,} stays that have its prediction."] if n < of else []
+    )
 
 
-def _of_metric(cell: dict[str, Any]) -> bool:
-    """Whether a note speaks of this metric alone, rather than of the cells of the row."""
+def _concerns_metric(cell: dict[str, Any]) -> bool:
+    """Return whether a note is about this metric alone, rather than about the cells of the row."""
     return cell["status"] == "undefined" or cell["note"].startswith("defined in")
 
 
-def entry_of(cell: dict[str, Any], spread: str, bold: bool = False) -> Entry:
-    """The place of a row of a tidy frame: its mean with the spread in column ``spread``, or the word for its status."""
+def build_entry(cell: dict[str, Any], spread: str, bold: bool = False) -> Entry:
+    """Return the entry of a row of a tidy frame: its mean with the spread in column ``spread``, or the word for its status."""
     mark = {"partial": "†", "undefined": "‡"}.get(cell["status"], "")
     if cell["status"] in WORDS:
         return Entry(None, None, WORDS[cell["status"]], mark, False)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from reports.sections import learning_curve, mechanisms
-from reports.tables.table import plain
+from reports.tables.table import format_entry
 from results.plan import Arm, Settings
 from results.statistics.derivations import ceiling, worth
 from tests.stores import fabricate
@@ -44,7 +44,7 @@ def run(root, axis, names, experiment, **options):
 
 
 def rows(table):
-    return {title: [plain(e) for e in entries] for title, _, entries in table.rows}
+    return {title: [format_entry(e) for e in entries] for title, _, entries in table.rows}
 
 
 def test_values_ascend_and_an_arm_that_was_not_run_has_its_line(tmp_path):
@@ -62,7 +62,7 @@ def test_values_ascend_and_an_arm_that_was_not_run_has_its_line(tmp_path):
     assert any("n = 90: icu_24h N = 90" in note for note in table.notes)
     (figure,) = made.figures
     assert "Not run: n = 60; 5,000." in figure.caption
-    assert [t.get_text() for t in figure.picture.axes[0].texts] == ["not run", "not run"]
+    assert [t.get_text() for t in figure.mpl_figure.axes[0].texts] == ["not run", "not run"]
 
 
 def test_the_frame_has_every_arm_and_its_own_n(tmp_path):

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from reports.audit.document import markdown, replaced
-from reports.audit.numbers import Numbers
-from reports.audit.simulated import SAMPLER, sampler_table
+from reports.audit.document import render_markdown, replace_parts
+from reports.audit.numbers import AuditNumbers
+from reports.audit.simulated import SAMPLER, build_sampler_table
 from reports.report import ReportError
-from reports.tables.shuffled import marked
-from reports.tables.table import Entry, Table, words
+from reports.tables.shuffled import flag_auc_off_half
+from reports.tables.table import Entry, Table, make_text_entry
 from results.cell import Cell, PlannedCell
 from results.plan import Landmark, Settings, TaskCounts
 from results.storage.store import Store
@@ -25,7 +25,7 @@ def numbers(outcomes, low, high, ceiling=0.80):
     if ceiling is not None:
         found[(*at, "ceiling", "default")] = interval("ceiling", "default", ceiling, (0.7, 0.9))
     rows = [("m", "audit-A1", "on"), *([("ceiling", "default", "on")] if ceiling is not None else [])]
-    return Numbers(made_plan(*rows, reference="m", settings=Settings({"outcomes": outcomes})), found, {})
+    return AuditNumbers(made_plan(*rows, reference="m", settings=Settings({"outcomes": outcomes})), found, {})
 
 
 @pytest.mark.parametrize(
@@ -42,12 +42,12 @@ def numbers(outcomes, low, high, ceiling=0.80):
 )
 def test_what_is_off_the_truth_by_more_than_its_interval_is_flagged(outcomes, low, high, ceiling, flagged):
     of = numbers(outcomes, low, high, ceiling)
-    assert of.flagged("discharge", "icu_90d", "auc", "audit-A1") is flagged
-    assert not of.flagged("discharge", "icu_90d", "auc", "audit-A2")
+    assert of.is_flagged("discharge", "icu_90d", "auc", "audit-A1") is flagged
+    assert not of.is_flagged("discharge", "icu_90d", "auc", "audit-A2")
 
 
 def table():
-    entries = (Entry(0.6, 0.1, "", "", False), Entry(0.2, None, "", "", False), words("5 | 6"))
+    entries = (Entry(0.6, 0.1, "", "", False), Entry(0.2, None, "", "", False), make_text_entry("5 | 6"))
     columns = (("90-day ICU admission", "AUC"), ("90-day ICU admission", "Brier"), ("", "count"))
     return Table(columns, (("A row", False, entries),), "A table. More", ("A note.",), "A table")
 
@@ -58,18 +58,18 @@ def test_an_auc_whose_interval_does_not_hold_a_half_is_marked_where_outcomes_wer
     titles = {("m", "default"): "A row"}
     landmarks = {"x": Landmark(10, {"icu_90d": TaskCounts(10, 5)}, {}, "f", "s")}
     plan = made_plan(settings=Settings({"outcomes": "shuffled"}), landmarks=landmarks)
-    found = marked(table(), plan, statistics, titles)
+    found = flag_auc_off_half(table(), plan, statistics, titles)
     assert [e.mark for e in found.rows[0][2]] == ["^", "", ""]
     assert [e.interval for e in found.rows[0][2]] == [(0.55, 0.65), None, None]
     assert "1 of 1 intervals of the AUC do not hold 0.5" in found.notes[1]
     held = {"intervals": [of | {"ci_low": 0.45, "ci_high": 0.65}]}
-    assert [e.mark for e in marked(table(), plan, held, titles).rows[0][2]] == ["", "", ""]
+    assert [e.mark for e in flag_auc_off_half(table(), plan, held, titles).rows[0][2]] == ["", "", ""]
     true = replace(plan, settings=Settings({"outcomes": "true"}))
-    assert marked(table(), true, statistics, titles).notes == ("A note.",)
+    assert flag_auc_off_half(table(), true, statistics, titles).notes == ("A note.",)
 
 
 def test_a_table_as_markdown():
-    lines = markdown(table()).splitlines()
+    lines = render_markdown(table()).splitlines()
     assert lines[0] == "### A table"
     assert lines[4] == "| | 90-day ICU admission, AUC | 90-day ICU admission, Brier | count |"
     assert lines[6] == "| A row | 0.600 ± 0.100 | 0.200 | 5 \\| 6 |"
@@ -78,11 +78,11 @@ def test_a_table_as_markdown():
 
 def test_what_stands_between_markers_is_exchanged_and_the_rest_kept():
     text = "before\n<!-- audit:one -->\nold\nolder\n<!-- /audit:one -->\nafter\n"
-    assert replaced(text, {"one": r"new \1"}, "x") == text.replace("old\nolder", r"new \1")
+    assert replace_parts(text, {"one": r"new \1"}, "x") == text.replace("old\nolder", r"new \1")
     with pytest.raises(ReportError, match="audit:one; known: two"):
-        replaced(text, {"two": ""}, "x")
+        replace_parts(text, {"two": ""}, "x")
     with pytest.raises(ReportError, match="without its end"):
-        replaced(text.replace("/audit", "/x"), {"one": ""}, "x")
+        replace_parts(text.replace("/audit", "/x"), {"one": ""}, "x")
 
 
 def test_the_sampler_beside_what_was_measured_on_the_released_code(tmp_path):
@@ -101,7 +101,7 @@ def test_the_sampler_beside_what_was_measured_on_the_released_code(tmp_path):
         store.write(planned, {"status": "done", "metrics": [metric | {"n": 600, "positives": 60}]}, {})
         cells.append(planned)
     plan = made_plan(cells=cells, seeds=3, n=3000, audit={"title": "M (x=1)"}, commit="abc")
-    table, frame = sampler_table(store, plan)
+    table, frame = build_sampler_table(store, plan)
     ((title, _, entries),) = table.rows
     assert title == "lr 1.6e-05, epoch 55, all test rows"
     assert entries[2].mean == pytest.approx(0.8)

@@ -5,9 +5,9 @@ import re
 import pandas as pd
 import pytest
 
-from reports.build import COMPARISONS, INTERVALS, assemble, write_report
-from reports.formats.files import FORMATS, slug, text_of
-from reports.frames.tidy import COLUMNS, tidy
+from reports.build import COMPARISONS, INTERVALS, assemble_report, write_report
+from reports.formats.files import FORMATS, make_slug, render_text
+from reports.frames.tidy import COLUMNS, build_tidy_frame
 from reports.published.published import LABEL
 from reports.report import ReportError
 from results.statistics.derive import derive
@@ -18,7 +18,7 @@ from tests.stores import ROWS, fabricate
 def files(fabricated, tmp_path_factory):
     store, plan = fabricated
     out = tmp_path_factory.mktemp("out") / "new"
-    return {p.name: p for p in write_report(assemble(store.root, [plan]), out, FORMATS)}
+    return {p.name: p for p in write_report(assemble_report(store.root, [plan]), out, FORMATS)}
 
 
 def test_files(files):
@@ -37,7 +37,7 @@ def test_files(files):
 
 def test_the_same_report_twice_is_the_same_bytes(files, fabricated, tmp_path):
     store, plan = fabricated
-    for path in write_report(assemble(store.root, [plan]), tmp_path, FORMATS):
+    for path in write_report(assemble_report(store.root, [plan]), tmp_path, FORMATS):
         assert path.read_bytes() == files[path.name].read_bytes(), path.name
 
 
@@ -51,7 +51,7 @@ def test_a_table_alone_is_a_part_of_the_document(files):
 
 def test_an_interrupted_report_leaves_whole_files(fabricated, tmp_path, monkeypatch):
     store, plan = fabricated
-    report = assemble(store.root, [plan])
+    report = assemble_report(store.root, [plan])
     written = []
 
     def replace(source, target):
@@ -70,7 +70,7 @@ def test_an_interrupted_report_leaves_whole_files(fabricated, tmp_path, monkeypa
 def test_csv_has_the_contract_columns_and_full_precision(files, fabricated):
     back = pd.read_csv(files["table1.csv"])
     assert tuple(back.columns) == COLUMNS
-    frame = tidy(*fabricated)
+    frame = build_tidy_frame(*fabricated)
     own = back[~back["metric"].str.startswith("share_")].reset_index(drop=True)
     pd.testing.assert_series_equal(own["mean"], frame["mean"], check_exact=True)
     assert own["status"].tolist() == frame["status"].tolist()
@@ -103,7 +103,7 @@ def test_measured_and_published_numbers_stand_apart(files):
 
 
 def test_the_same_numbers_everywhere(files, fabricated):
-    frame = tidy(*fabricated)
+    frame = build_tidy_frame(*fabricated)
     tex, text = files["table1.tex"].read_text(), files["table1.txt"].read_text()
     printed = frame[frame["metric"].isin(["auc", "auprc", "brier"]) & frame["mean"].notna()]
     for value in printed["mean"]:
@@ -113,13 +113,13 @@ def test_the_same_numbers_everywhere(files, fabricated):
 
 def test_text_is_what_the_terminal_gets(files, fabricated):
     store, plan = fabricated
-    assert text_of(assemble(store.root, [plan]).measured) == files["table1.txt"].read_text()
+    assert render_text(assemble_report(store.root, [plan]).measured) == files["table1.txt"].read_text()
 
 
 def test_each_plan_has_its_table(tmp_path):
     options = {"rows": ROWS[1:2], "n": 40, "folds": 2}
     plans = [fabricate(tmp_path, **options, dataset=name)[1] for name in ("embedded-mimic", "eicu-demo")]
-    csv, *_, tex = write_report(assemble(tmp_path, plans), tmp_path / "out", ("csv", "tex"))[:5]
+    csv, *_, tex = write_report(assemble_report(tmp_path, plans), tmp_path / "out", ("csv", "tex"))[:5]
     assert set(pd.read_csv(csv)["dataset"]) == {"eicu-demo", "embedded-mimic"}
     measured = tex.read_text().split(LABEL)[0]
     assert len(re.findall(r"\\begin\{tabular\}", measured)) == 2
@@ -130,24 +130,26 @@ def test_a_row_that_does_not_speak_of_a_task_is_a_dash_and_no_missing_cell(tmp_p
     plan = dataclasses.replace(
         plan, cells=[p for p in plan.cells if (p.cell.method, p.cell.landmark) != ("ceiling", "discharge")]
     )
-    frame = tidy(store, plan)
+    frame = build_tidy_frame(store, plan)
     assert set(frame[frame["method"] == "ceiling"]["landmark"]) == {"icu_24h"}
     line = next(
-        line for line in text_of(assemble(store.root, [plan]).measured).splitlines() if line.startswith("ceiling")
+        line
+        for line in render_text(assemble_report(store.root, [plan]).measured).splitlines()
+        if line.startswith("ceiling")
     )
     assert line.split()[-6:] == ["–"] * 6
 
 
 def test_a_row_on_some_of_the_stays_says_so(tmp_path):
     store, plan = fabricate(tmp_path, rows=ROWS[1:], n=200, partial_rows=("ceiling",))
-    text = text_of(assemble(store.root, [plan]).measured)
+    text = render_text(assemble_report(store.root, [plan]).measured)
     assert "ceiling (In-hospital mortality): on the 100 of 200 stays that have its prediction." in text
     assert "CM-AE (adapted) (In-hospital mortality)" not in text
 
 
 def test_other_experiments_have_no_published_file(tmp_path):
     _, plan = fabricate(tmp_path, experiment="smoke", rows=ROWS[1:2], n=40, folds=2)
-    names = [p.name for p in write_report(assemble(tmp_path, [plan]), tmp_path / "out")]
+    names = [p.name for p in write_report(assemble_report(tmp_path, [plan]), tmp_path / "out")]
     assert names == [
         "smoke.csv", "smoke_intervals.csv", "smoke_comparisons.csv", "smoke.tex", "smoke_1_every_task.tex", "smoke.html",
     ]  # fmt: skip
@@ -163,7 +165,7 @@ def test_a_called_win_is_bold_in_print(tmp_path):
     )
     store, plan = fabricate(tmp_path, rows=rows, n=400, landmarks={"icu_24h": ("mortality_inhosp",)})
     store.write_statistics(plan.name, derive(store, plan, resamples=20))
-    tex = write_report(assemble(tmp_path, [plan]), tmp_path / "out", ("tex",))[0].read_text()
+    tex = write_report(assemble_report(tmp_path, [plan]), tmp_path / "out", ("tex",))[0].read_text()
     assert re.search(r"CRL-MMNAR & \{\\bfseries\\boldmath\\num\{0\.\d{3}\}\}", tex)
     assert tex.count(r"\bfseries") == 1
 
@@ -171,7 +173,7 @@ def test_a_called_win_is_bold_in_print(tmp_path):
 def test_an_unknown_format_is_one_line_and_writes_nothing(fabricated, tmp_path):
     store, plan = fabricated
     with pytest.raises(ReportError, match="format 'docx' is none of csv, tex, html, txt"):
-        write_report(assemble(store.root, [plan]), tmp_path, ("csv", "docx"))
+        write_report(assemble_report(store.root, [plan]), tmp_path, ("csv", "docx"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -179,7 +181,7 @@ def test_an_unwritable_place_is_one_line(fabricated, tmp_path):
     store, plan = fabricated
     (tmp_path / "out").write_text("a file, not a folder")
     with pytest.raises(ReportError, match=r"cannot write .*; choose another out=DIR"):
-        write_report(assemble(store.root, [plan]), tmp_path / "out")
+        write_report(assemble_report(store.root, [plan]), tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -192,4 +194,4 @@ def test_an_unwritable_place_is_one_line(fabricated, tmp_path):
     ],
 )
 def test_names_of_files_are_plain(text, name):
-    assert slug(text) == name
+    assert make_slug(text) == name

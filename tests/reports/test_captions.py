@@ -2,14 +2,14 @@ from dataclasses import replace
 
 import pytest
 
-from reports.tables.captions import caption
+from reports.tables.captions import compose_caption
 from results.statistics.derive import derive
 from tests.stores import ROWS, fabricate, rewrite
 
 
 def test_caption_says_what_a_reader_must_know(fabricated):
     store, plan = fabricated
-    text = caption(store, plan, store.statistics(plan.name))
+    text = compose_caption(store, plan, store.statistics(plan.name))
     positives = plan.landmarks["icu_24h"].tasks["mortality_inhosp"].positives
     for part in (
         "embedded-mimic: a fabricated cohort", "Landmark icu_24h: N = 150", f"In-hospital mortality {positives} positive of 150",
@@ -31,24 +31,24 @@ def test_uncommitted_changes_show(tmp_path, where):
         record = store.record(planned)
         record["provenance"] |= {"clean": False, "commit": "fedcba9876543210"}
         rewrite(store, planned, record, {"predictions": store.predictions(planned)})
-        assert "(cells also from fedcba9876)" in caption(store, plan, None)
-    assert "with uncommitted changes" in caption(store, plan, None)
+        assert "(cells also from fedcba9876)" in compose_caption(store, plan, None)
+    assert "with uncommitted changes" in compose_caption(store, plan, None)
 
 
 def test_seeds_and_missing_statistics_show(tmp_path):
     store, plan = fabricate(tmp_path, rows=ROWS[:2], n=40, folds=2, seeds=2)
-    text = caption(store, plan, None)
+    text = compose_caption(store, plan, None)
     assert "2 folds, 2 seeds (mean over folds ± standard deviation over seeds)" in text
     assert "No statistics are stored" in text
-    assert "No reference method" in caption(store, replace(plan, reference="mt"), None)
+    assert "No reference method" in compose_caption(store, replace(plan, reference="mt"), None)
 
 
 def test_statistics_of_an_earlier_state_show(tmp_path):
     store, plan = fabricate(tmp_path, rows=ROWS[:2], n=40, folds=2, missing=[("cm_ae", "discharge", 0)])
     early = derive(store, plan, resamples=0)
-    assert "derived from other cells" not in caption(store, plan, early)
+    assert "derived from other cells" not in compose_caption(store, plan, early)
     store, plan = fabricate(tmp_path, rows=ROWS[:2], n=40, folds=2)
-    assert "derived from other cells" in caption(store, plan, early)
+    assert "derived from other cells" in compose_caption(store, plan, early)
 
 
 def test_what_a_schedule_leaves_out_of_a_methods_stages_shows(fabricated):
@@ -56,5 +56,5 @@ def test_what_a_schedule_leaves_out_of_a_methods_stages_shows(fabricated):
     first = plan.rows[0]
     cut = replace(plan, rows=[replace(first, cut="no third stage"), *plan.rows[1:]])
     sentence = f"{first.title} under this schedule: no third stage."
-    assert sentence in caption(store, cut, None)
-    assert sentence not in caption(store, plan, None)
+    assert sentence in compose_caption(store, cut, None)
+    assert sentence not in compose_caption(store, plan, None)

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from reports.cards import write_cards
-from reports.frames.tidy import tidy
+from reports.frames.tidy import build_tidy_frame
 from reports.report import ReportError
 from tests.stores import fabricate
 
@@ -39,7 +39,7 @@ def test_a_model_card_has_the_source_and_the_numbers_of_the_store(cards):
     assert "- one <of> them" in text
     assert "| `lr` | 0.001 | 0.1, 0.01 |" in text
     assert "- `plain`: the defaults" in text
-    frame = tidy(store, plan)
+    frame = build_tidy_frame(store, plan)
     own = frame[(frame["method"] == "cm_ae") & (frame["task"] == "mortality_inhosp") & (frame["metric"] == "auc")]
     assert f"| {own['mean'].iloc[0]:.3f} ± {own['sd_folds'].iloc[0]:.3f} |" in text
     lines = [line for line in text.splitlines() if "(discharge)" in line]

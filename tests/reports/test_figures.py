@@ -2,22 +2,22 @@ import re
 
 import pytest
 
-from reports.figures.curve_figures import LINES, curve_figures, grouped
-from reports.figures.drawing import canvas
-from reports.figures.forest import CALLED, KNOWN, UNCALLED, forest
-from reports.figures.time_figure import time_figure
-from reports.formats.pictures import file_of, inline
+from reports.figures.curve_figures import LINES, draw_curve_figures, group_lines
+from reports.figures.drawing import create_figure
+from reports.figures.forest import CALLED, KNOWN, UNCALLED, draw_forest
+from reports.figures.time_figure import draw_time_figure
+from reports.formats.pictures import embed_svg, render_figure
 from reports.report import Figure
-from reports.sections import section_of
+from reports.sections import load_section
 from results.statistics.derive import derive
 from tests.stores import ROWS, fabricate
 
 
 def test_forest_has_every_comparison_and_says_where_there_is_none(fabricated):
     store, plan = fabricated
-    figure = forest(store, plan)
+    figure = draw_forest(store, plan)
     comparisons = [c for c in store.statistics(plan.name)["comparisons"] if c["metric"] == "auc"]
-    panels = figure.picture.axes
+    panels = figure.mpl_figure.axes
     assert len(panels) == 3
     for ax, task in zip(panels, ("mortality_inhosp", "readmission_30d", "icu_90d"), strict=True):
         own = [c for c in comparisons if c["task"] == task]
@@ -38,8 +38,8 @@ def test_what_is_called_is_filled_and_has_a_mark_of_its_own(tmp_path):
     )
     store, plan = fabricate(tmp_path, rows=rows, n=400, landmarks={"icu_24h": ("mortality_inhosp",)})
     store.write_statistics(plan.name, derive(store, plan, resamples=20))
-    figure = forest(store, plan)
-    point = next(line for line in figure.picture.axes[0].lines if line.get_linestyle() == "None")
+    figure = draw_forest(store, plan)
+    point = next(line for line in figure.mpl_figure.axes[0].lines if line.get_linestyle() == "None")
     assert point.get_markerfacecolor() == CALLED["worse"][1].colour
     assert "Ours is called better than Theirs" in figure.alt
     looks = [*CALLED.values(), UNCALLED, KNOWN]
@@ -48,16 +48,16 @@ def test_what_is_called_is_filled_and_has_a_mark_of_its_own(tmp_path):
 
 def test_no_forest_without_statistics_or_reference(tmp_path):
     store, plan = fabricate(tmp_path, rows=ROWS[1:2], n=40, folds=2)
-    assert forest(store, plan) is None
+    assert draw_forest(store, plan) is None
     store.write_statistics(plan.name, derive(store, plan, resamples=0))
-    assert forest(store, plan) is None
+    assert draw_forest(store, plan) is None
 
 
 @pytest.mark.parametrize("others", [0, 1, 6, 7, 20, 45])
 def test_at_most_eight_lines_a_panel_and_nobody_left_out(others):
     common = [("ceiling", "default"), ("crl_mmnar", "default")]
     keys = [*((f"m{i}", "default") for i in range(others)), *common]
-    groups = grouped(keys, common)
+    groups = group_lines(keys, common)
     assert all(len(group) <= LINES and set(common) <= set(group) for group in groups)
     assert [k for group in groups for k in group if k not in common] == keys[:others]
     assert max(map(len, groups)) - min(map(len, groups)) <= 1
@@ -65,24 +65,24 @@ def test_at_most_eight_lines_a_panel_and_nobody_left_out(others):
 
 def test_curves_by_task_each_with_a_mark_of_its_own(with_curves):
     store, plan = with_curves
-    roc, precision, reliability = curve_figures(store, plan)
+    roc, precision, reliability = draw_curve_figures(store, plan)
     assert [f.name.partition("-")[0] for f in (roc, precision, reliability)] == ["roc", "pr", "reliability"]
     # CM-AE has no curve at icu_24h, GRU-D none at discharge
-    assert [len([line for line in ax.lines if len(line.get_xdata()) == 52]) for ax in roc.picture.axes] == [5, 5, 5]
+    assert [len([line for line in ax.lines if len(line.get_xdata()) == 52]) for ax in roc.mpl_figure.axes] == [5, 5, 5]
     for figure in (roc, precision, reliability):
-        panel = figure.picture.axes[1]
+        panel = figure.mpl_figure.axes[1]
         lines = [line for line in panel.lines if line.get_marker() != "None" and len(line.get_xdata())]
         looks = {(line.get_marker(), line.get_linestyle()) for line in lines}
         assert len(looks) == len(lines) == 5
-    names = {t.get_text() for t in roc.picture.axes[-1].get_legend().get_texts()}
+    names = {t.get_text() for t in roc.mpl_figure.axes[-1].get_legend().get_texts()}
     assert "CM-AE (adapted)" in names
     assert "GRU-D (30-day readmission: no cell is done)" in roc.caption
 
 
 def test_time_against_auc(fabricated):
     store, plan = fabricated
-    figure = time_figure(store, plan)
-    ax = figure.picture.axes[1]
+    figure = draw_time_figure(store, plan)
+    ax = figure.mpl_figure.axes[1]
     points = {(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in ax.lines}
     intervals = store.statistics(plan.name)["intervals"]
     auc = {
@@ -101,7 +101,7 @@ def test_time_against_auc(fabricated):
 
 def test_what_cannot_be_drawn_is_said(tmp_path):
     store, plan = fabricate(tmp_path, rows=ROWS[1:2], n=40, folds=2)
-    section = section_of(store, [plan])
+    section = load_section(store, [plan])
     assert section.figures == ()
     assert len(section.notes) == 5
     assert all(note.startswith("No ") for note in section.notes)
@@ -110,18 +110,18 @@ def test_what_cannot_be_drawn_is_said(tmp_path):
 def test_smoke_has_the_figures_of_the_main_table(tmp_path):
     store, plan = fabricate(tmp_path, experiment="smoke", rows=ROWS[:2], n=40, folds=2)
     store.write_statistics(plan.name, derive(store, plan, resamples=5))
-    assert [f.name for f in section_of(store, [plan]).figures] == [
+    assert [f.name for f in load_section(store, [plan]).figures] == [
         "forest-embedded-mimic-strict",
         "time-embedded-mimic-strict",
     ]
 
 
 def test_a_drawing_in_a_page_has_ids_of_its_own():
-    picture, (ax,) = canvas(2, 2)
+    picture, (ax,) = create_figure(2, 2)
     ax.plot([0, 1], [0, 1], marker="o")
     ax.set_title("<b> & text")
-    drawn = file_of(Figure("f", "c", "a", picture), "svg")
-    text = inline(drawn, "figure-7")
+    drawn = render_figure(Figure("f", "c", "a", picture), "svg")
+    text = embed_svg(drawn, "figure-7")
     assert text.startswith("<svg")
     assert "http" not in text
     assert "<metadata" not in text

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from reports.build import assemble, write_report
-from reports.formats.html import MEANINGS, page, place
+from reports.build import assemble_report, write_report
+from reports.formats.html import MEANINGS, lay_out_cell, render_page
 from reports.frames.provenance import Provenance
-from reports.tables.table import Entry, Table, parts, words
+from reports.tables.table import Entry, Table, make_text_entry, split_entry
 from tests.stores import made_plan
 
 NASTY = "<script>alert(1)</script> & \"quoted\" 'single' {{ 7 * 7 }}"
@@ -53,7 +53,7 @@ def read(text):
 def files(with_curves, tmp_path_factory):
     store, plan = with_curves
     out = tmp_path_factory.mktemp("html")
-    return {p.name: p for p in write_report(assemble(store.root, [plan]), out, ("csv", "html"))}
+    return {p.name: p for p in write_report(assemble_report(store.root, [plan]), out, ("csv", "html"))}
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def text(files):
 
 
 def small(title="Row", note="a note", caption="A caption."):
-    entries = (Entry(0.5, 0.1, "", "", True), words("12"), Entry(None, None, "failed", "", False))
+    entries = (Entry(0.5, 0.1, "", "", True), make_text_entry("12"), Entry(None, None, "failed", "", False))
     columns = (("Task", "AUC"), ("Task", "N"), ("Task", "Brier"))
     return Table(columns, ((title, False, entries), ("known", True, entries)), caption, (note,))
 
@@ -146,7 +146,7 @@ def test_figures_have_captions_and_words(text):
 def test_text_is_escaped():
     plan = plan_of(description=NASTY, dataset=NASTY)
     found = Provenance({"done": 1, "failed": 1}, ((NASTY, "failed", NASTY),), {NASTY: NASTY}, {NASTY: NASTY})
-    made = page("e", [(plan, found)], [small(NASTY, NASTY, NASTY)], [], [], [NASTY], [])
+    made = render_page("e", [(plan, found)], [small(NASTY, NASTY, NASTY)], [], [], [NASTY], [])
     reader = read(made)
     assert [tag for tag, _ in reader.tags].count("script") == 1
     assert reader.wrong == []
@@ -155,7 +155,7 @@ def test_text_is_escaped():
 
 
 def test_columns_are_buttons_that_say_how_they_sort():
-    made = page("e", [(plan_of(), Provenance({"done": 1}, (), {}, {}))], [small()], [], [], [], [])
+    made = render_page("e", [(plan_of(), Provenance({"done": 1}, (), {}, {}))], [small()], [], [], [], [])
     buttons = [a for tag, a in read(made).tags if tag == "button"]
     assert [a["data-column"] for a in buttons] == ["0", "1", "2", "3"]
     assert buttons[1]["aria-label"] == "Task AUC"
@@ -167,20 +167,20 @@ def test_columns_are_buttons_that_say_how_they_sort():
     [
         (Entry(0.8123456, 0.01, "", "", False), "number", "0.8123456", "0.8123456 ± 0.01"),
         (Entry(-0.25, None, "", "†", False, interval=(-0.5, 0.125)), "number", "-0.25", "-0.25 [-0.5, 0.125]"),
-        (words("1,234"), "text", "1234.0", ""),
-        (words("S+T"), "text", "", ""),
+        (make_text_entry("1,234"), "text", "1234.0", ""),
+        (make_text_entry("S+T"), "text", "", ""),
         (Entry(None, None, "skipped", "", False), "absent", "", MEANINGS["skipped"]),
     ],
 )
 def test_places(entry, kind, sort, full):
-    found = place(entry)
+    found = lay_out_cell(entry)
     assert (found.kind, found.sort, found.full) == (kind, sort, full)
-    assert (found.number, found.spread) == parts(entry)
+    assert (found.number, found.spread) == split_entry(entry)
 
 
 def test_several_plans_are_told_apart(with_curves, tmp_path):
     store, plan = with_curves
-    report = assemble(store.root, [plan, replace(plan, protocol="paper")])
+    report = assemble_report(store.root, [plan, replace(plan, protocol="paper")])
     titles = [t.heading for t in report.tables]
     assert titles[0] == "Every task (embedded-mimic, strict)"
     assert len(titles) == len(set(titles))

@@ -5,9 +5,9 @@ import subprocess
 
 import pytest
 
-from reports.build import assemble
-from reports.formats.latex import document, escape, number, piece, tabular
-from reports.formats.pictures import file_of
+from reports.build import assemble_report
+from reports.formats.latex import escape_text, render_document, render_entry, render_table, render_tabular
+from reports.formats.pictures import render_figure
 from reports.tables.table import Entry, Table
 
 NASTY = string.printable + "±×≤≥−–—→Δδταβλσμ°²†‡…’‘“”éüßøåñÅÐþłőΩ漢字🙂\x00\x7f\u200b"
@@ -36,21 +36,21 @@ def example(title="A & B_c", note="50 % of $x_1$ failed: C:\\tmp {#3} ~ ^"):
     ],
 )
 def test_escape(text, latex):
-    assert escape(text) == latex
+    assert escape_text(text) == latex
 
 
 def test_number_forms():
     bold = r"{\bfseries\boldmath\num{0.812}}\,{\scriptsize$\pm$\,\num{0.013}}"
-    assert number(Entry(0.8125, 0.0125, "", "", True)) == bold
-    assert number(Entry(-0.25, None, "", "†", False)) == r"\num{-0.250}\textsuperscript{\dag}"
-    assert number(Entry(0.25, None, "", "(a)", False, signed=True)) == r"\num{+0.250}\textsuperscript{(a)}"
+    assert render_entry(Entry(0.8125, 0.0125, "", "", True)) == bold
+    assert render_entry(Entry(-0.25, None, "", "†", False)) == r"\num{-0.250}\textsuperscript{\dag}"
+    assert render_entry(Entry(0.25, None, "", "(a)", False, signed=True)) == r"\num{+0.250}\textsuperscript{(a)}"
     interval = Entry(0.1, None, "", "", False, interval=(-0.05, 0.25), digits=2)
-    assert number(interval) == r"\num{0.10}\,{\scriptsize[\num{-0.05}, \num{0.25}]}"
-    assert number(Entry(None, None, "n/a", "‡", False)) == r"n/a\textsuperscript{\ddag}"
+    assert render_entry(interval) == r"\num{0.10}\,{\scriptsize[\num{-0.05}, \num{0.25}]}"
+    assert render_entry(Entry(None, None, "n/a", "‡", False)) == r"n/a\textsuperscript{\ddag}"
 
 
 def test_tabular_groups_tasks_and_sets_known_rows_apart():
-    lines = tabular(example()).splitlines()
+    lines = render_tabular(example()).splitlines()
     assert lines[0] == r"\begin{tabular}{@{}lccc@{}}"
     assert lines[2] == r" & \multicolumn{2}{c}{Task\_1} & \multicolumn{1}{c}{Task 2 (50 \%)} \\"
     assert lines[3] == r"\cmidrule(lr){2-3}\cmidrule(lr){4-4}"
@@ -64,10 +64,10 @@ def test_tabular_groups_tasks_and_sets_known_rows_apart():
 def test_long_tables_are_cut_into_equal_parts_under_the_heading():
     entry = (Entry(0.5, None, "", "", False),)
     table = Table((("Task", "AUC"),), tuple((f"row {i}", i > 40, entry) for i in range(60)), "c", ())
-    parts = piece(table).split(r"\begin{tabular}")[1:]
+    parts = render_table(table).split(r"\begin{tabular}")[1:]
     assert [len(re.findall("^row", part, flags=re.MULTILINE)) for part in parts] == [20, 20, 20]
     assert all(part.count("AUC") == 1 for part in parts)
-    assert re.findall("^row .*? ", piece(table), flags=re.MULTILINE) == [f"row {i} " for i in range(60)]
+    assert re.findall("^row .*? ", render_table(table), flags=re.MULTILINE) == [f"row {i} " for i in range(60)]
 
 
 def compiled(folder, without=()):
@@ -91,7 +91,7 @@ def compiled(folder, without=()):
 @pytest.mark.parametrize("without", [(), ("siunitx",)], ids=["all packages", "without siunitx"])
 def test_document_is_compiled(tmp_path, fabricated, without):
     store, plan = fabricated
-    report = assemble(store.root, [plan])
+    report = assemble_report(store.root, [plan])
     wide = Table(
         tuple((f"Task {t}", m) for t in range(6) for m in ("AUC", "AUPRC", "Brier")),
         tuple((f"row {r}", r > 70, (Entry(0.5, 0.1, "", "†", False),) * 18) for r in range(80)),
@@ -100,16 +100,16 @@ def test_document_is_compiled(tmp_path, fabricated, without):
     )
     figures = [(figure, f"{i}.pdf") for i, figure in enumerate(report.section.figures)]
     for figure, name in figures:
-        (tmp_path / name).write_bytes(file_of(figure, "pdf"))
+        (tmp_path / name).write_bytes(render_figure(figure, "pdf"))
     assert len(figures) == 2
-    text = document([example(NASTY, NASTY), wide, *report.tables], figures)
+    text = render_document([example(NASTY, NASTY), wide, *report.tables], figures)
     (tmp_path / "t.tex").write_text(text, encoding="utf-8")
     lines = compiled(tmp_path, without)
     assert [line for line in lines if line.startswith(("Overfull \\hbox", "Overfull \\vbox"))] == []
 
 
 def test_a_table_alone_is_compiled_in_somebody_elses_document(tmp_path):
-    (tmp_path / "piece.tex").write_text(piece(example()), encoding="utf-8")
+    (tmp_path / "piece.tex").write_text(render_table(example()), encoding="utf-8")
     packages = "".join(rf"\usepackage{{{p}}}" for p in ("booktabs", "graphicx"))
     num = r"\providecommand{\num}[2][]{\ensuremath{#2}}"
     body = r"\begin{document}\begin{table}\input{piece}\end{table}\end{document}"

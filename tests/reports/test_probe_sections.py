@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from scipy.stats import pearsonr
 
-from reports.sections import section_of
-from reports.sections.embedding import fisher, short, wilson
-from reports.tables.probed import probed
-from reports.tables.table import plain
+from reports.sections import load_section
+from reports.sections.embedding import average_correlations, compute_wilson_interval, shorten_pattern
+from reports.tables.probed import build_probe_frame
+from reports.tables.table import format_entry
 from tests.stores import LANDMARKS, ROWS, fabricate, rewrite
 
 TASKS = LANDMARKS
@@ -77,7 +77,7 @@ def store_of(tmp_path, experiment, probe, landmarks=LANDMARKS):
 def places(table):
     """(row, heading, metric) -> the place as text."""
     return {
-        (title, *column): plain(e)
+        (title, *column): format_entry(e)
         for title, _, entries in table.rows
         for column, e in zip(table.columns, entries, strict=True)
     }
@@ -86,7 +86,7 @@ def places(table):
 @pytest.mark.parametrize(("experiment", "probe"), [("embedding", embedded), ("drop", dropped), ("efficiency", costly)])
 def test_failed_missing_and_partial_rows_show_in_every_table_and_csv(tmp_path, experiment, probe):
     store, plan, _ = store_of(tmp_path, experiment, probe)
-    section = section_of(store, [plan])
+    section = load_section(store, [plan])
     for table in section.tables:
         text = list(places(table).values())
         if "discharge" in table.caption and "icu_24h" not in table.caption:
@@ -117,7 +117,7 @@ def test_failed_missing_and_partial_rows_show_in_every_table_and_csv(tmp_path, e
     for figure in section.figures:
         assert figure.alt
         assert "embedded-mimic" in figure.caption
-        figure.picture.savefig(tmp_path / "f.svg")
+        figure.mpl_figure.savefig(tmp_path / "f.svg")
 
 
 def test_nothing_done_is_said_in_words(tmp_path):
@@ -126,17 +126,17 @@ def test_nothing_done_is_said_in_words(tmp_path):
         store, plan = fabricate(
             tmp_path / experiment, experiment=experiment, rows=METHODS[:2], n=40, folds=2, failed=every
         )
-        section = section_of(store, [plan])
+        section = load_section(store, [plan])
         for table in section.tables:
             if "Published" not in table.columns[0]:
                 assert "failed" in places(table).values()
         for figure in section.figures:
-            figure.picture.savefig(tmp_path / f"{experiment}.svg")
+            figure.mpl_figure.savefig(tmp_path / f"{experiment}.svg")
 
 
 def test_means_are_over_folds_and_positives_are_sums(tmp_path):
     store, plan, given = store_of(tmp_path, "drop", dropped)
-    frame = probed(store, plan, "drop").set_index(["landmark", "method", "task", "group", "metric"])
+    frame = build_probe_frame(store, plan, "drop").set_index(["landmark", "method", "task", "group", "metric"])
     cell = frame.loc["discharge", "crl_mmnar", "icu_90d", "text", "auc"]
     values = [
         x["value"]
@@ -152,7 +152,7 @@ def test_means_are_over_folds_and_positives_are_sums(tmp_path):
 
 def test_drop_prints_auc_and_difference(tmp_path):
     store, plan, _ = store_of(tmp_path, "drop", dropped)
-    section = section_of(store, [plan])
+    section = load_section(store, [plan])
     assert len(section.tables) == 3
     table = places(section.tables[0])
     numbers = (
@@ -169,12 +169,12 @@ def test_ten_modalities_make_two_tables_a_task(tmp_path):
     store, plan, _ = store_of(tmp_path, "drop", dropped)
     ten = {f"m{i}": 1.0 for i in range(10)}
     plan = replace(plan, landmarks={name: replace(facts, modalities=ten) for name, facts in plan.landmarks.items()})
-    assert [len(t.columns) for t in section_of(store, [plan]).tables] == [11] * 6
+    assert [len(t.columns) for t in load_section(store, [plan]).tables] == [11] * 6
 
 
 def test_efficiency_prints_quartiles_sizes_and_the_machine_of_the_run(tmp_path):
     store, plan, _ = store_of(tmp_path, "efficiency", costly)
-    section = section_of(store, [plan])
+    section = load_section(store, [plan])
     table = places(section.tables[0])
     assert table["CRL-MMNAR", "icu_24h", "fit (s)"] == "15.00 ± 7.07"
     assert table["CRL-MMNAR", "icu_24h", "one patient (ms)"] == "2.000 [1.500, 2.750]"
@@ -188,7 +188,7 @@ def test_efficiency_prints_quartiles_sizes_and_the_machine_of_the_run(tmp_path):
 
 def test_embedding_shows_patterns_by_frequency_and_rows_without_representation(tmp_path):
     store, plan, _ = store_of(tmp_path, "embedding", embedded)
-    decoding, correlations, icu, discharge = section_of(store, [plan]).tables
+    decoding, correlations, icu, discharge = load_section(store, [plan]).tables
     assert [title for title, *_ in discharge.rows] == list(PATTERNS)
     table = places(discharge)
     assert table["S+I", "Stays", "n"] == "78"
@@ -207,26 +207,26 @@ def test_fishers_interval_is_scipys_for_one_fold_and_narrows_over_stays_alone():
     rng = np.random.default_rng(0)
     x = rng.normal(size=30)
     found = pearsonr(x, x + rng.normal(size=30))
-    own = fisher([(found.statistic, 30)], True)
+    own = average_correlations([(found.statistic, 30)], True)
     low, high = found.confidence_interval()
     assert (own["r"], own["ci_low"], own["ci_high"]) == pytest.approx((found.statistic, low, high))
-    two = {kind: fisher([(0.4, 30)] * 2, kind) for kind in (True, False)}
+    two = {kind: average_correlations([(0.4, 30)] * 2, kind) for kind in (True, False)}
     half = {kind: math.atanh(t["ci_high"]) - math.atanh(0.4) for kind, t in two.items()}
     assert half[False] == pytest.approx(1.959964 / 27**0.5)
     assert half[True] == pytest.approx(half[False] / 2**0.5)
-    assert fisher([(1.0, 5)], False)["ci_high"] <= 1
+    assert average_correlations([(1.0, 5)], False)["ci_high"] <= 1
 
 
 def test_wilson_is_that_of_statsmodels():
     from statsmodels.stats.proportion import proportion_confint
 
     for k, n in ((0, 7), (3, 40), (40, 40)):
-        assert wilson(k, n) == pytest.approx(proportion_confint(k, n, method="wilson"), abs=1e-6)
+        assert compute_wilson_interval(k, n) == pytest.approx(proportion_confint(k, n, method="wilson"), abs=1e-6)
 
 
 def test_long_patterns_are_named_by_what_they_lack():
     ten = [f"m{i}" for i in range(10)]
-    assert short("+".join(ten), ten) == "all"
-    assert short("+".join(ten[:8]), ten) == "all but m8, m9"
-    assert short("m0+m1", ten) == "m0+m1"
-    assert short("S+I+T", ["S", "I", "T", "R"]) == "S+I+T"
+    assert shorten_pattern("+".join(ten), ten) == "all"
+    assert shorten_pattern("+".join(ten[:8]), ten) == "all but m8, m9"
+    assert shorten_pattern("m0+m1", ten) == "m0+m1"
+    assert shorten_pattern("S+I+T", ["S", "I", "T", "R"]) == "S+I+T"

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.public.public import export, public_files
-from reports.public.public_frame import Tally, public_frame
+from reports.public.public import build_export, write_export
+from reports.public.public_frame import Tally, suppress_frame
 from reports.public.suppression import Suppression
 from reports.report import ReportError
 from results.disclosure import Count
@@ -73,7 +73,7 @@ def stored(tmp_path_factory):
 @pytest.fixture(scope="module")
 def made(stored):
     store, plan = stored
-    return {name: content.decode() for name, content in public_files(store.root, [[plan]]).files.items()}
+    return {name: content.decode() for name, content in build_export(store.root, [[plan]]).files.items()}
 
 
 def rows(text):
@@ -135,15 +135,15 @@ def test_no_count_is_from_1_to_9(made):
 
 
 def group_frame(stored, name):
-    from reports.frames.subgroups import FRAME, subgroup_frame
+    from reports.frames.subgroups import FRAME, build_subgroup_frame
 
-    return subgroup_frame(*stored, name)[list(FRAME)]
+    return build_subgroup_frame(*stored, name)[list(FRAME)]
 
 
 def printed(stored, name):
-    from reports.public.suppression import suppression
+    from reports.public.suppression import find_suppression
 
-    return public_frame(group_frame(stored, name), suppression(stored[0], [stored[1]]), Tally())
+    return suppress_frame(group_frame(stored, name), find_suppression(stored[0], [stored[1]]), Tally())
 
 
 @pytest.mark.parametrize("name", ["patterns", "groups"])
@@ -245,17 +245,17 @@ def test_a_rate_that_gives_a_small_count_is_left_out_with_its_gaps(rate, n, posi
     hide = Suppression()
     for group in "ab":
         hide.parts[("d", "strict", "l", "t"), "sex", group].add(Count(n, positives))
-    found = public_frame(frame, hide, Tally())
+    found = suppress_frame(frame, hide, Tally())
     assert found["mean"].notna().tolist() == [kept, True, kept, True]
 
 
 def test_whole_folders_alone_are_written(stored, tmp_path):
     store, plan = stored
     out = tmp_path / "out"
-    export(store.root, [[plan]], out)
+    write_export(store.root, [[plan]], out)
     assert (out / "tables" / "table1.csv").is_file()
     with pytest.raises(ReportError, match="is not an empty folder: choose another DIR"):
-        export(store.root, [[plan]], out)
+        write_export(store.root, [[plan]], out)
 
 
 def test_a_broken_cell_is_refused(stored, tmp_path):
@@ -266,5 +266,5 @@ def test_a_broken_cell_is_refused(stored, tmp_path):
     path = next((tmp_path / "copy").rglob("cell.json"))
     path.write_bytes(path.read_bytes().replace(b"0.25", b"0.26", 1) + b" ")
     with pytest.raises(BrokenCell, match=r"cell.json does not match its checksum: run again"):
-        export(tmp_path / "copy", [[plan]], tmp_path / "out")
+        write_export(tmp_path / "copy", [[plan]], tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -5,11 +5,18 @@ import pandas as pd
 import pytest
 
 from methods import registry
-from reports.build import assemble
-from reports.frames.tidy import tidy
-from reports.published.measured import measured_of
+from reports.build import assemble_report
+from reports.frames.tidy import build_tidy_frame
+from reports.published.measured import find_measured
 from reports.published.paper import COHORTS, EXPERIMENTS, METHODS, NUMBERS, OBSERVED, ROWS, SWEPT
-from reports.published.published import COLUMNS, FOOTNOTES, SOURCE, beside_published, printed, published_tables
+from reports.published.published import (
+    COLUMNS,
+    FOOTNOTES,
+    SOURCE,
+    build_published_tables,
+    compare_with_published,
+    load_published,
+)
 from results.plan import Settings
 from tests.stores import ROWS as MADE
 from tests.stores import fabricate
@@ -37,12 +44,12 @@ def store_and_plan(tmp_path_factory):
 
 def beside(store_and_plan, **changes):
     store, plan = store_and_plan
-    frame = tidy(store, plan).assign(dataset=changes.get("dataset", plan.dataset))
-    return beside_published([replace(plan, **changes)], [frame])
+    frame = build_tidy_frame(store, plan).assign(dataset=changes.get("dataset", plan.dataset))
+    return compare_with_published([replace(plan, **changes)], [frame])
 
 
 def test_every_number_of_the_file_belongs_to_an_experiment():
-    spoken = pd.concat([printed(name) for name in EXPERIMENTS])
+    spoken = pd.concat([load_published(name) for name in EXPERIMENTS])
     for r in PAPER:
         own = spoken[
             (spoken["table"] == r["table"]) & (spoken["dataset"] == r["dataset"]) & (spoken["task"] == r["task"])
@@ -82,7 +89,7 @@ def test_measured_beside_published_on_a_cohort_that_is_not_the_papers(store_and_
     own = frame[(frame["method"] == "CRL-MMNAR") & (frame["task"] == "icu_90d") & (frame["metric"] == "auc")].iloc[0]
     store, plan = store_and_plan
     measured = (
-        tidy(store, plan)
+        build_tidy_frame(store, plan)
         .query("method == 'crl_mmnar' and variant == 'default' and task == 'icu_90d' and metric == 'auc'")
         .iloc[0]
     )
@@ -115,7 +122,7 @@ def test_a_difference_only_on_the_papers_own_cohort_and_task(store_and_plan):
 def test_the_nearest_task_of_eicu_is_named_and_not_subtracted(tmp_path):
     store, plan = fabricate(tmp_path, dataset="eicu", rows=MADE[:1], n=80, folds=2,
                             landmarks={"icu_24h": ("mortality_inhosp",), "unit_discharge": ("icu_readmission",)})  # fmt: skip
-    frame = beside_published([plan], [tidy(store, plan)])
+    frame = compare_with_published([plan], [build_tidy_frame(store, plan)])
     own = frame[(frame["method"] == "CRL-MMNAR") & (frame["dataset"] == "eICU")].set_index(["task", "metric"])
     readmission, death = own.loc[("readmission_30d", "auc")], own.loc[("mortality_inhosp", "auc")]
     assert readmission["measured_task"] == "icu_readmission"
@@ -144,9 +151,9 @@ LADDER = [
 
 def test_the_ladders_steps_are_rows_before_the_rectifier(tmp_path):
     store, plan = fabricate(tmp_path, experiment="table2", rows=LADDER, n=120, folds=2)
-    numbers = tidy(store, plan)
+    numbers = build_tidy_frame(store, plan)
     auc = numbers.query("metric == 'auc' and task == 'icu_90d'").set_index("variant")["mean"]
-    own = beside_published([plan], [numbers]).query("task == 'icu_90d'").set_index(["method", "metric"])
+    own = compare_with_published([plan], [numbers]).query("task == 'icu_90d'").set_index(["method", "metric"])
     for step, variant in (
         ("Basic Baseline", "concat+no_rectifier"),
         ("+ MR", "no_rectifier"),
@@ -184,7 +191,7 @@ def number(**changes):
 def test_counterparts_in_the_frames_of_sections(store_and_plan, experiment, metric, method, numbers, value):
     _, plan = store_and_plan
     frame = pd.DataFrame(numbers)
-    found = beside_published([replace(plan, experiment=experiment)], [pd.DataFrame({"other": [1]}), frame])
+    found = compare_with_published([replace(plan, experiment=experiment)], [pd.DataFrame({"other": [1]}), frame])
     own = found[(found["metric"] == metric) & (found["method"] == method) & ~found["task"].isin(["icu_90d"])]
     assert own["measured"].tolist() == [value]
 
@@ -195,15 +202,15 @@ def test_what_a_sweep_tried(store_and_plan):
     rows = [replace(plan.rows[0], change={"lr": value}) for value in (1e-5, 1e-3)]
     settings = Settings({"schedule": {"lr_factor": 1.4}})
     swept = replace(plan, experiment="table4", cells=cells, rows=rows, settings=settings)
-    own = beside_published([swept], []).query("method == 'Learning Rate'").set_index("metric")["measured"]
+    own = compare_with_published([swept], []).query("method == 'Learning Rate'").set_index("metric")["measured"]
     assert own[["default", "range_low", "range_high"]].tolist() == [2e-4, 1e-5, 1e-3]
     assert pd.isna(own["max_drop"])
 
 
 def test_nothing_where_the_paper_has_no_table(store_and_plan):
     store, plan = store_and_plan
-    assert printed("smoke").empty
-    assert beside_published([replace(plan, experiment="smoke")], [tidy(store, plan)]).empty
+    assert load_published("smoke").empty
+    assert compare_with_published([replace(plan, experiment="smoke")], [build_tidy_frame(store, plan)]).empty
 
 
 TITLED = {"30-day": "readmission_30d", "90-day": "icu_90d", "In-hosp": "mortality_inhosp"}
@@ -211,7 +218,7 @@ TITLED = {"30-day": "readmission_30d", "90-day": "icu_90d", "In-hosp": "mortalit
 
 def test_tables_never_mix_and_never_bold(store_and_plan):
     store, plan = store_and_plan
-    tables = assemble(store.root, [plan]).beside_published
+    tables = assemble_report(store.root, [plan]).with_published
     assert [t.title for t in tables] == [
         "Paper, Table 1: MIMIC-IV, 30-day readmission", "Paper, Table 1: MIMIC-IV, 90-day ICU admission",
         "Paper, Table 1: MIMIC-IV, In-hospital mortality", "Paper, Table 1: eICU, 30-day readmission",
@@ -235,7 +242,7 @@ def test_tables_never_mix_and_never_bold(store_and_plan):
 def test_contradictions_are_attached_to_their_numbers():
     with FOOTNOTES.open(encoding="utf-8") as file:
         assert {r["table"] for r in csv.DictReader(file)} == {"Table1", "Table2", "Table3", "Table4", "Text"}
-    notes = pd.concat([printed(name) for name in EXPERIMENTS]).query("footnote != ''")
+    notes = pd.concat([load_published(name) for name in EXPERIMENTS]).query("footnote != ''")
     marked = notes.groupby("table").size().to_dict()
     assert marked == {"Table1": 5, "Table2": 2, "Table3": 4 + 2 + 2 + 5, "Table4": 5 + 5 + 2, "Text": 2 + 4}
 
@@ -275,9 +282,9 @@ def test_the_contradictions_are_there():
 def test_a_published_table_reads_the_measured_number_of_its_own_plan(store_and_plan):
     store, plan = store_and_plan
     other = replace(plan, protocol="paper")
-    frame = beside_published([plan, other], [tidy(store, plan)])
+    frame = compare_with_published([plan, other], [build_tidy_frame(store, plan)])
     strict, paper_protocol = (frame[frame["protocol"] == p] for p in ("strict", "paper"))
     assert strict["measured"].notna().sum() > 10
     assert paper_protocol.query("metric == 'auc'")["measured"].isna().all()
-    assert len(published_tables(frame, [plan, other])) == 12
-    assert measured_of(printed("table1").iloc[0].to_dict(), plan, []).value is None
+    assert len(build_published_tables(frame, [plan, other])) == 12
+    assert find_measured(load_published("table1").iloc[0].to_dict(), plan, []).value is None

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.build import assemble, write_report
+from reports.build import assemble_report, write_report
 from reports.formats.files import FORMATS
 from reports.frames.records import Records
 
@@ -26,7 +26,7 @@ def read(monkeypatch):
 
 def test_a_report_reads_each_record_once(fabricated, tmp_path, read):
     store, plan = fabricated
-    write_report(assemble(store.root, [plan]), tmp_path, FORMATS)
+    write_report(assemble_report(store.root, [plan]), tmp_path, FORMATS)
     records = {path: count for path, count in read.items() if path.name == "cell.json"}
     stored = [p for p in plan.cells if store.folder(p).exists()]
     assert set(records) == {store.folder(p) / "cell.json" for p in stored}

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reports.frames.tidy import tidy
+from reports.frames.tidy import build_tidy_frame
 from reports.sections.table4 import section
-from reports.tables.sensitivity import aucs_of, drop, sweeps
-from reports.tables.table import plain, text_frame
+from reports.tables.sensitivity import compute_drop, index_aucs, list_sweeps
+from reports.tables.table import build_text_frame, format_entry
 from results.plan import Settings
 from results.statistics.derivations import sweep as derivation
 from tests.stores import fabricate
@@ -40,7 +40,7 @@ def case(tmp_path_factory):
 
 
 def test_the_default_stands_among_the_values_in_ascending_order(case):
-    found = [(s.field, [(p.value, p.default) for p in s.points]) for s in sweeps(case[1])]
+    found = [(s.field, [(p.value, p.default) for p in s.points]) for s in list_sweeps(case[1])]
     assert found == [
         ("dropout", [(0.1, False), (0.2, True), (0.5, False)]),
         ("hidden", [(64, False), (128.0, True)]),
@@ -49,14 +49,14 @@ def test_the_default_stands_among_the_values_in_ascending_order(case):
 
 def test_drop_and_stability_by_hand(case):
     store, plan, _ = case
-    numbers = tidy(store, plan)
+    numbers = build_tidy_frame(store, plan)
     auc = numbers[numbers["metric"] == "auc"].set_index(["variant", "task"])["by_fold"]
     by_fold = {
         variant: np.array([np.mean([auc[variant, task][k][0] for _, task in TASKS]) for k in range(3)])
         for variant in ("default", "dropout=0.1", "dropout=0.5")
     }
     falls = by_fold["default"] - by_fold["dropout=0.5"]
-    found = drop(aucs_of(numbers), sweeps(plan)[0], TASKS)
+    found = compute_drop(index_aucs(numbers), list_sweeps(plan)[0], TASKS)
     assert found.drop == pytest.approx(falls.mean())
     assert found.drop > 0.1
     assert found.sd_folds == pytest.approx(falls.std(ddof=1))
@@ -69,10 +69,10 @@ def test_drop_and_stability_by_hand(case):
 
 def test_nothing_falls_where_no_value_is_worse(case):
     store, plan, _ = case
-    numbers, sweep = tidy(store, plan), sweeps(plan)[0]
-    aucs = aucs_of(numbers)
+    numbers, sweep = build_tidy_frame(store, plan), list_sweeps(plan)[0]
+    aucs = index_aucs(numbers)
     upward = {k: {f: v + (0 if k[1] == "default" else 1) for f, v in folds.items()} for k, folds in aucs.items()}
-    found = drop(upward, sweep, TASKS)
+    found = compute_drop(upward, sweep, TASKS)
     assert (found.drop, found.at, found.stability) == (0, 0.2, 100)
     assert np.isnan(found.sd_folds)
 
@@ -80,7 +80,7 @@ def test_nothing_falls_where_no_value_is_worse(case):
 def test_a_value_without_a_number_is_visible_everywhere(case):
     made = case[2]
     summary, each = made.tables
-    row = {title: [plain(e) for e in entries] for title, _, entries in each.rows}
+    row = {title: [format_entry(e) for e in entries] for title, _, entries in each.rows}
     assert row["Hidden size = 64"][0] == "n/a"
     assert row["Hidden size = 64"].count("missing") == 4  # AUC and difference of the two tasks at discharge
     assert any("Hidden size = 64" not in n and "without 64, which has no number" in n for n in summary.notes)
@@ -92,7 +92,7 @@ def test_a_value_without_a_number_is_visible_everywhere(case):
 
 def test_what_no_test_calls_is_said_to_be_noise(case):
     _, _, made = case
-    summary = text_frame(made.tables[0])
+    summary = build_text_frame(made.tables[0])
     assert summary.loc["Hidden size", ("Beyond noise", "Called worse")] == "none"
     assert summary.loc["Dropout", ("Values", "Tried")] == "0.1 to 0.5"
     assert "corrected t-test" in made.tables[0].caption
@@ -100,11 +100,11 @@ def test_what_no_test_calls_is_said_to_be_noise(case):
 
 def test_the_figure_has_a_panel_a_hyper_parameter_and_words(case):
     (figure,) = case[2].figures
-    assert [a.get_xlabel() for a in figure.picture.axes if a.axison] == [
+    assert [a.get_xlabel() for a in figure.mpl_figure.axes if a.axison] == [
         "Dropout (* default)",
         "Hidden size (* default)",
     ]
-    assert [t.get_text() for t in figure.picture.axes[0].get_xticklabels()] == ["0.1", "0.2*", "0.5"]
+    assert [t.get_text() for t in figure.mpl_figure.axes[0].get_xticklabels()] == ["0.1", "0.2*", "0.5"]
     assert "Dropout" in figure.alt
     assert "N = 90" in figure.caption
 
@@ -113,5 +113,5 @@ def test_without_stored_differences_the_table_says_so(case):
     store, plan, _ = case
     other = replace(plan, name="another")
     store.write_plan(other)
-    row = {title: [plain(e) for e in entries] for title, _, entries in section(store, [other]).tables[1].rows}
+    row = {title: [format_entry(e) for e in entries] for title, _, entries in section(store, [other]).tables[1].rows}
     assert row["Dropout = 0.1"].count("not derived") == 3

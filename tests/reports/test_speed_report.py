@@ -6,23 +6,23 @@ import pandas as pd
 import pytest
 
 from reports.build import write_report
-from reports.formats.files import text_of
+from reports.formats.files import render_text
 from reports.report import ReportError
-from reports.speed import NOTE, speed_report
-from reports.tables.table import plain
+from reports.speed import NOTE, build_speed_report
+from reports.tables.table import format_entry
 from results.speed import bench_of
 from tests.benches import CELLS, document
 
 
 @pytest.fixture
 def report():
-    return speed_report(bench_of(document()))
+    return build_speed_report(bench_of(document()))
 
 
 def shown(table):
     """Row -> column -> text."""
     return {
-        title: dict(zip(table.columns, map(plain, entries), strict=True)) for title, _, entries in table.rows
+        title: dict(zip(table.columns, map(format_entry, entries), strict=True)) for title, _, entries in table.rows
     }  # fmt: skip
 
 
@@ -85,19 +85,19 @@ def test_a_table_that_the_report_does_not_know_is_named():
     made = document(tables=("start",))
     made["planned"][0]["table"] = "strat"
     with pytest.raises(ReportError, match="'strat'"):
-        speed_report(bench_of(made))
+        build_speed_report(bench_of(made))
 
 
 def test_a_table_that_nobody_planned_is_left_out():
-    report = speed_report(bench_of(document(tables=("start",))))
+    report = build_speed_report(bench_of(document(tables=("start",))))
     assert [table.heading for table in report.measured] == ["Start-up"]
-    assert "list methods" in text_of(report.measured)
+    assert "list methods" in render_text(report.measured)
 
 
 @pytest.mark.parametrize("table", ["public", "growth", "table1", "raw", "start"])
 def test_a_table_of_which_nothing_was_measured_is_all_missing(table):
     made = document()
     made["benchmarks"] = [b for b in made["benchmarks"] if b["extra_info"]["table"] != table]
-    report = speed_report(bench_of(made))
-    assert len(report.measured) == len(speed_report(bench_of(document())).measured)
-    assert "missing" in text_of(report.measured)
+    report = build_speed_report(bench_of(made))
+    assert len(report.measured) == len(build_speed_report(bench_of(document())).measured)
+    assert "missing" in render_text(report.measured)

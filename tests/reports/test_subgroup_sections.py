@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.build import assemble, write_report
-from reports.figures.heat_map import heat_map
+from reports.build import assemble_report, write_report
+from reports.figures.heat_map import draw_heat_map
 from reports.frames.tidy import COLUMNS
-from reports.sections import section_of
-from reports.sections.sites import mover
-from reports.sections.table3 import AT_LEAST, pattern_title
-from reports.tables.table import plain
+from reports.sections import load_section
+from reports.sections.sites import subtract_estimates
+from reports.sections.table3 import AT_LEAST, format_pattern
+from reports.tables.table import format_entry
 from results.plan import Arm, Settings
 from results.statistics.derivations import groups, hospitals, patterns
 from results.statistics.derive import derive
@@ -55,17 +55,17 @@ LOST = {
 @pytest.fixture(scope="module")
 def by_pattern(tmp_path_factory):
     store, plan = store_of(tmp_path_factory.mktemp("store"), "patterns", "table3", **LOST)
-    return store, plan, section_of(store, [plan])
+    return store, plan, load_section(store, [plan])
 
 
 @pytest.fixture(scope="module")
 def by_group(tmp_path_factory):
     store, plan = store_of(tmp_path_factory.mktemp("store"), "groups", "fairness", **LOST)
-    return store, plan, section_of(store, [plan])
+    return store, plan, load_section(store, [plan])
 
 
 def row_of(table, title):
-    return next([plain(e) for e in entries] for name, _, entries in table.rows if name == title)
+    return next([format_entry(e) for e in entries] for name, _, entries in table.rows if name == title)
 
 
 def heads(table):
@@ -100,7 +100,7 @@ def test_rare_patterns_are_counted_where_they_are_not_printed(by_pattern):
 
 def test_the_csv_has_the_tidy_columns_and_the_printed_numbers(by_pattern, tmp_path):
     store, plan, section = by_pattern
-    write_report(assemble(store.root, [plan]), tmp_path, ("csv", "tex", "txt"))
+    write_report(assemble_report(store.root, [plan]), tmp_path, ("csv", "tex", "txt"))
     frame = pd.read_csv(tmp_path / "table3_patterns.csv")
     assert tuple(frame.columns[: len(COLUMNS)]) == COLUMNS
     assert {"ci_low", "ci_high", "attribute", "alarm_share", "note"} <= set(frame.columns)
@@ -132,7 +132,7 @@ def test_every_table_says_what_it_is_of(by_pattern, by_group):
 
 def test_the_heat_map_has_every_number_and_the_words(by_pattern):
     _, _, section = by_pattern
-    texts = {t.get_text() for t in section.figures[0].picture.axes[0].texts}
+    texts = {t.get_text() for t in section.figures[0].mpl_figure.axes[0].texts}
     cells = dict(zip(heads(section.tables[0]), row_of(section.tables[0], "structured"), strict=True))
     assert cells["CRL-MMNAR AUC"][1:5] in texts
     assert {"failed", "too\nfew"} <= texts
@@ -140,7 +140,7 @@ def test_the_heat_map_has_every_number_and_the_words(by_pattern):
 
 def test_a_heat_map_hatches_what_has_no_number():
     numbers = pd.DataFrame([[0.5, np.nan], [0.9, 0.7]], ["a", "b"], ["x", "y"])
-    picture = heat_map(numbers, numbers.map("{:.1f}".format), "AUC", 0.5, 0.9)
+    picture = draw_heat_map(numbers, numbers.map("{:.1f}".format), "AUC", 0.5, 0.9)
     patches = picture.axes[0].patches
     assert [bool(p.get_hatch()) for p in patches] == [False, True, False, False]
     light = [sum(p.get_facecolor()[:3]) for p in patches if not p.get_hatch()]
@@ -150,10 +150,10 @@ def test_a_heat_map_hatches_what_has_no_number():
 
 def test_long_patterns_are_named_by_what_is_absent():
     ten = [f"m{i}" for i in range(10)]
-    assert pattern_title("+".join(ten), ten) == "all 10 modalities"
-    assert pattern_title("+".join(ten[:8]), ten) == "without m8, m9"
-    assert pattern_title("m0+m1", ten) == "m0+m1"
-    assert pattern_title("S+T", ["S", "I", "T", "R"]) == "S+T"
+    assert format_pattern("+".join(ten), ten) == "all 10 modalities"
+    assert format_pattern("+".join(ten[:8]), ten) == "without m8, m9"
+    assert format_pattern("m0+m1", ten) == "m0+m1"
+    assert format_pattern("S+T", ["S", "I", "T", "R"]) == "S+T"
 
 
 def test_fairness_prints_the_reference_in_full_and_every_row_s_gaps(by_group):
@@ -180,27 +180,27 @@ def test_fairness_prints_the_reference_in_full_and_every_row_s_gaps(by_group):
 
 def test_a_row_that_is_not_drawn_says_so_in_the_legend(by_group):
     _, _, section = by_group
-    labels = [t.get_text() for t in section.figures[0].picture.legends[0].get_texts()]
+    labels = [t.get_text() for t in section.figures[0].mpl_figure.legends[0].get_texts()]
     assert "CM-AE (adapted) (failed)" in labels
 
 
 def test_a_cohort_without_groups_gets_one_sentence(tmp_path):
     store, plan = fabricate(tmp_path, experiment="fairness", rows=ROWS[:1], n=80, folds=2)
-    (table,) = section_of(store, [plan]).tables
+    (table,) = load_section(store, [plan]).tables
     assert "nothing derived yet" in table.caption
     store.write_statistics(plan.name, derive(store, plan, 5) | {"groups": groups.derive(store, plan, 5)})
-    (table,) = section_of(store, [plan]).tables
+    (table,) = load_section(store, [plan]).tables
     assert (
         table.rows[0][2][0].word
         == "embedded-mimic records no groups of patients, so that this experiment says nothing about them"
     )
-    files = write_report(assemble(tmp_path, [plan]), tmp_path / "out", ("csv", "tex"))
+    files = write_report(assemble_report(tmp_path, [plan]), tmp_path / "out", ("csv", "tex"))
     assert tmp_path / "out" / "fairness_groups.csv" in files
 
 
 def test_mover_of_symmetric_and_of_skewed_intervals():
-    assert mover((0.8, 0.77, 0.83), (0.7, 0.66, 0.74)) == pytest.approx((0.1, 0.05, 0.15))
-    value, low, high = mover((0.8, 0.5, 0.81), (0.7, 0.69, 0.9))
+    assert subtract_estimates((0.8, 0.77, 0.83), (0.7, 0.66, 0.74)) == pytest.approx((0.1, 0.05, 0.15))
+    value, low, high = subtract_estimates((0.8, 0.5, 0.81), (0.7, 0.69, 0.9))
     assert (value - low, high - value) == pytest.approx((math.hypot(0.3, 0.2), math.hypot(0.01, 0.01)))
 
 
@@ -216,7 +216,7 @@ def by_site(tmp_path_factory):
 
 def test_arms_stand_side_by_side_and_are_not_mixed_up(by_site):
     store, plans = by_site
-    section = section_of(store, plans)
+    section = load_section(store, plans)
     table = section.tables[0]
     assert [metric for _, metric in table.columns] == ["random folds", "unseen hospitals", "difference"]
     stored = {
@@ -228,7 +228,7 @@ def test_arms_stand_side_by_side_and_are_not_mixed_up(by_site):
     }  # fmt: skip
     folds, sites = stored["folds"], stored["sites"]
     assert folds["value"] != sites["value"]
-    value, low, high = mover(*((i["value"], i["ci_low"], i["ci_high"]) for i in (sites, folds)))
+    value, low, high = subtract_estimates(*((i["value"], i["ci_low"], i["ci_high"]) for i in (sites, folds)))
     assert row_of(table, "S only & nothing_else") == [
         f"{folds['value']:.3f} [{folds['ci_low']:.3f}, {folds['ci_high']:.3f}]",
         f"{sites['value']:.3f} [{sites['ci_low']:.3f}, {sites['ci_high']:.3f}]",
@@ -248,18 +248,18 @@ def test_arms_stand_side_by_side_and_are_not_mixed_up(by_site):
 
 def test_one_arm_alone_says_that_the_other_is_missing(by_site):
     store, plans = by_site
-    table = section_of(store, plans[:1]).tables[0]
+    table = load_section(store, plans[:1]).tables[0]
     assert row_of(table, "S only & nothing_else")[::2] == ["missing", "missing"]
     assert "random folds: missing, this arm is not run." in table.notes
 
 
 def test_hospitals_are_drawn_where_they_have_events(by_site):
     store, plans = by_site
-    section = section_of(store, plans)
+    section = load_section(store, plans)
     frame = section.frames["_hospitals"].query("arm == 'sites' and task == 'mortality_inhosp' and method == 's_only'")
     able = frame["status"].isin(["done", "partial"]).sum()
     assert 0 < able < 6
     figure = next(f for f in section.figures if "mortality" in f.name)
-    assert len(figure.picture.axes[0].get_yticks()) == able
+    assert len(figure.mpl_figure.axes[0].get_yticks()) == able
     assert f"{6 - able} of 6 hospitals have fewer than ten positives" in figure.caption
     assert any(f"{6 - able} of 6 hospitals" in note for note in section.tables[0].notes)

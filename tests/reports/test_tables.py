@@ -1,14 +1,14 @@
 import pytest
 
-from reports.frames.tidy import PRINTED, tidy
-from reports.tables.table import bold_places, plain, table, text_frame
+from reports.frames.tidy import PRINTED, build_tidy_frame
+from reports.tables.table import build_table, build_text_frame, find_bold_cells, format_entry
 from tests.stores import ROWS, fabricate
 
 
 @pytest.fixture(scope="module")
 def printed(fabricated):
     store, plan = fabricated
-    return table(tidy(store, plan), plan, PRINTED, "caption", frozenset())
+    return build_table(build_tidy_frame(store, plan), plan, PRINTED, "caption", frozenset())
 
 
 def test_rows_in_order_and_known_ones_last(printed):
@@ -20,7 +20,7 @@ def test_rows_in_order_and_known_ones_last(printed):
 
 def test_known_rows_are_set_apart_wherever_they_stand(tmp_path):
     store, plan = fabricate(tmp_path, rows=(ROWS[3], ROWS[0]), n=60, folds=2)
-    printed = table(tidy(store, plan), plan, PRINTED, "", frozenset())
+    printed = build_table(build_tidy_frame(store, plan), plan, PRINTED, "", frozenset())
     assert [known for _, known, _ in printed.rows] == [False, False, True]
 
 
@@ -32,7 +32,7 @@ def test_columns_are_tasks_by_metrics(printed):
 
 
 def test_nothing_is_missing_silently(printed):
-    by_title = {title: [plain(e) for e in entries] for title, _, entries in printed.rows}
+    by_title = {title: [format_entry(e) for e in entries] for title, _, entries in printed.rows}
     assert by_title["CM-AE (adapted)"][:3] == ["failed"] * 3
     assert by_title["GRU-D"][3:] == ["skipped"] * 6
     assert all(text.endswith("†") for text in by_title["S only & nothing_else"][3:])
@@ -49,15 +49,15 @@ def test_nothing_is_missing_silently(printed):
 def test_spread_over_seeds_or_with_one_seed_over_folds(tmp_path):
     for seeds, spread in ((1, "sd_folds"), (2, "sd_seeds")):
         store, plan = fabricate(tmp_path / str(seeds), rows=ROWS[1:2], n=60, folds=2, seeds=seeds)
-        frame = tidy(store, plan)
-        entry = table(frame, plan, PRINTED, "", frozenset()).rows[0][2][0]
+        frame = build_tidy_frame(store, plan)
+        entry = build_table(frame, plan, PRINTED, "", frozenset()).rows[0][2][0]
         assert entry.sd == frame.iloc[0][spread] > 0
 
 
 def test_undefined_reads_not_available_with_its_reason(tmp_path):
     store, plan = fabricate(tmp_path, rows=ROWS[1:2], n=60, folds=2, one_class=("icu_90d",))
-    printed = table(tidy(store, plan), plan, PRINTED, "", frozenset())
-    texts = [plain(e) for e in printed.rows[0][2]]
+    printed = build_table(build_tidy_frame(store, plan), plan, PRINTED, "", frozenset())
+    texts = [format_entry(e) for e in printed.rows[0][2]]
     assert texts[6:8] == ["n/a‡", "n/a‡"]
     assert texts[8].startswith("0.")
     assert (
@@ -67,7 +67,7 @@ def test_undefined_reads_not_available_with_its_reason(tmp_path):
 
 
 def test_text_has_every_entry(printed):
-    frame = text_frame(printed)
+    frame = build_text_frame(printed)
     assert frame.shape == (6, 9)
     assert frame.loc["GRU-D"].iloc[-1] == "skipped"
 
@@ -105,14 +105,14 @@ def comparison(method, task="icu_90d", landmark="discharge", better=False, worse
 def test_bold_only_where_the_test_calls_it(small, comparisons, bold):
     store, plan = small
     statistics = {"reference": {"method": "crl_mmnar", "variant": "default"}, "comparisons": comparisons}
-    assert bold_places(plan, tidy(store, plan), statistics) == bold
-    assert bold_places(plan, tidy(store, plan), None) == frozenset()
+    assert find_bold_cells(plan, build_tidy_frame(store, plan), statistics) == bold
+    assert find_bold_cells(plan, build_tidy_frame(store, plan), None) == frozenset()
 
 
 def test_bold_goes_to_the_auc_alone(fabricated):
     store, plan = fabricated
     places = frozenset({("discharge", "icu_90d", "crl_mmnar", "default")})
-    printed = table(tidy(store, plan), plan, PRINTED, "", places)
+    printed = build_table(build_tidy_frame(store, plan), plan, PRINTED, "", places)
     bold = [(title, column) for title, _, entries in printed.rows for column, e in enumerate(entries) if e.bold]
     assert bold == [("CRL-MMNAR", 6)]
-    assert plain(printed.rows[0][2][6]).startswith("*0.")
+    assert format_entry(printed.rows[0][2][6]).startswith("*0.")

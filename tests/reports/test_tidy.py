@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from reports.frames.tidy import COLUMNS, tidy
+from reports.frames.tidy import COLUMNS, build_tidy_frame
 from results.metrics.scores import METRICS
 from tests.stores import ROWS, fabricate
 
@@ -14,7 +14,7 @@ def one(frame, **wanted):
 
 @pytest.fixture(scope="module")
 def frame(fabricated):
-    return tidy(*fabricated)
+    return build_tidy_frame(*fabricated)
 
 
 def test_columns_start_as_the_contract_says(frame):
@@ -34,7 +34,7 @@ def test_one_row_a_number(frame, fabricated):
 
 def test_mean_and_spread_come_from_the_records(tmp_path):
     store, plan = fabricate(tmp_path, rows=ROWS[:2], n=120, folds=3, seeds=2)
-    found = one(tidy(store, plan), method="cm_ae", task="icu_90d", metric="brier")
+    found = one(build_tidy_frame(store, plan), method="cm_ae", task="icu_90d", metric="brier")
     values = np.full((3, 2), np.nan)
     for planned in plan.cells:
         if planned.cell.method == "cm_ae":
@@ -68,13 +68,13 @@ def test_missing_everywhere(tmp_path):
     store, plan = fabricate(
         tmp_path, rows=ROWS[:2], n=60, folds=2, missing=[("cm_ae", "icu_24h", 0), ("cm_ae", "icu_24h", 1)]
     )
-    found = one(tidy(store, plan), method="cm_ae", task="mortality_inhosp", metric="auc")
+    found = one(build_tidy_frame(store, plan), method="cm_ae", task="mortality_inhosp", metric="auc")
     assert (found["status"], found["note"]) == ("missing", "2 missing of 2 cells")
 
 
 def test_undefined_metric(tmp_path):
     store, plan = fabricate(tmp_path, rows=ROWS[:2], n=60, folds=2, one_class=("icu_90d",))
-    frame = tidy(store, plan)
+    frame = build_tidy_frame(store, plan)
     found = one(frame, method="cm_ae", task="icu_90d", metric="auc")
     assert (found["status"], found["n"], found["positives"]) == ("undefined", 60, 0)
     assert np.isnan(found["mean"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reports.build import assemble, write_report
+from reports.build import assemble_report, write_report
 from reports.formats.files import FORMATS
 from results.statistics.derive import derive
 from tests.reports.conftest import made_curves
@@ -51,5 +51,5 @@ def stored(tmp_path_factory):
 def test_report(benchmark, stored, tmp_path, folds, seeds, formats):
     store, plan = stored(folds, seeds)
     benchmark.group = f"report of 14 methods, {folds} folds x {seeds} seeds, 3 tasks"
-    written = benchmark.pedantic(lambda: write_report(assemble(store.root, [plan]), tmp_path, formats), rounds=1)
+    written = benchmark.pedantic(lambda: write_report(assemble_report(store.root, [plan]), tmp_path, formats), rounds=1)
     assert len({p.name for p in written}) == len(written) > 0

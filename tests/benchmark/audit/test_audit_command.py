@@ -20,7 +20,7 @@ from benchmark.executors.attempt import compute
 from benchmark.plan.config import load_config
 from benchmark.plan.plan import plan_run
 from benchmark.verbs import audit as verb
-from reports.audit.numbers import audit_plans
+from reports.audit.numbers import select_audit_plans
 from results.storage.store import Store
 
 SMALL = ("n=160", "folds=2", "dataset.draws=16", "bootstrap=20")
@@ -99,7 +99,8 @@ def test_the_document_is_rebuilt_from_the_store(audited, monkeypatch, tmp_path):
     shutil.copy(verb.DOCUMENT, page)
     monkeypatch.setattr(verb, "DOCUMENT", page)
     monkeypatch.setattr(
-        "reports.audit.numbers.audit_plans", lambda store: [p for e in ("audit", "audit_noise") for p in store.plans(e)]
+        "reports.audit.numbers.select_audit_plans",
+        lambda store: [p for e in ("audit", "audit_noise") for p in store.plans(e)],
     )
     assert main(["audit", "--docs", "--json", f"store={folder / 'store'}"]) == 0
     text = page.read_text(encoding="utf-8")
@@ -113,7 +114,7 @@ def test_the_document_is_rebuilt_from_the_store(audited, monkeypatch, tmp_path):
 
 def test_what_is_quick_stands_in_no_document(audited, capsys):
     _, folder = audited
-    assert audit_plans(Store(folder / "store")) == []
+    assert select_audit_plans(Store(folder / "store")) == []
     assert main(["audit", "--docs", f"store={folder / 'store'}"]) == 2
     assert "no audit is stored" in capsys.readouterr().err
 

@@ -3,7 +3,7 @@
 import pytest
 
 from reports.sections.table2 import section
-from reports.tables.table import plain, text_frame
+from reports.tables.table import build_text_frame, format_entry
 from results.statistics.derivations import steps
 from tests.stores import fabricate
 
@@ -28,7 +28,7 @@ def case(tmp_path_factory):
 
 def test_the_table_prints_what_was_derived(case):
     records, section = case
-    shown = text_frame(section.tables[0])
+    shown = build_text_frame(section.tables[0])
     assert shown.index.tolist() == ["Basic baseline", "+ MMNAR", "+ MR", "+ Rectifier"]
     assert (shown.loc["Basic baseline"].iloc[1::3] == "–").all()
     for r in (r for r in records if r["metric"] == "auc"):
@@ -61,7 +61,7 @@ def test_a_failed_step_is_visible_in_table_and_frame_and_in_the_step_after(tmp_p
     failed = [("crl_mmnar", lm, f) for lm, f in product(("icu_24h",), range(3))]
     rows = (*ROWS[:2], ("crl_mmnar", "default", "on", "CRL-MMNAR", "method", 0.8))
     _, section = made(tmp_path, rows, failed=failed)
-    first = {title: [plain(e) for e in entries[:3]] for title, _, entries in section.tables[0].rows}
+    first = {title: [format_entry(e) for e in entries[:3]] for title, _, entries in section.tables[0].rows}
     assert first["+ MR"] == ["failed", "failed", "–"]
     frame = section.frames["_steps"]
     assert set(frame.loc[frame["landmark"] == "icu_24h", "status"]) == {"failed"}
@@ -71,13 +71,13 @@ def test_a_failed_step_is_visible_in_table_and_frame_and_in_the_step_after(tmp_p
 def test_a_step_that_was_not_planned_is_a_word(tmp_path):
     rows = (ROWS[0], ROWS[1], ("crl_mmnar", "default", "off", "CRL-MMNAR", "method", 0.8))
     _, section = made(tmp_path, rows)
-    last = [plain(e) for e in section.tables[0].rows[-1][2]]
+    last = [format_entry(e) for e in section.tables[0].rows[-1][2]]
     assert last == ["not planned", "not planned", "–"] * 3
     assert "not planned" in set(section.frames["_steps"]["status"])
 
 
 def test_the_figure_has_a_panel_a_metric(case):
     (figure,) = case[1].figures
-    labels = [axes.get_xlabel().splitlines()[0] for axes in figure.picture.axes]
+    labels = [axes.get_xlabel().splitlines()[0] for axes in figure.mpl_figure.axes]
     assert labels == ["Difference in AUC", "Difference in AUPRC", "Difference in Brier"]
     assert "+ Rectifier" in figure.alt
