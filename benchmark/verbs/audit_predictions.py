@@ -144,8 +144,8 @@ def _document(options: Namespace, audited: list[tuple[Predictions, Declared, lis
                 "rows": len(predictions.frame),
                 "left_out": predictions.left_out,
                 "patients": int(predictions.frame["patient"].nunique()),
-                "findings": [asdict(f) for f in found if not f.query],
-                "queries": [asdict(f) for f in found if f.query],
+                "findings": [f.to_json() for f in found if not f.query],
+                "queries": [f.to_json() for f in found if f.query],
                 "verdict": sorted({f.kind for f in found if not f.query}),
             }
             for predictions, declared, found in audited
