@@ -59,6 +59,7 @@ slow: install
 lint: install
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 
 # all, or make bench ONLY='growth and N2000', a -k expression of pytest
 bench: install

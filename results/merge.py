@@ -117,8 +117,8 @@ def _merge_plan(store: Store, theirs: Store, plan: Plan, merged: Merged) -> None
     ours = next((p for p in store.every_plan() if p.name == name), None)
     statistics, own = theirs.statistics(name), store.statistics(name)
     basis = _basis(store, ours or plan)
-    theirs_hold = statistics and statistics.get("basis") == basis and not _any_of(plan, merged.different)
-    if theirs_hold and (own is None or own.get("basis") != basis):
+    outdated = own is None or own.get("basis") != basis
+    if statistics and statistics.get("basis") == basis and outdated and not _any_of(plan, merged.different):
         store.write_statistics(name, statistics)
     if ours is None:
         groups = theirs.groups(name)

@@ -148,8 +148,8 @@ def _build_document(options: Namespace, audited: list[tuple[Predictions, Declare
                 "rows": len(predictions.frame),
                 "left_out": predictions.left_out,
                 "patients": int(predictions.frame["patient"].nunique()),
-                "findings": [asdict(f) for f in findings if not f.query],
-                "queries": [asdict(f) for f in findings if f.query],
+                "findings": [f.to_json() for f in findings if not f.query],
+                "queries": [f.to_json() for f in findings if f.query],
                 "verdict": sorted({f.kind for f in findings if not f.query}),
             }
             for predictions, declared, findings in audited

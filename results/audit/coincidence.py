@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from results.audit.finding import Declared, Finding, at_places, finding
+from results.audit.finding import Declared, Finding, Place, at_places, finding
 from results.audit.ranks import ranked
 
 LEAST = 10
@@ -22,7 +22,8 @@ def fitted_here(rows: pd.DataFrame, task: str, declared: Declared) -> list[Findi
     if declared.fitted_on == "same" or declared.name == "none":
         return []
     known = rows[rows["label"].notna()]
-    exact, moved = [], 0
+    exact: list[Place] = []
+    moved = 0
     for (pattern, fold), group in known.groupby(["pattern", "fold"], observed=True):
         if len(group) < LEAST or not ((group["lower"] > 0) | (group["upper"] < 0)).any():
             continue
@@ -30,19 +31,15 @@ def fitted_here(rows: pd.DataFrame, task: str, declared: Declared) -> list[Findi
         room = 4 * float(group["after_half"].max()) / np.sqrt(len(group)) + 1e-7
         distance = float(group["after"].mean() - group["label"].mean())
         if abs(distance) <= room:
-            lines = [int(line) for line in group["line"].head(2)]
-            exact.append(
-                {"pattern": str(pattern), "fold": str(fold), "n": len(group), "distance": distance, "lines": lines}
-            )
+            lines = tuple(int(line) for line in group["line"].head(2))
+            exact.append(Place(str(pattern), str(fold), {"n": len(group), "distance": distance}, lines))
     if len(exact) < max(GROUPS, moved / 2):
         return []
     what = (
         f"mean result = mean label, to rounding, in {len(exact)} of {moved} corrected groups: "
         "was the step fitted on the rows it corrects?"
     )
-    return [
-        finding("fitted_here", task, at_places(known, exact), what, places=exact, lines=exact[0]["lines"], query=True)
-    ]
+    return [finding("fitted_here", task, at_places(known, exact), what, places=exact, query=True)]
 
 
 def equal_scores(rows: pd.DataFrame, task: str) -> list[Finding]:
@@ -61,13 +58,14 @@ def equal_scores(rows: pd.DataFrame, task: str) -> list[Finding]:
         if part["label"].value_counts().reindex((0, 1)).min() >= LEAST
     }
     found = []
-    for a, b in combinations(scores, 2):
-        if scores[a] is not None and scores[a] == scores[b] != PERFECT:
-            lines = [int(parts[name]["line"].iloc[0]) for name in (a, b)]
-            place = {"pattern": f"{a}, {b}", "fold": None, "auc": scores[a][0], "auprc": scores[a][1], "lines": lines}
-            what = f"AUC {scores[a][0]:.4f} and average precision {scores[a][1]:.4f}, both the same for {a} and {b}"
+    for (a, score), (b, other) in combinations(scores.items(), 2):
+        if score is not None and score == other != PERFECT:
+            auc, precision = score
+            lines = tuple(int(parts[name]["line"].iloc[0]) for name in (a, b))
+            place = Place(f"{a}, {b}", None, {"auc": auc, "auprc": precision}, lines)
+            what = f"AUC {auc:.4f} and average precision {precision:.4f}, both the same for {a} and {b}"
             both = parts[b] if a == "all rows" else pd.concat([parts[a], parts[b]])
-            found.append(finding("equal_scores", task, both, what, places=[place], lines=lines, query=True))
+            found.append(finding("equal_scores", task, both, what, places=[place], query=True))
     return found
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from results.audit.finding import Declared, Finding, finding
+from results.audit.finding import LINES, Declared, Finding, Place, finding
 from results.audit.offsets import pierce
 
 STEEP = 20.0
@@ -28,9 +29,10 @@ def too_many_offsets(rows: pd.DataFrame, task: str, declared: Declared) -> list[
             return []
         what = f"{len(moved)} of {len(rows)} probabilities were changed, and no change is declared"
         largest = float((moved["after"] - moved["base"]).abs().max())
-        places = [_place(group, n=len(group)) for _, group in moved.groupby(["pattern", "fold"], observed=True)]
-        places.sort(key=lambda place: -place["n"])
-        return [finding("offsets", task, moved, what, places=places, largest_change=largest)]
+        places = [_place(group, {"n": len(group)}) for _, group in moved.groupby(["pattern", "fold"], observed=True)]
+        places.sort(key=lambda place: -place.numbers["n"])
+        lines = [int(line) for line in moved["line"].head(LINES)]
+        return [finding("offsets", task, moved, what, places=places, lines=lines, numbers={"largest_change": largest})]
     wrong = rows[rows["needed"] > declared.offsets]
     if wrong.empty:
         return []
@@ -39,15 +41,16 @@ def too_many_offsets(rows: pd.DataFrame, task: str, declared: Declared) -> list[
         counts = _offsets(group)
         pair = [group["line"].iloc[int(np.argmin(group["upper"]))], group["line"].iloc[int(np.argmax(group["lower"]))]]
         values = {f"{value:+.4f}": count for value, count in counts[:SHOWN]}
-        places.append(_place(group, needed=int(group["needed"].iloc[0]), n=len(group), lines=pair, values=values))
-    places.sort(key=lambda place: (-place["needed"], -place["n"]))
-    first = places[0]
-    shown = ", ".join(f"{value} ({count} rows)" for value, count in first["values"].items())
+        numbers: dict[str, float] = {"needed": int(group["needed"].iloc[0]), "n": len(group)}
+        places.append(_place(group, numbers, lines=pair, values=values))
+    places.sort(key=lambda place: (-place.numbers["needed"], -place.numbers["n"]))
+    needed = places[0].numbers["needed"]
+    shown = ", ".join(f"{value} ({count} rows)" for value, count in (places[0].values or {}).items())
     what = (
-        f"{first['needed']} different offsets where {declared.offsets} {'is' if declared.offsets == 1 else 'are'} declared: {shown}"
-        f"{' ...' if first['needed'] > SHOWN else ''}"
+        f"{needed} different offsets where {declared.offsets} {'is' if declared.offsets == 1 else 'are'} declared: {shown}"
+        f"{' ...' if needed > SHOWN else ''}"
     )
-    return [finding("offsets", task, wrong, what, places=places, lines=first["lines"], needed=first["needed"])]
+    return [finding("offsets", task, wrong, what, places=places, numbers={"needed": needed})]
 
 
 def same_base(rows: pd.DataFrame, task: str, declared: Declared) -> list[Finding]:
@@ -70,23 +73,14 @@ def same_base(rows: pd.DataFrame, task: str, declared: Declared) -> list[Finding
                 level["line"].iloc[int(np.argmin(level["after"]))],
                 level["line"].iloc[int(np.argmax(level["after"]))],
             ]
-            places.append(
-                _place(
-                    level,
-                    n=len(level),
-                    lines=pair,
-                    base=float(level["base"].iloc[0]),
-                    spread=float(np.ptp(level["after"])),
-                )
-            )
+            base, spread = float(level["base"].iloc[0]), float(np.ptp(level["after"]))
+            places.append(_place(level, {"n": len(level), "base": base, "spread": spread}, lines=pair))
     if not wrong:
         return []
-    places.sort(key=lambda place: -place["spread"])
-    first = places[0]
-    what = f"one base probability, results up to {first['spread']:.4f} apart ({len(places)} such probabilities)"
-    return [
-        finding("same_base", task, pd.concat(wrong), what, places=places, lines=first["lines"], spread=first["spread"])
-    ]
+    places.sort(key=lambda place: -place.numbers["spread"])
+    spread = places[0].numbers["spread"]
+    what = f"one base probability, results up to {spread:.4f} apart ({len(places)} such probabilities)"
+    return [finding("same_base", task, pd.concat(wrong), what, places=places, numbers={"spread": spread})]
 
 
 def order_changed(rows: pd.DataFrame, task: str, declared: Declared) -> list[Finding]:
@@ -104,13 +98,14 @@ def order_changed(rows: pd.DataFrame, task: str, declared: Declared) -> list[Fin
             worst = int(np.argmax(top - after))
             pair = [int(line[int(np.argmax(after[: worst + 1]))]), int(line[worst])]
             wrong.append(ordered[below])
-            places.append(_place(group, pattern=None, n=int(below.sum()), lines=pair, fall=float((top - after)[worst])))
+            numbers = {"n": int(below.sum()), "fall": float((top - after)[worst])}
+            places.append(replace(_place(group, numbers, lines=pair), pattern=None))
     if not wrong:
         return []
-    places.sort(key=lambda place: -place["fall"])
-    first = places[0]
-    what = f"results fall by up to {first['fall']:.4f} while the base probability rises"
-    return [finding("order", task, pd.concat(wrong), what, places=places, lines=first["lines"], fall=first["fall"])]
+    places.sort(key=lambda place: -place.numbers["fall"])
+    fall = places[0].numbers["fall"]
+    what = f"results fall by up to {fall:.4f} while the base probability rises"
+    return [finding("order", task, pd.concat(wrong), what, places=places, numbers={"fall": fall})]
 
 
 def _room(level: pd.DataFrame) -> float:
@@ -130,9 +125,14 @@ def _offsets(group: pd.DataFrame) -> list[tuple[float, int]]:
     return sorted(((float(value) + 0.0, int(count)) for value, count in found), key=lambda item: -item[1])
 
 
-def _place(group: pd.DataFrame, **numbers: Any) -> dict[str, Any]:
-    """Where a group is, and its numbers as JSON values."""
-    lines = [int(line) for line in numbers.pop("lines", group["line"].head(SHOWN))]
+def _place(
+    group: pd.DataFrame,
+    numbers: dict[str, float],
+    lines: Sequence[int] | None = None,
+    values: dict[str, int] | None = None,
+) -> Place:
+    """Return where a group is, with its numbers; without ``lines`` its first few show it."""
     patterns = group["pattern"].unique()
-    where = {"pattern": str(patterns[0]) if len(patterns) == 1 else None, "fold": str(group["fold"].iloc[0])}
-    return where | numbers | {"lines": lines}
+    pattern = str(patterns[0]) if len(patterns) == 1 else None
+    shown = group["line"].head(SHOWN) if lines is None else lines
+    return Place(pattern, str(group["fold"].iloc[0]), numbers, tuple(int(line) for line in shown), values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -52,10 +52,30 @@ class Declared:
 
 
 @dataclass(frozen=True)
+class Place:
+    """A group that a finding concerns: ``pattern`` (None: several) in ``fold`` (None: all), its numbers, and ``lines`` that show it.
+
+    ``values``: offsets found in the group, as printed, and the rows of each.
+    """
+
+    pattern: str | None
+    fold: str | None
+    numbers: dict[str, float]
+    lines: tuple[int, ...]
+    values: dict[str, int] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the place as JSON values, its numbers by their names."""
+        values = {} if self.values is None else {"values": self.values}
+        return {"pattern": self.pattern, "fold": self.fold, **self.numbers, **values, "lines": self.lines}
+
+
+@dataclass(frozen=True)
 class Finding:
     """One kind of inconsistency in one task: where it is largest, on how many rows, and an example.
 
-    ``query``: worth asking about, and no inconsistency. ``lines``: positions in the file. ``places``: one record a group concerned.
+    ``query``: worth asking about, and no inconsistency. ``lines``: positions in the file. ``places``: the groups concerned,
+    the worst first.
     """
 
     kind: str
@@ -68,8 +88,12 @@ class Finding:
     patients: int
     lines: tuple[int, ...]
     what: str
-    numbers: dict[str, Any] = field(default_factory=dict)
-    places: tuple[dict[str, Any], ...] = ()
+    numbers: dict[str, float] = field(default_factory=dict)
+    places: tuple[Place, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the finding as JSON values."""
+        return asdict(self) | {"places": [place.to_json() for place in self.places]}
 
 
 def finding(
@@ -78,23 +102,26 @@ def finding(
     rows: pd.DataFrame,
     what: str,
     *,
-    lines: Sequence[int] = (),
-    places: Sequence[dict[str, Any]] = (),
+    places: Sequence[Place] = (),
+    lines: Sequence[int] | None = None,
     query: bool = False,
-    **numbers: Any,
+    numbers: dict[str, float] | None = None,
 ) -> Finding:
-    """A finding on ``rows`` (with ``line, patient``), which is shown where ``places`` begin."""
-    first = places[0] if places else {}
-    shown = lines or rows["line"].head(LINES)
+    """Return a finding on ``rows`` (with ``line, patient``), shown at the first of ``places``.
+
+    ``lines`` are that place's if not given; without places, those of the first rows.
+    """
+    first = places[0] if places else Place(None, None, {}, tuple(int(line) for line in rows["line"].head(LINES)))
+    shown = first.lines if lines is None else lines
     return Finding(
-        kind, query, task, first.get("pattern"), first.get("fold"), len(places), len(rows), int(rows["patient"].nunique()),
-        tuple(int(line) for line in shown)[:LINES], what, numbers, tuple(places),
+        kind, query, task, first.pattern, first.fold, len(places), len(rows), int(rows["patient"].nunique()),
+        tuple(shown[:LINES]), what, numbers or {}, tuple(places),
     )  # fmt: skip
 
 
-def at_places(rows: pd.DataFrame, places: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def at_places(rows: pd.DataFrame, places: Sequence[Place]) -> pd.DataFrame:
     """The rows of the patterns and folds of ``places``; a pattern of None stands for all."""
-    named = {(place["pattern"], place["fold"]) for place in places}
+    named = {(place.pattern, place.fold) for place in places}
     at = [
         (p, f) in named or (None, f) in named
         for p, f in zip(rows["pattern"].astype(str), rows["fold"].astype(str), strict=True)

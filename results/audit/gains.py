@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
 from results.audit.bounds import FoldScores, auc_bound, precision_bound
-from results.audit.finding import Declared, Finding, at_places, finding
+from results.audit.finding import Declared, Finding, Place, at_places, finding
 from results.audit.offsets import scale
 from results.audit.ranks import ranked
 
@@ -33,30 +33,16 @@ def above_the_bound(rows: pd.DataFrame, task: str, declared: Declared) -> list[F
             after, most = ranked(s.label, s.after)[metric], bound(s)
             if after > most + 1e-9:
                 before = ranked(s.label, s.base)[metric]
-                lines = [int(line) for line in part["line"].head(1)]
-                places.append(
-                    {
-                        "pattern": None,
-                        "fold": fold,
-                        "before": before,
-                        "after": after,
-                        "bound": most,
-                        "n": len(part),
-                        "lines": lines,
-                    }
-                )
+                numbers = {"before": before, "after": after, "bound": most, "n": len(part)}
+                places.append(Place(None, fold, numbers, (int(part["line"].iloc[0]),)))
         if places:
-            places.sort(key=lambda place: place["bound"] - place["after"])
-            first = places[0]
+            places.sort(key=lambda place: place.numbers["bound"] - place.numbers["after"])
+            first = {key: places[0].numbers[key] for key in ("before", "after", "bound")}
             what = (
                 f"{name} {first['after']:.4f} after ({first['before']:.4f} before), above {first['bound']:.4f}, "
                 f"the most that {declared} could give"
             )
-            found.append(
-                finding(
-                    kind, task, at_places(rows, places), what, places=places, lines=first["lines"], **_metric(first)
-                )
-            )
+            found.append(finding(kind, task, at_places(rows, places), what, places=places, numbers=first))
     return found
 
 
@@ -72,7 +58,7 @@ def accepted_by_gain(frame: pd.DataFrame, declared: Declared) -> list[Finding]:
         for task, rows in frame.groupby("task", observed=True):
             gains = gains_of(rows, declared)
             if gains:
-                rises = sum(gain["gain"] > 0 for gain in gains)
+                rises = sum(place.numbers["gain"] > 0 for place in gains)
                 tested[str(task)] = (gains, rises, binomtest(rises, len(gains), alternative="greater").pvalue)
         if min((p for _, _, p in tested.values()), default=1.0) > ALPHA:
             continue
@@ -80,7 +66,7 @@ def accepted_by_gain(frame: pd.DataFrame, declared: Declared) -> list[Finding]:
         for (task, (gains, rises, p)), adjusted in zip(tested.items(), holm, strict=True):
             if adjusted > ALPHA or (query and rises < ENOUGH * len(gains)):
                 continue
-            gains.sort(key=lambda gain: -gain["gain"])
+            gains.sort(key=lambda place: -place.numbers["gain"])
             said = (
                 f"the AUC within the pattern rose in {rises} of {len(gains)} groups in which the order changed"
                 if kind == "accepted"
@@ -89,8 +75,7 @@ def accepted_by_gain(frame: pd.DataFrame, declared: Declared) -> list[Finding]:
             what = f"{said} (sign test, Holm {adjusted:.1g}): as accepting corrections by test AUC leaves it"
             rows = at_places(frame[frame["task"].astype(str) == task], gains)
             numbers = {"rises": rises, "groups_tested": len(gains), "p": float(p), "p_holm": float(adjusted)}
-            lines = gains[0]["lines"]
-            found.append(finding(kind, task, rows, what, places=gains, lines=lines, query=query, **numbers))
+            found.append(finding(kind, task, rows, what, places=gains, query=query, numbers=numbers))
     return found
 
 
@@ -133,7 +118,7 @@ def _few_enough(part: pd.DataFrame) -> pd.DataFrame:
     return part if pairs <= PAIRS else part.sample(frac=float(np.sqrt(PAIRS / pairs)), random_state=0).sort_index()
 
 
-def _within_groups(rows: pd.DataFrame, declared: Declared) -> list[dict[str, object]]:
+def _within_groups(rows: pd.DataFrame, declared: Declared) -> list[Place]:
     """Groups (pattern, fold) in which pairs of rows changed sides: AUC gained by these pairs alone."""
     found = []
     for (pattern, fold), group in rows[rows["label"].notna()].groupby(["pattern", "fold"], observed=True):
@@ -146,12 +131,12 @@ def _within_groups(rows: pd.DataFrame, declared: Declared) -> list[dict[str, obj
         after = np.where(np.abs(after) > room, np.sign(after), 0)
         gain = float((after * (before * after < 0)).sum()) / before.size
         if gain:
-            lines = [int(line) for line in group["line"].head(2)]
-            found.append({"pattern": str(pattern), "fold": str(fold), "gain": gain, "n": len(group), "lines": lines})
+            lines = tuple(int(line) for line in group["line"].head(2))
+            found.append(Place(str(pattern), str(fold), {"gain": gain, "n": len(group)}, lines))
     return found
 
 
-def _by_leaving_out(rows: pd.DataFrame, declared: Declared) -> list[dict[str, object]]:
+def _by_leaving_out(rows: pd.DataFrame, declared: Declared) -> list[Place]:
     """Groups whose offset is not 0: the fold's AUC with it less the AUC without it."""
     found = []
     for fold, part in rows[rows["label"].notna()].groupby("fold", observed=True):
@@ -166,12 +151,6 @@ def _by_leaving_out(rows: pd.DataFrame, declared: Declared) -> list[dict[str, ob
                 without[at] = base[at]
                 gain = whole - ranked(label, without)["auc"]
                 if gain:
-                    lines = [int(line) for line in part["line"].iloc[at[:2]]]
-                    found.append(
-                        {"pattern": str(pattern), "fold": str(fold), "gain": gain, "n": len(at), "lines": lines}
-                    )
+                    lines = tuple(int(line) for line in part["line"].iloc[at[:2]])
+                    found.append(Place(str(pattern), str(fold), {"gain": gain, "n": len(at)}, lines))
     return found
-
-
-def _metric(place: dict[str, object]) -> dict[str, object]:
-    return {name: place[name] for name in ("before", "after", "bound")}

@@ -25,24 +25,24 @@ def with_movement(frame: pd.DataFrame, declared: Declared) -> pd.DataFrame:
     out = frame.reset_index(drop=True)
     keys = ["task", "pattern", "fold"] if declared.by_pattern else ["task", "fold"]
     out["group"] = out.groupby(keys, observed=True, sort=True).ngroup()
-    columns = ("base", "after", "base_half", "after_half")
-    lower, upper = allowed(*(out[c].to_numpy() for c in columns), declared)
+    base, after, base_half, after_half = (out[c].to_numpy() for c in ("base", "after", "base_half", "after_half"))
+    lower, upper = allowed(base, after, base_half, after_half, declared)
     needed, half = np.ones(len(out), dtype=int), np.zeros(len(out), dtype=int)
     moved = np.zeros(len(out))
     for rows in out.groupby("group").indices.values():
         if declared.name == "none":
             astray = (lower[rows] > 0) | (upper[rows] < 0)
-            moved[rows] = np.where(astray, (out["after"] - out["base"]).to_numpy()[rows], 0.0)
+            moved[rows] = np.where(astray, after[rows] - base[rows], 0.0)
         elif declared.name == "monotone":
-            moved[rows] = _from_increasing(*(out[c].to_numpy()[rows] for c in columns))
+            moved[rows] = _from_increasing(base[rows], after[rows], base_half[rows], after_half[rows])
         else:
             points = pierce(lower[rows], upper[rows])
             first, held = nearest(lower[rows], upper[rows], points)
             needed[rows], moved[rows] = len(points), points[first]
             half[rows] = np.where((held > 1) | (len(points) > declared.offsets), -1, first)
     low, high = declared.clip
-    clipped = (out["after"] - out["after_half"] <= low) | (out["after"] + out["after_half"] >= high)
-    hidden = clipped.to_numpy() & (declared.name != "none")
+    clipped = (after - after_half <= low) | (after + after_half >= high)
+    hidden = clipped & (declared.name != "none")
     return out.assign(lower=lower, upper=upper, needed=needed, half=half, moved=np.where(hidden, np.nan, moved))
 
 

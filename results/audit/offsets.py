@@ -43,7 +43,7 @@ def scale(lower: np.ndarray, upper: np.ndarray, declared: Declared) -> tuple[np.
     lower, upper = np.where(lower < EDGE, 0.0, lower), np.where(upper > 1 - EDGE, 1.0, upper)
     lower, upper = np.minimum(lower, 1 - EDGE), np.maximum(upper, EDGE)
     with np.errstate(divide="ignore"):
-        return tuple(np.log(p) - np.log1p(-p) for p in (lower, upper))
+        return np.log(lower) - np.log1p(-lower), np.log(upper) - np.log1p(-upper)
 
 
 def pierce(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:

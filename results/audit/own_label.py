@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
-from results.audit.finding import Finding, finding
+from results.audit.finding import LINES, Finding, Place, finding
 
 ALPHA = 0.001
 STRATUM = 10
@@ -89,14 +89,18 @@ def _report(rows: pd.DataFrame, task: str, p: float, holm: float) -> Finding:
     sign = np.where(rows["label"] == 1, 1.0, -1.0)
     toward = rows.assign(toward=rows["r"] * sign)
     places = [
-        {"pattern": str(pattern), "fold": str(fold), "n": len(group), "toward_own_label": float(group["toward"].mean()),
-         "lines": [int(line) for line in group.nlargest(4, "toward")["line"]]}
+        Place(
+            str(pattern),
+            str(fold),
+            {"n": len(group), "toward_own_label": float(group["toward"].mean())},
+            tuple(int(line) for line in group.nlargest(LINES, "toward")["line"]),
+        )
         for (pattern, fold), group in toward.groupby(["pattern", "fold"], observed=True)
-    ]  # fmt: skip
-    places.sort(key=lambda place: -place["toward_own_label"] * place["n"])
+    ]
+    places.sort(key=lambda place: -place.numbers["toward_own_label"] * place.numbers["n"])
     what = (
         f"moved toward the own label: at equal base probability, rows of label 1 by {of_one - of_zero:+.4f} against rows of label 0 "
         f"(permutation within strata, p {p:.1g}, Holm {holm:.1g})"
     )
     numbers = {"difference": of_one - of_zero, "p": p, "p_holm": float(holm)}
-    return finding("own_label", task, rows, what, places=places, lines=places[0]["lines"], **numbers)
+    return finding("own_label", task, rows, what, places=places, numbers=numbers)

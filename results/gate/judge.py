@@ -82,7 +82,7 @@ def _row_values(store: Store, plan: Plan, row: Row) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def _value(done: dict[tuple[str, ...], dict[str, Any]], task: str, metric: str) -> float:
+def _value(done: dict[tuple[str, str, str, str], dict[str, Any]], task: str, metric: str) -> float:
     def of(split: str, stage: str, name: str) -> float:
         value = done.get((split, stage, task, name), {}).get("value")
         return np.nan if value is None else value

@@ -57,7 +57,7 @@ def compare(
                 continue
             for task in facts.tasks:
                 a, b = (
-                    values.get((place[id(row)], task), {}) if row is not None else None for row in (pair.row, pair.base)
+                    values.get((place[id(row)], task), {}) if row is not None else {} for row in (pair.row, pair.base)
                 )
                 for metric in METRICS:
                     where = {"name": pair.name, "landmark": landmark, "task": task, "metric": metric}
@@ -127,7 +127,7 @@ def _names(pair: Pair) -> dict[str, Any]:
     return own | {f"base_{name}": getattr(pair.base, name, None) for name in fields}
 
 
-def _record(pair: Pair, a: Folds | None, b: Folds | None, sizes: Sizes, metric: str) -> dict[str, Any]:
+def _record(pair: Pair, a: Folds, b: Folds, sizes: Sizes, metric: str) -> dict[str, Any]:
     if pair.row is None or pair.base is None:
         record = difference({}, {}, sizes, metric, tested=False) | {"reason": "not in this plan"}
     else:
