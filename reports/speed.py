@@ -8,10 +8,10 @@ import pandas as pd
 
 from reports.report import Report, ReportError, Section
 from reports.tables.table import Entry, Row, Table, words
-from results.speed import SECONDS, Bench
+from results.speed import SECONDS, BenchmarkRun
 
 Measured = dict[str, Any]
-"""A row of a frame of ``results.speed.Bench``."""
+"""A row of a frame of ``results.speed.BenchmarkRun``."""
 MISSING = words("missing")
 NOTE = "missing: not in the newest measurements, because it was left out, skipped (no peers, no raw tables) or failed."
 BELOW = "Below 1, ours is faster"
@@ -48,7 +48,7 @@ TABLE1 = (
 RUNS, LANDMARKS, TRIALS = 25, 2, (20 + 2 * 3) * 5
 
 
-def speed_report(bench: Bench) -> Report:
+def speed_report(bench: BenchmarkRun) -> Report:
     """The report of some measurements, to be written with ``reports.build.write_report``; tables that nobody planned are left out.
 
     Raises:

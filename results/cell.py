@@ -16,7 +16,7 @@ TRIAL = "trial"
 BOUNDED = {"auc", "auprc", "brier", "ece", "ece_debiased", "brier_recalibrated"}
 
 
-def finished(record: dict[str, Any] | None) -> bool:
+def is_finished(record: dict[str, Any] | None) -> bool:
     """Whether no run computes the cell of this record again."""
     return record is not None and record["status"] in FINISHED
 

@@ -22,7 +22,7 @@ SECONDS = "seconds"
 
 
 @dataclass(frozen=True, eq=False)
-class Bench:
+class BenchmarkRun:
     """``frames``: table -> rows in the order of the tests, with what names them (``names``), ``rounds``, ``status`` (done or missing) and
     their numbers, NaN where missing; ``provenance`` as the JSON has it."""
 
@@ -40,7 +40,7 @@ class Bench:
         return pd.concat(parts, ignore_index=True).reindex(columns=[*columns, "rounds", "status", "metric", "value"])
 
 
-def newest(folder: Path) -> Bench:
+def read_newest(folder: Path) -> BenchmarkRun:
     """The newest measurements in ``folder``: of the files ``DATE-MACHINE.json`` that are not empty, the last by name.
 
     Raises:
@@ -50,14 +50,14 @@ def newest(folder: Path) -> Bench:
     if not found:
         raise StoreError(f"nothing measured in {folder}: make bench")
     try:
-        return bench_of(json.loads(found[-1].read_text(encoding="utf-8")))
+        return parse_benchmarks(json.loads(found[-1].read_text(encoding="utf-8")))
     except (ValueError, KeyError, OSError) as error:
         raise StoreError(
             f"{found[-1]} cannot be read as what make bench writes ({type(error).__name__}: {error}); remove it"
         ) from None
 
 
-def bench_of(document: dict[str, Any]) -> Bench:
+def parse_benchmarks(document: dict[str, Any]) -> BenchmarkRun:
     """The measurements of one JSON document.
 
     Raises:
@@ -73,11 +73,11 @@ def bench_of(document: dict[str, Any]) -> Bench:
         table = row.pop("table")
         rows.setdefault(table, []).append(row)
         names.setdefault(table, {}).update(dict.fromkeys(key for key in planned if key != "table"))
-    frames = {table: _frame(own, list(names[table])) for table, own in rows.items()}
-    return Bench(frames, {table: list(own) for table, own in names.items()}, document["provenance"])
+    frames = {table: _make_frame(own, list(names[table])) for table, own in rows.items()}
+    return BenchmarkRun(frames, {table: list(own) for table, own in names.items()}, document["provenance"])
 
 
-def _frame(rows: list[dict[str, Any]], names: list[str]) -> pd.DataFrame:
+def _make_frame(rows: list[dict[str, Any]], names: list[str]) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
     numbers = [column for column in frame if column not in (*names, "rounds", "status", SECONDS)]
     return frame.reindex(columns=[*names, "rounds", "status", SECONDS, *numbers])

@@ -16,8 +16,8 @@ from filelock import Timeout
 
 from benchmark.executors.child import Child, Died, Exceeded
 from benchmark.executors.work import BUSY, Limits, Outcome, Work
-from results.cell import finished
-from results.storage.locks import cell_lock
+from results.cell import is_finished
+from results.storage.locks import make_cell_lock
 
 TRIES = 2
 """A cell whose process dies is tried once more: what killed it may have been meant for another."""
@@ -61,7 +61,7 @@ def compute(work: Work, store_root: Path) -> Outcome:
 
     store = Store(store_root)
     record = store.whole(work.planned)
-    if not finished(record):
+    if not is_finished(record):
         with one_thread():
             if work.how is None:
                 record, frames = run_cell(work.planned, work.place, work.chosen)
@@ -110,7 +110,7 @@ def attempt(work: Work, store_root: Path, how: Callable[[Work, Path], Outcome], 
     Where another run has it in hand, the outcome is ``busy`` at once, or with ``wait`` what that run makes of it.
     """
     try:
-        held = cell_lock(store_root, work.planned).acquire(timeout=-1 if wait else 0)
+        held = make_cell_lock(store_root, work.planned).acquire(timeout=-1 if wait else 0)
     except Timeout:
         return Outcome(work.planned, BUSY, "another run computes it", 0.0)
     with held:

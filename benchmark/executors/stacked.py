@@ -19,8 +19,8 @@ from benchmark.errors import UsageError
 from benchmark.executors import local
 from benchmark.executors.attempt import compute, one_thread
 from benchmark.executors.work import BUSY, Job, Outcome, Work
-from results.cell import digest, finished
-from results.storage.locks import cell_lock
+from results.cell import digest, is_finished
+from results.storage.locks import make_cell_lock
 from results.storage.store import Store
 
 
@@ -63,11 +63,11 @@ def _stack(works: Sequence[Work], job: Job, wait: bool) -> Iterator[Outcome]:
     with ExitStack() as locks:
         for work in works:
             try:
-                locks.enter_context(cell_lock(job.store_root, work.planned).acquire(timeout=-1 if wait else 0))
+                locks.enter_context(make_cell_lock(job.store_root, work.planned).acquire(timeout=-1 if wait else 0))
                 held.append(work)
             except Timeout:
                 yield Outcome(work.planned, BUSY, "another run computes it", 0.0)
-        lacking = [work for work in held if not finished(store.whole(work.planned))]
+        lacking = [work for work in held if not is_finished(store.whole(work.planned))]
         trained = _trained(lacking) if lacking else {}
         for work in held:
             yield compute(replace(work, how=trained.get(work.planned.key)), job.store_root)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from benchmark.cell.inputs import CellInputs
 from benchmark.executors.work import Work
 from benchmark.plan import tuning
-from results.cell import PlannedCell, finished
+from results.cell import PlannedCell, is_finished
 from results.storage.store import Store
 
 Placed = tuple[PlannedCell, CellInputs]
@@ -16,7 +16,7 @@ Placed = tuple[PlannedCell, CellInputs]
 def to_do(store: Store, placed: Iterable[Placed]) -> list[Placed]:
     """The cells that are not stored whole, done or skipped; each key once."""
     by_folder = {store.folder(planned): (planned, place) for planned, place in placed}
-    return [(planned, place) for planned, place in by_folder.values() if not finished(store.whole(planned))]
+    return [(planned, place) for planned, place in by_folder.values() if not is_finished(store.whole(planned))]
 
 
 def stages(store: Store, work: list[Placed]) -> Iterator[list[Work]]:

@@ -132,7 +132,7 @@ def _compute(options: Namespace, config: Any, store: Any) -> tuple[list[Plan], l
     from benchmark.audit.simulations import noise_plan, sampler_plan
     from benchmark.audit.unit import measure
     from benchmark.executors import Work
-    from results.cell import finished
+    from results.cell import is_finished
 
     dials = {k: v for k, v in (("later_share", options.later_share), ("mention", options.mention)) if v is not None}
     folds = options.test_folds or (1 if options.quick else config.folds)
@@ -151,7 +151,7 @@ def _compute(options: Namespace, config: Any, store: Any) -> tuple[list[Plan], l
     for plan in plans:
         store.write_plan(plan)
     whole = {work.planned.key: work for wave in waves for work in wave}
-    left = {key for key, work in whole.items() if not finished(store.whole(work.planned))}
+    left = {key for key, work in whole.items() if not is_finished(store.whole(work.planned))}
     todo = [list({work.planned.key: work for work in wave if work.planned.key in left}.values()) for wave in waves]
     NOTES.print(
         f"audit of {audits[0].plan.audit['title']} on {config.dataset['name']}: {len(whole)} units, {len(left)} to do"

@@ -57,7 +57,7 @@ def _speed(options: Namespace) -> tuple[Report, str]:
     """The report of the newest measurements in ``store=DIR``, and where to write it."""
     from benchmark.plan.config import RunConfig
     from reports.speed import speed_report
-    from results.speed import FOLDER, newest
+    from results.speed import FOLDER, read_newest
 
     places = {"store": FOLDER, "out": RunConfig.out}
     for text in options.overrides:
@@ -65,4 +65,4 @@ def _speed(options: Namespace) -> tuple[Report, str]:
         if name not in places:
             raise unknown("override", name, places)
         places[name] = place
-    return speed_report(newest(Path(places["store"]))), places["out"]
+    return speed_report(read_newest(Path(places["store"]))), places["out"]

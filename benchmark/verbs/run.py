@@ -34,7 +34,7 @@ def run(options: Namespace) -> int:
     configs = arms_of(options.experiment, options.overrides)
     from benchmark.plan.plan import plan_run
     from benchmark.plan.stages import count
-    from results.cell import finished
+    from results.cell import is_finished
     from results.storage.store import Store
 
     started = time.perf_counter()
@@ -45,7 +45,7 @@ def run(options: Namespace) -> int:
         store.write_groups(plan.name, plan.groups)
     placed = {store.folder(p): (p, plan.inputs_of(p.cell)) for plan in plans for p in plan.cells}
     found = {folder: store.whole(planned) for folder, (planned, _) in placed.items()}
-    work = [cell for folder, cell in placed.items() if not finished(found[folder])]
+    work = [cell for folder, cell in placed.items() if not is_finished(found[folder])]
     broken = [planned.cell.name for planned, _ in work if store.faults(planned)]
     if broken:
         NOTES.print(
@@ -67,8 +67,8 @@ def run(options: Namespace) -> int:
     for outcome in failures.values():
         NOTES.print(f"failed: {outcome.cell.name}: {outcome.reason}", style="red")
     found |= {store.folder(planned): store.whole(planned) for planned, _ in work}
-    left = [placed[folder][0] for folder, record in found.items() if not finished(record)]
-    skipped = [record for record in found.values() if finished(record) and record["status"] == "skipped"]
+    left = [placed[folder][0] for folder, record in found.items() if not is_finished(record)]
+    skipped = [record for record in found.values() if is_finished(record) and record["status"] == "skipped"]
     failed = [p for p in left if p.key in failures]
     said = f"{len(placed) - len(left) - len(skipped)} done, {len(failed)} failed, {len(skipped)} skipped"
     if len(left) > len(failed):

@@ -9,7 +9,7 @@ from reports.report import Figure
 from reports.tables.captions import named, setting
 from reports.tables.table import METRICS, task_title
 from results.plan import Plan
-from results.rows import reference_row, rows_of
+from results.rows import find_reference_row, list_rows
 from results.storage.store import Store
 
 CALLED = {"worse": ("reference better, called", stroke(0), True), "better": ("other better, called", stroke(1), True)}
@@ -20,8 +20,8 @@ KNOWN = ("known of the cohort, not tested", stroke(3), False)
 def forest(store: Store, plan: Plan, metric: str = "auc") -> Figure | None:
     """The differences of ``statistics["comparisons"]`` with their bootstrap intervals; None where nothing was compared."""
     statistics = store.statistics(plan.name) or {}
-    rows = rows_of(plan)
-    reference = reference_row(plan, rows)
+    rows = list_rows(plan)
+    reference = find_reference_row(plan, rows)
     found = [c for c in statistics.get("comparisons", []) if c["metric"] == metric]
     if reference is None or not any(c["difference"] is not None for c in found):
         return None

@@ -9,7 +9,7 @@ import pandas as pd
 
 from reports.frames.tidy import COLUMNS, EMPTY, state, typed
 from results.plan import Plan
-from results.rows import Row, rows_of
+from results.rows import TableRow, list_rows
 from results.storage.store import Store
 
 FRAME = (*COLUMNS, "attribute", "ci_low", "ci_high", "resamples", "alarm_share", "note")
@@ -33,7 +33,7 @@ def subgroup_frame(store: Store, plan: Plan, name: str) -> pd.DataFrame:
     metrics = [*derived["metrics"], *(GAP + metric for metric in derived["gaps"])]
     states = _states(store, plan)
     numbers = []
-    for row in rows_of(plan):
+    for row in list_rows(plan):
         for group in derived["groups"]:
             cells = states.get((row.method, row.variant, group["landmark"]))
             if cells is None:
@@ -53,7 +53,7 @@ def subgroup_frame(store: Store, plan: Plan, name: str) -> pd.DataFrame:
 
 def _states(store: Store, plan: Plan) -> dict[tuple[str, str, str], tuple[str, str]]:
     """(method, variant, landmark) -> status and note of the row's cells; no entry where the row has no cell planned."""
-    rows = rows_of(plan)
+    rows = list_rows(plan)
     records = {p.key: store.record(p) for row in rows for p in row.cells}
     return {
         (row.method, row.variant, landmark): state(row, landmark, records)[:2]
@@ -62,7 +62,7 @@ def _states(store: Store, plan: Plan) -> dict[tuple[str, str, str], tuple[str, s
     }
 
 
-def _names(row: Row) -> dict[str, Any]:
+def _names(row: TableRow) -> dict[str, Any]:
     return {k: getattr(row, k) for k in ("method", "variant", "title", "known", "stage")}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from results.plan import Plan
-from results.rows import Row, rows_of
+from results.rows import TableRow, list_rows
 from results.statistics.summary import summarise
 from results.storage.store import Store
 
@@ -30,7 +30,7 @@ def tidy(store: Store, plan: Plan) -> pd.DataFrame:
     or the metric undefined in some), ``failed``, ``skipped``, ``missing`` (no cell is done), ``undefined`` (done, but the metric has no
     value). ``n`` and ``positives`` are sums over the folds' test parts.
     """
-    rows = rows_of(plan)
+    rows = list_rows(plan)
     records = {p.key: store.record(p) for row in rows for p in row.cells}
     metrics = _metrics(records.values())
     numbers = []
@@ -56,7 +56,7 @@ def typed(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _names(row: Row) -> dict[str, Any]:
+def _names(row: TableRow) -> dict[str, Any]:
     names = ("method", "variant", "title", "known", "stage", "series")
     return {name: getattr(row, name) for name in names}
 
@@ -67,7 +67,7 @@ def _metrics(records: Iterable[dict[str, Any] | None]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*PRINTED, *found)))
 
 
-def _values(row: Row, landmark: str, records: dict[str, Any]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+def _values(row: TableRow, landmark: str, records: dict[str, Any]) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """Every test value of a row at a landmark, by (task, metric): fold, seed, value, reason, n, positives."""
     values: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for planned in row.cells:
@@ -87,13 +87,13 @@ def _values(row: Row, landmark: str, records: dict[str, Any]) -> dict[tuple[str,
     return values
 
 
-def _rectified(row: Row, landmark: str, records: dict[str, Any]) -> bool:
+def _rectified(row: TableRow, landmark: str, records: dict[str, Any]) -> bool:
     return row.stage == "final" and any(
         p.cell.landmark == landmark and (records[p.key] or {}).get("rectifier") for p in row.cells
     )  # fmt: skip
 
 
-def state(row: Row, landmark: str, records: dict[str, Any]) -> tuple[str, str, int]:
+def state(row: TableRow, landmark: str, records: dict[str, Any]) -> tuple[str, str, int]:
     """(status, note, number of cells) of a row at a landmark; ``records``: key -> record or None."""
     cells = [p for p in row.cells if p.cell.landmark == landmark]
     states = ["missing" if records[p.key] is None else records[p.key]["status"] for p in cells]

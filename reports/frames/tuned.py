@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from results.plan import Plan
-from results.rows import rows_of
+from results.rows import list_rows
 from results.storage.store import Store
 
 COLUMNS = (
@@ -22,7 +22,7 @@ def tuned(store: Store, plans: Sequence[Plan]) -> pd.DataFrame:
     why nothing was chosen."""
     found = {}
     for plan in plans:
-        for row in rows_of(plan):
+        for row in list_rows(plan):
             for planned in row.cells:
                 record = store.record(planned)
                 if record and record.get("tuning"):

@@ -16,7 +16,7 @@ from reports.tables.captions import setting
 from reports.tables.subgroup_places import FEW, Part, not_derived, parts_of
 from reports.tables.table import Entry, Table, words
 from results.plan import Plan
-from results.rows import reference_row, rows_of
+from results.rows import find_reference_row, list_rows
 from results.storage.store import Store
 
 DERIVED = "groups"
@@ -73,8 +73,8 @@ def _nothing(store: Store, plan: Plan) -> str:
 
 def _own_table(part: Part, about: str) -> Table:
     """All metrics of the reference, or of the plan's first row where it has none, by group."""
-    rows = rows_of(part.plan)
-    chosen = reference_row(part.plan, rows) or rows[0]
+    rows = list_rows(part.plan)
+    chosen = find_reference_row(part.plan, rows) or rows[0]
     row, named = (chosen.method, chosen.variant), _named(part.groups)
     columns = [("Stays", name) for name in ("N", "positive", "prevalence")] + [
         (chosen.title, m) for m in PRINTED.values()

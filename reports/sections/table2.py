@@ -13,8 +13,8 @@ from reports.tables.captions import short_caption
 from reports.tables.differences import Records, difference_entry, difference_frame, p_entry, records_of, whiskers
 from reports.tables.table import METRICS, NOT_PLANNED, Entry, Table, entry_of, task_title, words
 from results.plan import Plan
-from results.rows import Row, rows_of
-from results.statistics.ladder import LADDER, Step, rung
+from results.rows import TableRow, list_rows
+from results.statistics.ladder import LADDER, Step, find_rung
 from results.storage.store import Store
 
 WHAT = (
@@ -33,8 +33,8 @@ def section(store: Store, plans: Sequence[Plan]) -> Section:
     for plan in plans:
         numbers = tidy(store, plan)
         records = records_of(store.statistics(plan.name), "steps")
-        rows = rows_of(plan)
-        rungs = [(step, rung(step, plan.reference, rows)) for step in LADDER]
+        rows = list_rows(plan)
+        rungs = [(step, find_rung(step, plan.reference, rows)) for step in LADDER]
         size = sum(r["in_family"] for r in records.values())
         for metrics, more in ((("auc",), TESTED.format(size=size)), (("auprc", "brier"), OTHERS)):
             caption = short_caption(store, [plan], WHAT + more)
@@ -46,7 +46,7 @@ def section(store: Store, plans: Sequence[Plan]) -> Section:
 
 def ladder(
     plan: Plan,
-    rungs: list[tuple[Step, Row | None]],
+    rungs: list[tuple[Step, TableRow | None]],
     records: Records,
     numbers: pd.DataFrame,
     metrics: tuple[str, ...],

@@ -50,26 +50,30 @@ class FoldScores:
         return FoldScores(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
-def auc_bound(s: FoldScores) -> float:
+def bound_auc(s: FoldScores) -> float:
     """The bound on the AUC of the results; needs both labels."""
     one, zero = np.flatnonzero(s.label == 1), np.flatnonzero(s.label == 0)
     i, j = np.repeat(one, len(zero)), np.tile(zero, len(one))
     unknown = (s.group[i] < 0) | (s.group[j] < 0)
     same = (s.group[i] == s.group[j]) & ~unknown
-    total = float(unknown.sum()) + _within(s, i[same], j[same]) + _between(s, i[~same & ~unknown], j[~same & ~unknown])
+    total = (
+        float(unknown.sum())
+        + _sum_within(s, i[same], j[same])
+        + _sum_between(s, i[~same & ~unknown], j[~same & ~unknown])
+    )
     return total / len(i)
 
 
-def precision_bound(s: FoldScores) -> float:
+def bound_precision(s: FoldScores) -> float:
     """The bound on the average precision of the results; 1 where a row's group is unknown; needs a positive."""
     if (s.group < 0).any():
         return 1.0
-    best = {group: _best_prefix(s, np.flatnonzero(s.group == group)) for group in np.unique(s.group)}
+    best = {group: _maximise_prefix(s, np.flatnonzero(s.group == group)) for group in np.unique(s.group)}
     total = np.sum(list(best.values()), axis=0)
     reached = []
     for group, gain in best.items():
         own = s.take(np.flatnonzero(s.group == group))
-        positives, negatives = _own_prefix(own)
+        positives, negatives = _count_own_prefix(own)
         left = np.outer(positives, 1 - GRID) - np.outer(negatives, GRID) + (total - gain)
         k = np.argmax(left <= 1e-12, axis=1)
         row = np.arange(len(k))
@@ -78,7 +82,7 @@ def precision_bound(s: FoldScores) -> float:
     return float(np.concatenate(reached).mean())
 
 
-def _within(s: FoldScores, i: np.ndarray, j: np.ndarray) -> float:
+def _sum_within(s: FoldScores, i: np.ndarray, j: np.ndarray) -> float:
     """Sum over pairs of one group of the most that the declared step leaves."""
     now = 0.5 + 0.5 * np.sign(s.after[i] - s.after[j])
     tied = now == 0.5
@@ -88,7 +92,7 @@ def _within(s: FoldScores, i: np.ndarray, j: np.ndarray) -> float:
     return float(np.where(s.base[i] > s.base[j], 1.0, np.where(s.base[i] < s.base[j], lower, open_)).sum())
 
 
-def _between(s: FoldScores, i: np.ndarray, j: np.ndarray) -> float:
+def _sum_between(s: FoldScores, i: np.ndarray, j: np.ndarray) -> float:
     """Sum over pairs of groups of the best value of their pairs of rows under one difference d of offsets, (smaller) - (larger)."""
     if not len(i):
         return 0.0
@@ -108,7 +112,7 @@ def _between(s: FoldScores, i: np.ndarray, j: np.ndarray) -> float:
     return float((at_left + np.maximum(highest, 0.0)).sum() + (1 - worth).sum())
 
 
-def _best_prefix(s: FoldScores, rows: np.ndarray) -> np.ndarray:
+def _maximise_prefix(s: FoldScores, rows: np.ndarray) -> np.ndarray:
     """max over prefixes of a (1 - u) - b u, for each u of GRID; the empty prefix counts."""
     order = rows[np.lexsort((-s.after[rows], -s.base[rows]))]
     base, after, label = s.base[order], s.after[order], s.label[order]
@@ -122,7 +126,7 @@ def _best_prefix(s: FoldScores, rows: np.ndarray) -> np.ndarray:
     return found
 
 
-def _own_prefix(s: FoldScores) -> tuple[np.ndarray, np.ndarray]:
+def _count_own_prefix(s: FoldScores) -> tuple[np.ndarray, np.ndarray]:
     """Positives and negatives of the group at or above each of its positives, the fewest negatives that rounding allows."""
     order = np.lexsort((-s.after, -s.base))
     base, after, label, room = s.base[order], s.after[order], s.label[order], s.room[order]

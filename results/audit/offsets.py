@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from results.audit.finding import Declared
+from results.audit.finding import DeclaredStep
 
 EDGE = 1e-6
 """Probabilities nearer than this to 0 or 1 have no definite logit: implementations cut them at different places."""
@@ -20,15 +20,18 @@ COMPUTED = 16 * 2.0**-24
 """Relative error granted to a logit and a sigmoid computed with 32 bits."""
 
 
-def allowed(
-    base: np.ndarray, after: np.ndarray, base_half: np.ndarray, after_half: np.ndarray, declared: Declared
+def bound_offsets(
+    base: np.ndarray, after: np.ndarray, base_half: np.ndarray, after_half: np.ndarray, declared: DeclaredStep
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper ends [N] of the offsets that each row allows; on the logit scale for ``logit_offset``."""
     low, high = declared.clip
     if declared.name == "logit_offset":
         after_half = after_half + COMPUTED * after
     at_low, at_high = after - after_half <= low, after + after_half >= high
-    p, q = scale(base - base_half, base + base_half, declared), scale(after - after_half, after + after_half, declared)
+    p, q = (
+        convert_scale(base - base_half, base + base_half, declared),
+        convert_scale(after - after_half, after + after_half, declared),
+    )
     with np.errstate(invalid="ignore"):
         lower, upper = q[0] - p[1], q[1] - p[0]
     lower = np.where(at_low | np.isnan(lower), -np.inf, lower)
@@ -36,7 +39,7 @@ def allowed(
     return lower, upper
 
 
-def scale(lower: np.ndarray, upper: np.ndarray, declared: Declared) -> tuple[np.ndarray, np.ndarray]:
+def convert_scale(lower: np.ndarray, upper: np.ndarray, declared: DeclaredStep) -> tuple[np.ndarray, np.ndarray]:
     """Ends [N] of probabilities on the scale on which the declared offset is added."""
     if declared.name != "logit_offset":
         return lower, upper
@@ -46,7 +49,7 @@ def scale(lower: np.ndarray, upper: np.ndarray, declared: Declared) -> tuple[np.
         return np.log(lower) - np.log1p(-lower), np.log(upper) - np.log1p(-upper)
 
 
-def pierce(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+def min_stabbing_points(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
     """The fewest points, ascending, such that every interval [lower, upper] holds one."""
     points: list[float] = []
     last, largest = -np.inf, -np.inf
@@ -61,7 +64,7 @@ def pierce(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
     return np.array(points)
 
 
-def nearest(lower: np.ndarray, upper: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def locate_points(lower: np.ndarray, upper: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For each interval the place of the first point that it holds, and how many of the points it holds; [N] each."""
     first = np.searchsorted(points, lower, side="left")
     return first, np.searchsorted(points, upper, side="right") - first

@@ -25,13 +25,13 @@ class Bins:
     label: np.ndarray
 
 
-def equal_mass(probability: np.ndarray, bins: int) -> np.ndarray:
+def assign_bins(probability: np.ndarray, bins: int) -> np.ndarray:
     """The bin [N], 0 to ``bins`` - 1, of each row: cut at quantiles of the probability, so that equal probabilities share a bin."""
     edges = np.quantile(probability, np.linspace(0, 1, bins + 1)[1:-1])
     return np.searchsorted(edges, probability)
 
 
-def binned(label: np.ndarray, probability: np.ndarray, where: np.ndarray, bins: int) -> Bins:
+def sum_bins(label: np.ndarray, probability: np.ndarray, where: np.ndarray, bins: int) -> Bins:
     """The rows [N] added up by the bin ``where`` [N] each is in."""
     sums = [np.bincount(where, weights=w, minlength=bins) for w in (None, probability, label)]
     return Bins(*(s.astype(np.float64) for s in sums))
@@ -39,7 +39,7 @@ def binned(label: np.ndarray, probability: np.ndarray, where: np.ndarray, bins: 
 
 def expected_calibration_error(label: np.ndarray, probability: np.ndarray, bins: int = ECE_BINS) -> float:
     """Mean over rows of |mean label - mean probability| of the row's bin of equal mass."""
-    found = binned(label, probability, equal_mass(probability, bins), bins)
+    found = sum_bins(label, probability, assign_bins(probability, bins), bins)
     return float(np.abs(found.label - found.probability).sum() / len(label))
 
 
@@ -58,24 +58,24 @@ def debiased_calibration_error(label: np.ndarray, probability: np.ndarray, bins:
         probability: [N] in [0, 1].
     """
     bins = min(bins, len(label) // 2)
-    where = equal_mass(probability, bins)
+    where = assign_bins(probability, bins)
     count = np.bincount(where, minlength=bins)
     several = np.flatnonzero(count > 1)
     alone = count[where] == 1
     where[alone] = several[np.minimum(np.searchsorted(several, where[alone]), len(several) - 1)]
-    found = binned(label, probability, where, bins)
+    found = sum_bins(label, probability, where, bins)
     n, p, o = (x[found.n > 0] for x in (found.n, found.probability, found.label))
     p, o = p / n, o / n
     squared = np.sum(n * ((o - p) ** 2 - o * (1 - o) / (n - 1))) / len(label)
     return float(np.sqrt(max(squared, 0.0)))
 
 
-def reliability_bins(label: np.ndarray, probability: np.ndarray, bins: int = CURVE_BINS) -> Bins:
+def make_reliability_bins(label: np.ndarray, probability: np.ndarray, bins: int = CURVE_BINS) -> Bins:
     """The bins of equal mass of a reliability curve."""
-    return binned(label, probability, equal_mass(probability, bins), bins)
+    return sum_bins(label, probability, assign_bins(probability, bins), bins)
 
 
-def reliability(bins: Bins, confidence: float = 0.95) -> dict[str, np.ndarray]:
+def compute_reliability(bins: Bins, confidence: float = 0.95) -> dict[str, np.ndarray]:
     """``n, predicted, observed, low, high`` [k] of the bins that have rows: mean probability, and rate of positives with its Wilson
     interval."""
     n, probability, label = (x[bins.n > 0] for x in (bins.n, bins.probability, bins.label))
@@ -83,7 +83,7 @@ def reliability(bins: Bins, confidence: float = 0.95) -> dict[str, np.ndarray]:
     return {"n": n, "predicted": probability / n, "observed": label / n, "low": low, "high": high}
 
 
-def recalibration(label: np.ndarray, probability: np.ndarray) -> tuple[tuple[float, float] | None, str | None]:
+def fit_recalibration(label: np.ndarray, probability: np.ndarray) -> tuple[tuple[float, float] | None, str | None]:
     """(intercept, slope) of the logistic regression of the label on the logit of the probability, not regularised (Cox 1958).
 
     None, and why, where there is no such line. Both classes must be there.

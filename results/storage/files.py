@@ -27,7 +27,7 @@ def write_whole(path: Path, content: bytes) -> Path:
     try:
         return replace_whole(path, content)
     except OSError as error:
-        raise cannot_write(path, error) from None
+        raise make_write_error(path, error) from None
 
 
 def replace_whole(path: Path, content: bytes) -> Path:
@@ -71,7 +71,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def cannot_write(path: Path, error: OSError) -> StoreError:
+def make_write_error(path: Path, error: OSError) -> StoreError:
     """The error for a file or folder that the system does not let us write."""
     hint = "free space or choose another store=DIR" if error.errno in NO_SPACE else "choose another store=DIR"
     return StoreError(f"cannot write {path}: {error.strerror or error}; {hint}")

@@ -13,7 +13,7 @@ from filelock import FileLock
 from results.cell import PlannedCell
 
 
-def cell_lock(store_root: Path, planned: PlannedCell) -> FileLock:
+def make_cell_lock(store_root: Path, planned: PlannedCell) -> FileLock:
     """The lock of a cell under its key, not yet acquired.
 
     Raises:

@@ -10,13 +10,13 @@ from reports.formats.files import text_of
 from reports.report import ReportError
 from reports.speed import NOTE, speed_report
 from reports.tables.table import plain
-from results.speed import bench_of
+from results.speed import parse_benchmarks
 from tests.benches import CELLS, document
 
 
 @pytest.fixture
 def report():
-    return speed_report(bench_of(document()))
+    return speed_report(parse_benchmarks(document()))
 
 
 def shown(table):
@@ -85,11 +85,11 @@ def test_a_table_that_the_report_does_not_know_is_named():
     made = document(tables=("start",))
     made["planned"][0]["table"] = "strat"
     with pytest.raises(ReportError, match="'strat'"):
-        speed_report(bench_of(made))
+        speed_report(parse_benchmarks(made))
 
 
 def test_a_table_that_nobody_planned_is_left_out():
-    report = speed_report(bench_of(document(tables=("start",))))
+    report = speed_report(parse_benchmarks(document(tables=("start",))))
     assert [table.heading for table in report.measured] == ["Start-up"]
     assert "list methods" in text_of(report.measured)
 
@@ -98,6 +98,6 @@ def test_a_table_that_nobody_planned_is_left_out():
 def test_a_table_of_which_nothing_was_measured_is_all_missing(table):
     made = document()
     made["benchmarks"] = [b for b in made["benchmarks"] if b["extra_info"]["table"] != table]
-    report = speed_report(bench_of(made))
-    assert len(report.measured) == len(speed_report(bench_of(document())).measured)
+    report = speed_report(parse_benchmarks(made))
+    assert len(report.measured) == len(speed_report(parse_benchmarks(document())).measured)
     assert "missing" in text_of(report.measured)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from results.plan import Plan
-from results.rows import rows_of
+from results.rows import list_rows
 from results.statistics.fold_values import Memo
 from results.statistics.paired import Pair, compare
 from results.storage.store import Store
@@ -18,7 +18,7 @@ def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -
 
     A method that reads the series is held against the ceiling with series, where there is one.
     """
-    rows = [row for row in rows_of(plan) if row.cells]
+    rows = [row for row in list_rows(plan) if row.cells]
     tops = {row.method: row for row in rows if row.method in ("ceiling", "ceiling_series")}
     if "ceiling" not in tops:
         return []

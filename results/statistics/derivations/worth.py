@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from results.plan import Plan
-from results.rows import Row, rows_of
+from results.rows import TableRow, list_rows
 from results.statistics.fold_values import Memo
 from results.statistics.paired import Pair, compare
 from results.storage.store import Store
@@ -27,8 +27,8 @@ WORTH = {
 
 def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -> list[dict[str, Any]]:
     """The records of ``results.statistics.paired.compare`` for each of WORTH; "not in this plan" where a row is missing."""
-    first: dict[str, Row] = {}
-    for row in rows_of(plan):
+    first: dict[str, TableRow] = {}
+    for row in list_rows(plan):
         if row.cells:
             first.setdefault(row.method, row)
     return compare(
