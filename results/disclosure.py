@@ -58,12 +58,12 @@ class HiddenCounts:
 
 
 def is_small(count: int) -> bool:
-    """Whether a count is from 1 to 9."""
+    """Return whether a count is from 1 to 9."""
     return 0 < count < LEAST
 
 
 def choose_hidden(counts: Mapping[str, Count], sums: Sequence[Sum], n_also: Iterable[str] = ()) -> HiddenCounts:
-    """What to hide of ``counts``; ``n_also``: names whose rows are hidden for another reason."""
+    """Return what to hide of ``counts``; ``n_also``: names whose rows are hidden for another reason."""
     n = extend_hidden(counts, sums, {name for name, count in counts.items() if is_small(count.n)} | set(n_also), ROWS)
     positives = n | {name for name, count in counts.items() if count.small}
     before: set[str] | None = None
@@ -75,7 +75,7 @@ def choose_hidden(counts: Mapping[str, Count], sums: Sequence[Sum], n_also: Iter
 
 
 def extend_hidden(counts: Mapping[str, Count], sums: Sequence[Sum], hidden: Iterable[str], of: Quantity) -> set[str]:
-    """``hidden`` and what must be hidden with it, where ``of`` each count is printed."""
+    """Return ``hidden`` and what must be hidden with it, where ``of`` each count is printed."""
     found = set(hidden)
     while (name := _find_next(counts, sums, found, of)) is not None:
         found.add(name)
@@ -83,7 +83,7 @@ def extend_hidden(counts: Mapping[str, Count], sums: Sequence[Sum], hidden: Iter
 
 
 def find_determined(sums: Sequence[Sum], hidden: Iterable[str], of: Quantity) -> list[str]:
-    """The hidden counts that follow from the sums and the counts shown."""
+    """Return the hidden counts that follow from the sums and the counts shown."""
     names = sorted(hidden)
     if not names or not sums:
         return []
@@ -94,7 +94,7 @@ def find_determined(sums: Sequence[Sum], hidden: Iterable[str], of: Quantity) ->
 
 
 def select_shown_steps(counts: Sequence[int]) -> list[bool]:
-    """Which steps of a flow can be printed: from one to the next printed, none or at least ten leave; the last is known anyway."""
+    """Tell which steps of a flow can be printed: from one to the next printed, none or at least ten leave; the last is known anyway."""
     shown: list[int] = []
     for step, count in enumerate(counts):
         last = step == len(counts) - 1
@@ -106,7 +106,7 @@ def select_shown_steps(counts: Sequence[int]) -> list[bool]:
 
 
 def _find_next(counts: Mapping[str, Count], sums: Sequence[Sum], hidden: set[str], of: Quantity) -> str | None:
-    """The smallest count that must be hidden next, or None where nothing can be computed, or nothing more can be hidden."""
+    """Return the smallest count that must be hidden next; None where nothing can be computed, or nothing more can be hidden."""
     for s in sums:
         inside = [of(counts[name]) for name in s.members if name in hidden] + [of(s.rest)] * is_small(of(s.rest))
         if inside and s.total not in hidden and (len(inside) == 1 or is_small(sum(inside))):
@@ -114,8 +114,8 @@ def _find_next(counts: Mapping[str, Count], sums: Sequence[Sum], hidden: set[str
             if found is not None:
                 return found
     for name in find_determined(sums, hidden, of):
-        beside = [other for s in sums if name in (*s.members, s.total) for other in (*s.members, s.total)]
-        found = _find_smallest(counts, beside, hidden, of)
+        related = [other for s in sums if name in (*s.members, s.total) for other in (*s.members, s.total)]
+        found = _find_smallest(counts, related, hidden, of)
         if found is not None:
             return found
     return None

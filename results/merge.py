@@ -20,7 +20,7 @@ PREDICTIONS = "predictions.parquet"
 
 @dataclass
 class MergeReport:
-    """Cells of a source by what became of them: ``copied``; ``replaced`` what failed or was broken here; ``same`` here already; ``kept``:
+    """The cells of a source by outcome: ``copied``; ``replaced`` what failed or was broken here; ``same`` here already; ``kept``:
     ours is finished or failed too, theirs is not finished; ``different`` results of one key, ours kept; ``broken`` there, left out."""
 
     source: Path
@@ -58,7 +58,7 @@ def _check_source(store: Store, source: Path) -> None:
 
 
 def _find_cell_folders(root: Path) -> Iterator[Path]:
-    """The folders of cells below ``root``, in order; half-written ones are nobody's."""
+    """Yield the folders of cells below ``root``, in order; half-written ones belong to no store."""
     for folder, below, files in os.walk(root):
         below[:] = sorted(name for name in below if not name.startswith("."))
         if {RECORD, SUMS} & set(files):
@@ -85,7 +85,7 @@ def _merge_cell(ours: Path, theirs: Path, merged: MergeReport, name: str) -> Non
 
 
 def _lies_where_named(folder: Path, name: str) -> bool:
-    """Whether a cell lies where its name and the parts of its key say."""
+    """Return whether a cell lies where its name and the parts of its key say."""
     try:
         record = json.loads(read_verified(folder, RECORD))
         planned = PlannedCell(Cell(**record["cell"]), record["config"], record["key_parts"], record["title"])
@@ -95,14 +95,14 @@ def _lies_where_named(folder: Path, name: str) -> bool:
 
 
 def _read_status(folder: Path) -> str | None:
-    """The status of a cell, ``broken``, or None where there is none."""
+    """Return the status of a cell, ``broken``, or None where there is none."""
     if find_faults(folder):
         return "broken"
     return json.loads(read_verified(folder, RECORD))["status"] if folder.is_dir() else None
 
 
 def _have_equal_results(ours: Path, theirs: Path) -> bool:
-    """Whether two finished cells say the same: status and predictions, value for value."""
+    """Return whether two finished cells have the same results: status and predictions, value for value."""
     sums = [read_checksums(folder).get(PREDICTIONS) for folder in (ours, theirs)]
     if _read_status(ours) != _read_status(theirs) or (sums[0] is None) != (sums[1] is None):
         return False
@@ -112,7 +112,7 @@ def _have_equal_results(ours: Path, theirs: Path) -> bool:
 
 
 def _merge_plan(store: Store, theirs: Store, plan: Plan, merged: MergeReport) -> None:
-    """A plan that is not here, its groups, and its statistics where they rest on cells that are the same here."""
+    """Merge a plan that is not here, its groups, and its statistics where they rest on cells that are the same here."""
     name = plan.name
     ours = next((p for p in store.every_plan() if p.name == name), None)
     statistics, own = theirs.statistics(name), store.statistics(name)

@@ -29,7 +29,7 @@ class TableRow:
 
 
 def list_rows(plan: Plan) -> list[TableRow]:
-    """The rows of ``plan`` in print order; after a row with the rectifier comes the one before it (``no_rectifier``).
+    """Return the rows of ``plan`` in print order; a row with the rectifier is followed by the one before it (``no_rectifier``).
 
     The latter is left out where the plan has that row as cells of their own (``rectifier=off``).
     """
@@ -56,13 +56,13 @@ def list_rows(plan: Plan) -> list[TableRow]:
 
 
 def find_reference_row(plan: Plan, rows: list[TableRow]) -> TableRow | None:
-    """The row every other is compared with: the plan's reference method as it is by default, else its first row, or None."""
+    """Return the row that others are compared with: the reference method's ``default``, else its first row, or None."""
     own = [r for r in rows if r.method == plan.reference and r.stage == "final" and not r.known]
     return next((r for r in own if r.variant == "default"), own[0] if own else None)
 
 
 def hash_keys(keys: Iterable[str]) -> str:
-    """A hash of the keys of the cells that are done: what derived statistics rest on."""
+    """Return a hash of the keys of the cells that are done: what derived statistics rest on."""
     return hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()[:16]
 
 

@@ -31,7 +31,7 @@ class BenchmarkRun:
     provenance: dict[str, Any]
 
     def tidy(self) -> pd.DataFrame:
-        """One row a number: table, what names the row, rounds, status, metric, value."""
+        """Return one row a number: table, what names the row, rounds, status, metric, value."""
         parts = []
         for table, frame in self.frames.items():
             fixed = [*self.names[table], "rounds", "status"]
@@ -41,7 +41,7 @@ class BenchmarkRun:
 
 
 def read_newest(folder: Path) -> BenchmarkRun:
-    """The newest measurements in ``folder``: of the files ``DATE-MACHINE.json`` that are not empty, the last by name.
+    """Read the newest measurements in ``folder``: of the files ``DATE-MACHINE.json`` that are not empty, the last by name.
 
     Raises:
         StoreError: there is none, or it is none of ``make bench``.
@@ -58,7 +58,7 @@ def read_newest(folder: Path) -> BenchmarkRun:
 
 
 def parse_benchmarks(document: dict[str, Any]) -> BenchmarkRun:
-    """The measurements of one JSON document.
+    """Read the measurements of one JSON document.
 
     Raises:
         KeyError: it is not of ``make bench``.

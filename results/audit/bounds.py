@@ -46,12 +46,12 @@ class FoldScores:
     group: np.ndarray
 
     def take(self, rows: np.ndarray) -> FoldScores:
-        """Some of the rows."""
+        """Return some of the rows."""
         return FoldScores(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
 def bound_auc(s: FoldScores) -> float:
-    """The bound on the AUC of the results; needs both labels."""
+    """Return the bound on the AUC of the results; needs both labels."""
     one, zero = np.flatnonzero(s.label == 1), np.flatnonzero(s.label == 0)
     i, j = np.repeat(one, len(zero)), np.tile(zero, len(one))
     unknown = (s.group[i] < 0) | (s.group[j] < 0)
@@ -65,7 +65,7 @@ def bound_auc(s: FoldScores) -> float:
 
 
 def bound_precision(s: FoldScores) -> float:
-    """The bound on the average precision of the results; 1 where a row's group is unknown; needs a positive."""
+    """Return the bound on the average precision of the results; 1 where a row's group is unknown; needs a positive."""
     if (s.group < 0).any():
         return 1.0
     best = {group: _maximise_prefix(s, np.flatnonzero(s.group == group)) for group in np.unique(s.group)}
@@ -83,7 +83,7 @@ def bound_precision(s: FoldScores) -> float:
 
 
 def _sum_within(s: FoldScores, i: np.ndarray, j: np.ndarray) -> float:
-    """Sum over pairs of one group of the most that the declared step leaves."""
+    """Return the sum over pairs of one group of the most that the declared step leaves."""
     now = 0.5 + 0.5 * np.sign(s.after[i] - s.after[j])
     tied = now == 0.5
     close = np.abs(s.after[i] - s.after[j]) <= np.maximum(s.room[i], s.room[j])
@@ -93,7 +93,7 @@ def _sum_within(s: FoldScores, i: np.ndarray, j: np.ndarray) -> float:
 
 
 def _sum_between(s: FoldScores, i: np.ndarray, j: np.ndarray) -> float:
-    """Sum over pairs of groups of the best value of their pairs of rows under one difference d of offsets, (smaller) - (larger)."""
+    """Sum over pairs of groups the best value of their pairs of rows under one difference d of offsets, (smaller) - (larger)."""
     if not len(i):
         return 0.0
     first = s.group[i] < s.group[j]
@@ -104,6 +104,7 @@ def _sum_between(s: FoldScores, i: np.ndarray, j: np.ndarray) -> float:
     order = np.lexsort((~first, np.where(first, gap, -gap), key))
     key, first, worth = key[order], first[order], worth[order]
     starts = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
+    # sweep d upward over the gaps: a pair with its positive in the smaller group is won from its gap on, the others up to theirs
     change = np.where(first, worth, -worth)
     at_left = np.add.reduceat(np.where(first, 0.0, worth), starts)
     run = np.cumsum(change)
@@ -113,21 +114,23 @@ def _sum_between(s: FoldScores, i: np.ndarray, j: np.ndarray) -> float:
 
 
 def _maximise_prefix(s: FoldScores, rows: np.ndarray) -> np.ndarray:
-    """max over prefixes of a (1 - u) - b u, for each u of GRID; the empty prefix counts."""
+    """Return the maximum over prefixes of a (1 - u) - b u, for each u of GRID; the empty prefix counts."""
     order = rows[np.lexsort((-s.after[rows], -s.base[rows]))]
     base, after, label = s.base[order], s.after[order], s.label[order]
+    # a prefix may end between different bases, or where the results tell apart what was printed alike
     apart = after[:-1] - after[1:]
     cut = (base[1:] != base[:-1]) | ((apart > 0) & (apart <= s.room[order][:-1]))
     last = np.flatnonzero(np.r_[cut, True])
     a, b = np.cumsum(label == 1)[last], np.cumsum(label == 0)[last]
     found = np.zeros(len(GRID))
+    # in blocks, which bounds the memory
     for block in np.array_split(np.arange(len(last)), max(1, len(last) // 2000)):
         found = np.maximum(found, (np.outer(a[block], 1 - GRID) - np.outer(b[block], GRID)).max(axis=0))
     return found
 
 
 def _count_own_prefix(s: FoldScores) -> tuple[np.ndarray, np.ndarray]:
-    """Positives and negatives of the group at or above each of its positives, the fewest negatives that rounding allows."""
+    """Count the group's positives and negatives at or above each of its positives, the fewest negatives that rounding allows."""
     order = np.lexsort((-s.after, -s.base))
     base, after, label, room = s.base[order], s.after[order], s.label[order], s.room[order]
     positives, negatives = [], []

@@ -33,7 +33,7 @@ KINDS = {
 def examine_predictions(
     frame: pd.DataFrame, declared: DeclaredStep, train: pd.DataFrame | None = None
 ) -> list[Finding]:
-    """What is inconsistent with the declaration, and then the queries; by kind in the order of KINDS, then by task.
+    """Return what is inconsistent with the declaration, then the queries; by kind in the order of KINDS, then by task.
 
     Args:
         frame: test rows: ``line`` (position in the file), ``patient, task, label`` (0, 1, NaN), ``base, after`` in [0, 1],

@@ -18,7 +18,7 @@ GROUPS = 3
 
 
 def find_fitted_here(rows: pd.DataFrame, task: str, declared: DeclaredStep) -> list[Finding]:
-    """``fitted_here``: the mean result equals the mean label in at least half of the (pattern, fold) that were moved."""
+    """Find ``fitted_here``: the mean result equals the mean label in at least half of the (pattern, fold) that were moved."""
     if declared.fitted_on == "same" or declared.name == "none":
         return []
     known = rows[rows["label"].notna()]
@@ -43,7 +43,7 @@ def find_fitted_here(rows: pd.DataFrame, task: str, declared: DeclaredStep) -> l
 
 
 def find_equal_scores(rows: pd.DataFrame, task: str) -> list[Finding]:
-    """``equal_scores``: two patterns, or a pattern and all rows, with the same AUC and average precision to four digits.
+    """Find ``equal_scores``: two patterns, or a pattern and all rows, with the same AUC and average precision to four digits.
 
     Scores as in the tables: within folds, then the mean over folds in which they are defined.
     """
@@ -70,7 +70,7 @@ def find_equal_scores(rows: pd.DataFrame, task: str) -> list[Finding]:
 
 
 def _score_part(part: pd.DataFrame) -> tuple[float, float] | None:
-    """AUC and average precision, or None where no fold has both labels."""
+    """Return AUC and average precision, or None where no fold has both labels."""
     folds = [fold for _, fold in part.groupby("fold", observed=True) if fold["label"].nunique() == 2]
     if not folds:
         return None

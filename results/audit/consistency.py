@@ -20,7 +20,7 @@ SHOWN = 6
 
 
 def find_excess_offsets(rows: pd.DataFrame, task: str, declared: DeclaredStep) -> list[Finding]:
-    """``offsets``: groups that need more offsets than declared (``none``: any but 0)."""
+    """Find ``offsets``: groups that need more offsets than declared (``none``: any but 0)."""
     if declared.name == "monotone":
         return []
     if declared.name == "none":
@@ -58,7 +58,7 @@ def find_excess_offsets(rows: pd.DataFrame, task: str, declared: DeclaredStep) -
 
 
 def find_split_bases(rows: pd.DataFrame, task: str, declared: DeclaredStep) -> list[Finding]:
-    """``same_base``: rows of one group with one base probability and results that differ by more than rounding allows."""
+    """Find ``same_base``: rows of one group with one base probability and results that differ by more than rounding allows."""
     if declared.name == "none":
         return []
     if declared.name == "monotone" and rows["base_half"].max() > FINE:
@@ -88,7 +88,7 @@ def find_split_bases(rows: pd.DataFrame, task: str, declared: DeclaredStep) -> l
 
 
 def find_order_changes(rows: pd.DataFrame, task: str, declared: DeclaredStep) -> list[Finding]:
-    """``order`` (``monotone`` only): a result below that of a row with a smaller base probability."""
+    """Find ``order`` (``monotone`` only): a result below that of a row with a smaller base probability."""
     if declared.name != "monotone":
         return []
     wrong, places = [], []
@@ -113,7 +113,7 @@ def find_order_changes(rows: pd.DataFrame, task: str, declared: DeclaredStep) ->
 
 
 def _bound_rounding(level: pd.DataFrame) -> float:
-    """How far apart rounding lets the results of one printed base probability be, under a function of slope STEEP at most."""
+    """Return how far rounding lets the results of one printed base probability differ, under a function of slope STEEP at most."""
     p, half, after = level["base"].iloc[0], level["base_half"].max(), level["after"]
     if p - half <= 0 or p + half >= 1:
         return np.inf
@@ -122,7 +122,7 @@ def _bound_rounding(level: pd.DataFrame) -> float:
 
 
 def _count_offsets(group: pd.DataFrame) -> list[tuple[float, int]]:
-    """The offsets that serve a group, each in the middle of what its rows allow, and its rows; the most frequent first."""
+    """Return the offsets that serve a group, each in the middle of what its rows allow, with its rows; the most frequent first."""
     middle = (group["lower"] + group["upper"]) / 2
     by_offset = middle[np.isfinite(middle)].groupby(group["moved"])
     found = zip(by_offset.median(), by_offset.size(), strict=True)

@@ -120,7 +120,7 @@ def make_finding(
 
 
 def select_at_places(rows: pd.DataFrame, places: Sequence[Place]) -> pd.DataFrame:
-    """The rows of the patterns and folds of ``places``; a pattern of None stands for all."""
+    """Return the rows of the patterns and folds of ``places``; a pattern of None stands for all."""
     named = {(place.pattern, place.fold) for place in places}
     at = [
         (p, f) in named or (None, f) in named

@@ -22,7 +22,7 @@ ENOUGH = 0.95
 
 
 def find_above_bound(rows: pd.DataFrame, task: str, declared: DeclaredStep) -> list[Finding]:
-    """``auc_bound`` and ``auprc_bound``: folds whose results rank better than any offsets could make the base rank."""
+    """Find ``auc_bound`` and ``auprc_bound``: folds whose results rank better than any offsets could make the base rank."""
     found = []
     for kind, name, metric, bound in (
         ("auc_bound", "AUC", "auc", bound_auc),
@@ -47,9 +47,11 @@ def find_above_bound(rows: pd.DataFrame, task: str, declared: DeclaredStep) -> l
 
 
 def find_accepted_by_gain(frame: pd.DataFrame, declared: DeclaredStep) -> list[Finding]:
-    """``accepted``: the AUC within groups, whose order the step should keep, changed and rose; the query ``all_gains``: (nearly) every
-    group's offset raised its fold's AUC. A sign test over the groups of a task, Holm over tasks: what accepting a correction only where
-    the test AUC rises leaves behind."""
+    """Find ``accepted`` and the query ``all_gains``: what accepting a correction only where the test AUC rises leaves behind.
+
+    ``accepted``: the AUC within groups, whose order the step should keep, changed and rose; ``all_gains``: (nearly) every group's offset
+    raised its fold's AUC. A sign test over the groups of a task, Holm over tasks.
+    """
     found = []
     for kind, gains_of, query in (
         ("accepted", _measure_gains_within, False),
@@ -83,7 +85,7 @@ def find_accepted_by_gain(frame: pd.DataFrame, declared: DeclaredStep) -> list[F
 
 
 def _prepare_folds(rows: pd.DataFrame, declared: DeclaredStep) -> Iterator[tuple[str, pd.DataFrame, FoldScores]]:
-    """The folds with both labels: name, labelled rows, and what the bounds need."""
+    """Yield the folds with both labels: name, labelled rows, and what the bounds need."""
     for fold, part in rows[rows["label"].notna()].groupby("fold", observed=True):
         part = _limit_pairs(part)
         if part["label"].nunique() < 2:
@@ -93,6 +95,7 @@ def _prepare_folds(rows: pd.DataFrame, declared: DeclaredStep) -> Iterator[tuple
         group = np.where(part["half"] < 0, -1, part["group"] * declared.offsets + part["half"])
         if not declared.halves:
             group = part["group"].to_numpy()
+        # the bounds take groups as 0, 1, ... and -1 for unknown: -1 is added, so that it is number 0 whether or not a row has it
         _, group = np.unique(np.r_[-1, group], return_inverse=True)
         room = 2 * (part["after_half"] + part["base_half"] * _bound_slope(part, declared)).to_numpy()
         label, after = part["label"].to_numpy(), part["after"].to_numpy()
@@ -100,13 +103,13 @@ def _prepare_folds(rows: pd.DataFrame, declared: DeclaredStep) -> Iterator[tuple
 
 
 def _coarsen(values: np.ndarray) -> np.ndarray:
-    """Values [N] to 20 binary digits: a sigmoid computed with 32 bits may turn the order of closer ones."""
+    """Round values [N] to 20 binary digits: a sigmoid computed with 32 bits may turn the order of closer ones."""
     mantissa, exponent = np.frexp(values)
     return np.ldexp(np.round(mantissa * 2.0**20), exponent - 20)
 
 
 def _bound_slope(part: pd.DataFrame, declared: DeclaredStep) -> pd.Series | float:
-    """How much steeper than the base the results may be."""
+    """Return how much steeper than the base the results may be."""
     if declared.name == "monotone":
         return np.inf
     if declared.name != "logit_offset":
@@ -122,7 +125,7 @@ def _limit_pairs(part: pd.DataFrame) -> pd.DataFrame:
 
 
 def _measure_gains_within(rows: pd.DataFrame, declared: DeclaredStep) -> list[Place]:
-    """Groups (pattern, fold) in which pairs of rows changed sides: AUC gained by these pairs alone."""
+    """Return the groups (pattern, fold) in which pairs of rows changed sides, with the AUC gained by these pairs alone."""
     found = []
     for (pattern, fold), group in rows[rows["label"].notna()].groupby(["pattern", "fold"], observed=True):
         one, zero = (_limit_pairs(group)[group["label"] == y] for y in (1, 0))
@@ -132,6 +135,7 @@ def _measure_gains_within(rows: pd.DataFrame, declared: DeclaredStep) -> list[Pl
         before = np.sign(np.subtract.outer(one["base"].to_numpy(), zero["base"].to_numpy()))
         after = np.subtract.outer(one["after"].to_numpy(), zero["after"].to_numpy())
         after = np.where(np.abs(after) > room, np.sign(after), 0)
+        # only pairs whose order was reversed count: +1 if the positive is now above, -1 if it is now below
         gain = float((after * (before * after < 0)).sum()) / before.size
         if gain:
             lines = tuple(int(line) for line in group["line"].head(2))
@@ -140,7 +144,7 @@ def _measure_gains_within(rows: pd.DataFrame, declared: DeclaredStep) -> list[Pl
 
 
 def _measure_gains_of_offsets(rows: pd.DataFrame, declared: DeclaredStep) -> list[Place]:
-    """Groups whose offset is not 0: the fold's AUC with it less the AUC without it."""
+    """Return the groups whose offset is not 0, with the fold's AUC with it less the AUC without it."""
     found = []
     for fold, part in rows[rows["label"].notna()].groupby("fold", observed=True):
         if part["label"].nunique() < 2:

@@ -21,7 +21,7 @@ from results.audit.offsets import bound_offsets, locate_points, min_stabbing_poi
 
 
 def add_movement(frame: pd.DataFrame, declared: DeclaredStep) -> pd.DataFrame:
-    """The rows of all tasks with the columns of the module's docstring, in the order given and numbered from 0."""
+    """Return all tasks' rows with the columns of the module's docstring, in the order given and numbered from 0."""
     out = frame.reset_index(drop=True)
     keys = ["task", "pattern", "fold"] if declared.by_pattern else ["task", "fold"]
     out["group"] = out.groupby(keys, observed=True, sort=True).ngroup()
@@ -47,6 +47,6 @@ def add_movement(frame: pd.DataFrame, declared: DeclaredStep) -> pd.DataFrame:
 
 
 def _measure_distance(base: np.ndarray, after: np.ndarray, base_half: np.ndarray, after_half: np.ndarray) -> np.ndarray:
-    """Distance of results from the nearest increasing function of the base (least squares), 0 within rounding."""
+    """Return the distance of results from the nearest increasing function of the base (least squares), 0 within rounding."""
     fitted = IsotonicRegression().fit(base, after).predict(base)
     return np.where(np.abs(after - fitted) > 2 * (base_half + after_half), after - fitted, 0.0)

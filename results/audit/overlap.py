@@ -8,7 +8,7 @@ from results.audit.finding import Finding, make_finding
 
 
 def find_in_two_folds(rows: pd.DataFrame, task: str) -> list[Finding]:
-    """``two_folds``: patients tested in more than one fold."""
+    """Find ``two_folds``: patients tested in more than one fold."""
     wrong = rows[rows.groupby("patient")["fold"].transform("nunique") > 1]
     if wrong.empty:
         return []
@@ -17,7 +17,7 @@ def find_in_two_folds(rows: pd.DataFrame, task: str) -> list[Finding]:
 
 
 def find_repeated(rows: pd.DataFrame, task: str) -> list[Finding]:
-    """``repeated``: patients with several rows in one fold's test part; a query where the file tells stays apart (``row``)."""
+    """Find ``repeated``: patients with several rows in one fold's test part; a query where the file tells stays apart (``row``)."""
     wrong = rows[rows.duplicated(["patient", "fold"], keep=False)].sort_values(["patient", "line"], kind="stable")
     if wrong.empty:
         return []
@@ -30,7 +30,7 @@ def find_repeated(rows: pd.DataFrame, task: str) -> list[Finding]:
 
 
 def find_in_training(rows: pd.DataFrame, task: str, train: pd.DataFrame) -> list[Finding]:
-    """``train_test``: patients of a test part who are in its training part.
+    """Find ``train_test``: patients of a test part who are in its training part.
 
     ``train``: ``patient`` and, where the training parts differ by fold, ``fold``; without it every test row is held against the list.
     """

@@ -27,7 +27,7 @@ BATCH = 100
 
 
 def find_label_edits(frame: pd.DataFrame, seed: int = 0) -> list[Finding]:
-    """``own_label``: tasks in which rows of label 1 were moved up against rows of label 0 with the same base probability.
+    """Find ``own_label``: tasks in which rows of label 1 were moved up against rows of label 0 with the same base probability.
 
     ``frame``: as ``results.audit.movement.add_movement`` gives it.
     """
@@ -42,7 +42,7 @@ def find_label_edits(frame: pd.DataFrame, seed: int = 0) -> list[Finding]:
 
 
 def _make_strata(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows that can speak, sorted by ``stratum``, with ``r``: of strata with both labels and some r other than 0."""
+    """Return the rows that are informative, by ``stratum``, with ``r``: of strata with both labels and some r other than 0."""
     rows = rows[rows["moved"].notna() & rows["label"].notna()]
     parts, count = [], 0
     for _, group in rows.groupby(["pattern", "fold"], observed=True):
@@ -59,6 +59,7 @@ def _make_strata(rows: pd.DataFrame) -> pd.DataFrame:
     x = out["base"] - strata["base"].transform("mean")
     y = out["moved"] - strata["moved"].transform("mean")
     squares = (x * x).groupby(out["stratum"]).transform("sum")
+    # one least-squares line a stratum; where all bases are equal there is no slope, and r = y
     slope = (x * y).groupby(out["stratum"]).transform("sum") / squares.where(squares > 0, np.inf)
     r = y - slope * x
     out = out.assign(r=r.where(r.abs() > 1e-9, 0.0))
@@ -72,10 +73,11 @@ def _compute_p_value(rows: pd.DataFrame, most: int, rng: np.random.Generator) ->
     if rows.empty:
         return 1.0
     stratum, r, label = (rows[c].to_numpy(dtype=float) for c in ("stratum", "r", "label"))
-    observed = float(r @ label) - 1e-9
+    observed = float(r @ label) - 1e-9  # sums that are equal but for floating point count as large
     large = drawn = 0
     while drawn < most:
         batch = min(BATCH, most - drawn)
+        # strata are whole numbers in ascending order, so a random fraction permutes rows within each stratum alone
         order = np.argsort(stratum + rng.random((batch, len(r))), axis=1)
         for above in label[order] @ r >= observed:
             large, drawn = large + int(above), drawn + 1

@@ -8,6 +8,6 @@ from results.statistics.bootstrap import compute_weighted_metrics
 
 
 def compute_rank_metrics(label: np.ndarray, probability: np.ndarray) -> dict[str, float]:
-    """``auc`` and ``auprc`` of rows [N] with labels 0 and 1; NaN with one label only."""
+    """Return ``auc`` and ``auprc`` of rows [N] with labels 0 and 1; NaN with one label only."""
     found = compute_weighted_metrics(label, probability, np.ones((1, len(label)), dtype=np.uint16))
     return {name: float(found[name][0]) for name in ("auc", "auprc")}

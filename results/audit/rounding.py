@@ -14,7 +14,7 @@ DISTINCT = 20
 
 
 def compute_half_widths(values: np.ndarray, text: Sequence[str]) -> np.ndarray:
-    """Half the width [N] of the interval that each value stands for.
+    """Return half the width [N] of the interval that each value stands for.
 
     The largest of three: half a unit of the column's last decimal (``%.4f``), half a unit of its last significant digit (``%.6g``), and
     a unit of the last binary place of a 32-bit float (or of a 16-bit one, if all values fit it: 11 or 8 bits). Decimals and digits of a
@@ -38,7 +38,7 @@ def compute_half_widths(values: np.ndarray, text: Sequence[str]) -> np.ndarray:
 
 
 def _count_digits(text: str) -> tuple[int, int]:
-    """Decimals and significant digits of a printed number."""
+    """Return decimals and significant digits of a printed number."""
     number = Decimal(text).normalize()
     return max(0, -int(number.as_tuple().exponent)), len(number.as_tuple().digits)
 

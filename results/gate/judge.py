@@ -44,7 +44,7 @@ class GateError(ValueError):
 
 
 def collect_gate_values(store: Store, plan: Plan) -> pd.DataFrame:
-    """The plan's metrics: a row a KEY (index), the COUNTS, and a column a seed (int), NaN where a fold is not done; without ``all``.
+    """Return the metrics: a row a KEY (index), the COUNTS, a column a seed (int), NaN where a fold is not done; without ``all``.
 
     Rows before a rectifier and rows known of a cohort are left out.
     """
@@ -63,7 +63,7 @@ def collect_gate_values(store: Store, plan: Plan) -> pd.DataFrame:
 
 
 def _collect_row_values(store: Store, plan: Plan, row: TableRow) -> pd.DataFrame:
-    """KEY, fold, seed, value, n, positives of every planned cell of a row; NaN for what is not done."""
+    """Return KEY, fold, seed, value, n, positives of every planned cell of a row; NaN for what is not done."""
     found = []
     for planned in row.cells:
         cell = planned.cell
@@ -93,12 +93,12 @@ def _find_value(done: dict[tuple[str, str, str, str], dict[str, Any]], task: str
 
 
 def list_seeds(values: pd.DataFrame) -> list[Any]:
-    """The columns that are seeds."""
+    """Return the columns that are seeds."""
     return [column for column in values.columns if column not in COUNTS]
 
 
 def add_method_all(values: pd.DataFrame) -> pd.DataFrame:
-    """``values`` and the rows of the method ``all``; none where there are fewer than two methods."""
+    """Return ``values`` with the rows of the method ``all``; none where there are fewer than two methods."""
     if len(values.index.unique("method")) < 2:
         return values
     place = [name for name in KEY if name not in ("method", "variant")]
@@ -109,7 +109,7 @@ def add_method_all(values: pd.DataFrame) -> pd.DataFrame:
 
 
 def compute_tolerances(base: pd.DataFrame, new_seeds: int, rows: int) -> np.ndarray:
-    """The tolerance of each row of ``base`` against a mean over ``new_seeds``; NaN where the base has one seed.
+    """Return the tolerance of each row of ``base`` against a mean over ``new_seeds``; NaN where the base has one seed.
 
     Args:
         rows: how many rows are judged together.
@@ -124,9 +124,9 @@ def compute_tolerances(base: pd.DataFrame, new_seeds: int, rows: int) -> np.ndar
 
 
 def judge(base: pd.DataFrame, new: pd.DataFrame, methods: list[str] | None = None) -> pd.DataFrame:
-    """KEY, ``base``, ``new`` (means over seeds), ``difference`` (new - base), ``tolerance``, ``verdict``: what is not ok first, the
-    greatest excess over its tolerance first.
+    """Compare two sets of metrics row by row; what is not ok first, the greatest excess over its tolerance first.
 
+    Columns: KEY, ``base``, ``new`` (means over seeds), ``difference`` (new - base), ``tolerance``, ``verdict``.
     ``all`` is the mean over the methods that both have. ``methods`` restricts the rows, not the number that tolerances are for.
 
     Args:
@@ -170,8 +170,10 @@ def judge(base: pd.DataFrame, new: pd.DataFrame, methods: list[str] | None = Non
 
 
 def check_same_stays(base: pd.DataFrame, new: pd.DataFrame) -> None:
-    """Raises:
-    GateError: at some landmark and task the two were not measured on as many folds, stays and positives.
+    """Refuse two sets of metrics that were measured on different stays.
+
+    Raises:
+        GateError: at some landmark and task the two were not measured on as many folds, stays and positives.
     """
     place = [name for name in KEY if name not in ("method", "variant", "metric")]
     mine, theirs = (v.groupby(level=place, sort=False)[list(COUNTS)].max() for v in (base, new))

@@ -17,7 +17,7 @@ DIGITS = 9
 
 
 def make_locked(values: pd.DataFrame) -> pd.DataFrame:
-    """The columns of a locked file: KEY, COUNTS, DERIVED and ``seed_0``, ``seed_1``, ...; ``tolerance`` is that against one new seed.
+    """Return the locked file's columns: KEY, COUNTS, DERIVED, ``seed_0``, ``seed_1``, ...; ``tolerance`` is that against one new seed.
 
     Args:
         values: as ``collect_gate_values`` gives them.
@@ -38,7 +38,7 @@ def make_locked(values: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarise_seeds(seeds: pd.DataFrame) -> pd.DataFrame:
-    """COUNTS, DERIVED and the seeds of rows that have COUNTS and seeds; ``all`` among them."""
+    """Return COUNTS, DERIVED and the seeds of rows that have COUNTS and seeds; ``all`` among them."""
     of = seeds[list_seeds(seeds)]
     found = seeds[list(COUNTS)].astype(int).assign(
         mean=of.mean(axis=1).round(DIGITS), sd=of.std(axis=1, ddof=1).round(DIGITS), seeds=of.shape[1],
@@ -48,7 +48,7 @@ def summarise_seeds(seeds: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_locked(path: Path) -> pd.DataFrame:
-    """The values of a locked file as ``collect_gate_values`` gives them: without ``all``, which follows from the methods.
+    """Read a locked file's values as ``collect_gate_values`` gives them: without ``all``, which follows from the methods.
 
     Raises:
         GateError: no such file, or not a locked one.

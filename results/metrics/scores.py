@@ -32,12 +32,12 @@ class Metric:
     positives: int
 
     def as_record(self, split: str, stage: str, task: str) -> dict[str, Any]:
-        """The metric as it stands in a cell's record (``cell.json``, ``metrics``)."""
+        """Return the metric as it stands in a cell's record (``cell.json``, ``metrics``)."""
         return {"split": split, "stage": stage, "task": task, **asdict(self)}
 
 
 def score(label: np.ndarray, probability: np.ndarray) -> list[Metric]:
-    """All METRICS of one task, in that order.
+    """Return all METRICS of one task, in that order.
 
     - ``auc``; ``auprc``: average precision, no interpolation; ``brier``; ``log_loss`` (natural logarithm);
     - ``calibration_slope``, ``calibration_intercept``: of one unregularised logistic regression of the label on the logit of the
@@ -82,7 +82,7 @@ def score(label: np.ndarray, probability: np.ndarray) -> list[Metric]:
 def score_recalibrated(
     valid_label: np.ndarray, valid_probability: np.ndarray, label: np.ndarray, probability: np.ndarray
 ) -> Metric:
-    """Brier score of the test part after logistic recalibration (intercept and slope) fitted on the validation part.
+    """Return the Brier score of the test part after logistic recalibration (intercept, slope) fitted on the validation part.
 
     It makes losses comparable that distort probabilities (focal loss). Shapes and errors as in ``score``.
     """
@@ -98,7 +98,7 @@ def score_recalibrated(
 
 
 def select_defined(label: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and probabilities (float64) of the rows whose label is not NaN, checked."""
+    """Check labels and probabilities (float64) and return the rows whose label is not NaN."""
     y, p = np.asarray(label, dtype=np.float64), np.asarray(probability, dtype=np.float64)
     if y.shape != p.shape or y.ndim != 1:
         raise ValueError(f"label has shape {y.shape}, probability {p.shape}: both must be [N]")
@@ -113,7 +113,7 @@ def select_defined(label: np.ndarray, probability: np.ndarray) -> tuple[np.ndarr
 
 
 def _fit_recalibration(y: np.ndarray, p: np.ndarray) -> tuple[tuple[float, float] | None, str | None]:
-    """(intercept, slope), or None and why there is no such line."""
+    """Return (intercept, slope), or None and why there is no such line."""
     n, positives = len(y), int(y.sum())
     return fit_recalibration(y, p) if 0 < positives < n else (None, f"the part has {_describe_classes(n, positives)}")
 

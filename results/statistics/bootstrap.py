@@ -15,7 +15,7 @@ BLOCK = 2_000_000  # weights handled at once, which bounds the memory
 
 
 def draw_weights(rows: np.ndarray, patient: np.ndarray, fold: int, resamples: int) -> np.ndarray:
-    """Weights uint16 [1 + resamples, n]: all ones first (no resampling), then patients drawn with replacement.
+    """Draw weights uint16 [1 + resamples, n]: all ones first (no resampling), then patients drawn with replacement.
 
     The draw depends on the fold and its rows alone, so every method, task and seed meets the same resamples.
 
@@ -33,7 +33,7 @@ def draw_weights(rows: np.ndarray, patient: np.ndarray, fold: int, resamples: in
 
 
 def compute_weighted_metrics(label: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """AUC, average precision and Brier score under each row of weights; NaN where a resample lacks a class (Brier: has no row).
+    """Return AUC, average precision and Brier score under each row of weights; NaN where a resample lacks a class (Brier: a row).
 
     Args:
         label: [n] of 0 and 1.
@@ -62,7 +62,7 @@ def compute_weighted_metrics(label: np.ndarray, probability: np.ndarray, weights
 def _compute_rank_metrics(
     weights: np.ndarray, positive: np.ndarray, starts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """AUC and average precision, float64 [B] each, of rows in descending order of score; ``starts``: where each new score begins."""
+    """Return AUC and average precision, float64 [B] each, of rows in descending order of score; ``starts``: where new scores begin."""
     if not positive.any() or positive.all():
         return np.full(len(weights), np.nan), np.full(len(weights), np.nan)
     if len(starts) < len(positive):
@@ -84,7 +84,7 @@ def _compute_rank_metrics(
 
 
 def compute_interval(values: np.ndarray, level: float = 0.95) -> tuple[float | None, float | None, int]:
-    """Percentile interval (low, high) of the finite values of [B], and how many there are; None below two."""
+    """Return the percentile interval (low, high) of the finite values of [B], and how many there are; None below two."""
     finite = values[np.isfinite(values)]
     if len(finite) < 2:
         return None, None, len(finite)
@@ -93,7 +93,7 @@ def compute_interval(values: np.ndarray, level: float = 0.95) -> tuple[float | N
 
 
 def average_defined(folds: list[np.ndarray]) -> np.ndarray:
-    """Mean [B] over folds' values [B]: a fold that is NaN in a resample is left out of that resample; NaN where all are."""
+    """Return the mean [B] over folds' values [B]: a fold that is NaN in a resample is left out of it; NaN where all are."""
     values = np.stack(folds)
     finite = np.isfinite(values)
     count = finite.sum(axis=0)
@@ -101,7 +101,7 @@ def average_defined(folds: list[np.ndarray]) -> np.ndarray:
 
 
 def compute_weighted_sums(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Sums float64 [B, k] of the columns of ``values`` [n, k] under each row of ``weights`` [B, n]."""
+    """Return sums float64 [B, k] of the columns of ``values`` [n, k] under each row of ``weights`` [B, n]."""
     step = max(1, BLOCK // max(1, len(values)))
     blocks = [weights[i : i + step] @ values for i in range(0, len(weights), step)]
     return np.concatenate(blocks) if blocks else np.zeros((0, values.shape[1]))

@@ -20,7 +20,7 @@ class Change:
 
 
 def list_changes(plan: Plan) -> list[Change]:
-    """The rows that a sweep changed, after their rectifier if they have one, in print order."""
+    """Return the rows that a sweep changed, after their rectifier if they have one, in print order."""
     rows = {_identify_row(row): row for row in list_rows(plan) if row.stage == "final" and row.cells}
     found = []
     for planned in plan.rows:
@@ -34,7 +34,7 @@ def list_changes(plan: Plan) -> list[Change]:
 
 
 def find_default(base: TableRow, field: str, plan: Plan) -> Any:
-    """The value of a hyper-parameter in the row that a sweep starts from; learning rates as before the schedule's factor."""
+    """Return a hyper-parameter's value in the row that a sweep starts from; learning rates as before the schedule's factor."""
     value = base.cells[0].config["method"]["config"][field]
     return float(f"{value / plan.settings.lr_factor:.12g}") if field == "lr" else value
 

@@ -19,7 +19,7 @@ class PairedTest:
 
 
 def compute_corrected_t(difference: np.ndarray, n_test: float, n_train: float) -> PairedTest:
-    """Corrected resampled t-test on paired differences of k folds, k - 1 degrees of freedom.
+    """Run a corrected resampled t-test on paired differences of k folds, k - 1 degrees of freedom.
 
     ``t = mean(d) / sqrt((1/k + n_test/n_train) var(d))``: training parts overlap, so the folds' variance is too small for the
     plain t-test (Nadeau and Bengio 2003, Machine Learning 52, equation 9). No difference in any fold gives p = 1.

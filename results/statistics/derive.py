@@ -21,7 +21,7 @@ RESAMPLES = 1000
 
 
 def derive(store: Store, plan: Plan, resamples: int | None = None) -> dict[str, Any]:
-    """Intervals and comparisons of a plan, as JSON values, to be stored with ``Store.write_statistics(plan.name, ...)``.
+    """Return a plan's intervals and comparisons as JSON values, to be stored with ``Store.write_statistics(plan.name, ...)``.
 
     ``resamples`` is the plan's ``bootstrap``, else 1000; with 0 there are no intervals. Only cells that are done enter; ``basis`` tells a
     report whether more were done since.
@@ -73,7 +73,7 @@ def derive(store: Store, plan: Plan, resamples: int | None = None) -> dict[str, 
 
 
 def _make_interval(row: TableRow, folds: Folds, where: dict[str, str], metric: str) -> dict[str, Any]:
-    """One entry of ``intervals``."""
+    """Return one entry of ``intervals``."""
     record = {**where, "metric": metric, "method": row.method, "variant": row.variant}
     finite = [f for f in folds.values() if np.isfinite(f.values[metric][0])]
     if not finite:

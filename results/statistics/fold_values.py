@@ -42,7 +42,7 @@ Memo = dict[tuple[str, str, str, bytes], tuple[dict[str, np.ndarray], int]]
 
 
 def find_done_cells(store: Store, rows: Sequence[TableRow]) -> dict[str, PlannedCell]:
-    """The cells of ``rows`` that are done, by key."""
+    """Return the cells of ``rows`` that are done, by key."""
     return {p.key: p for row in rows for p in row.cells if (store.record(p) or {}).get("status") == "done"}
 
 
@@ -55,7 +55,7 @@ def compute_fold_values(
     resamples: int,
     memo: Memo | None = None,
 ) -> tuple[dict[tuple[int, str], Folds], Sizes]:
-    """Values of ``rows`` at one landmark, by (row's place in ``rows``, task), and the sizes of the parts.
+    """Return values of ``rows`` at one landmark, by (row's index in ``rows``, task), and the sizes of the parts.
 
     Args:
         done: as ``find_done_cells`` gives it, of these rows at least.
@@ -100,7 +100,7 @@ def compute_fold_values(
 def _score_cell(
     part: pd.DataFrame, stage: str, rows: np.ndarray, weights: np.ndarray
 ) -> tuple[dict[str, np.ndarray], int]:
-    """Metrics under all weights of one cell's predictions on one task, and on how many rows."""
+    """Return the metrics under all weights of one cell's predictions on one task, and on how many rows."""
     part = part.dropna(subset=["probability" if stage == "final" else "probability_base"])
     probability = part["probability" if stage == "final" else "probability_base"].to_numpy(np.float64)
     position = np.searchsorted(rows, part["row"].to_numpy())

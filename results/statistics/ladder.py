@@ -33,8 +33,9 @@ LADDER = (
 
 
 def find_rung(step: Step, method: str | None, rows: Sequence[TableRow]) -> TableRow | None:
-    """The row of ``method`` that is this step, or None where a plan has none."""
+    """Return the row of ``method`` that is this step, or None where a plan has none."""
     for row in rows:
+        # the variant printed says "no_rectifier" of a row before its rectifier; its cells have the variant's own name
         if row.cells and row.method == method and row.cells[0].cell.variant == step.variant:
             rectified = row.stage == "final" and row.cells[0].cell.rectifier != "off"
             if rectified == step.rectified:

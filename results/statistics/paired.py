@@ -37,7 +37,7 @@ class Pair:
 def compare(
     store: Store, plan: Plan, pairs: Sequence[Pair], resamples: int, memo: Memo | None = None
 ) -> list[dict[str, Any]]:
-    """A record for each pair x landmark x task x metric (auc, auprc, brier), as JSON values.
+    """Return a record for each pair x landmark x task x metric (auc, auprc, brier), as JSON values.
 
     ``name, landmark, task, metric``; ``method, variant, title`` of the row and ``base_method, base_variant, base_title`` (None where the
     plan has none); ``value, base_value, difference`` (row - base, on the folds both have; Brier: lower is better), ``sd_folds`` (standard
@@ -67,7 +67,7 @@ def compare(
 
 
 def compute_difference(a: Folds, b: Folds, sizes: Sizes, metric: str, tested: bool) -> dict[str, Any]:
-    """``a`` - ``b`` on the folds that both have, seeds averaged before.
+    """Return ``a`` - ``b`` on the folds that both have, seeds averaged before.
 
     Returns:
         ``a, b, difference, sd_folds, ci_low, ci_high, t, p, p_holm`` (None where there is none), ``folds, seeds, n_test, n_train,

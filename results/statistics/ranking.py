@@ -1,7 +1,7 @@
 """Many methods over many cohorts: the Friedman test, Nemenyi's critical difference, and when neither is called for (Demsar 2006).
 
 Demsar, Statistical comparisons of classifiers over multiple data sets, JMLR 7. Blocks are independent cohorts: never folds, whose training
-parts overlap, nor two plans on one cohort, nor a demo beside the release that its patients come from.
+parts overlap, nor two plans on one cohort, nor a demo together with the release that its patients come from.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Ranking:
 
 
 def rank_methods(values: pd.DataFrame) -> Ranking:
-    """The ranking of methods (columns) over cohorts (index); higher values are better, NaN is no value.
+    """Rank methods (columns) over cohorts (index); higher values are better, NaN is no value.
 
     Refused are: a method without a value on some cohort (no ranks at all), fewer than two cohorts (likewise), fewer than COHORTS or
     METHODS (ranks, no test). Nemenyi's test follows only where Friedman's rejects.
@@ -78,13 +78,13 @@ def rank_methods(values: pd.DataFrame) -> Ranking:
 
 
 def compute_critical_difference(methods: int, cohorts: int, level: float = LEVEL) -> float:
-    """Nemenyi's ``q sqrt(k (k + 1) / 6 N)``, q the studentized range of k means with infinite degrees of freedom over sqrt(2)."""
+    """Return Nemenyi's ``q sqrt(k (k + 1) / 6 N)``, q the studentized range of k means with infinite df over sqrt(2)."""
     q = studentized_range.ppf(1 - level, methods, math.inf) / math.sqrt(2)
     return float(q * math.sqrt(methods * (methods + 1) / (6 * cohorts)))
 
 
 def find_cliques(ranks: pd.Series, apart: float) -> tuple[tuple[str, ...], ...]:
-    """The largest groups, of two or more, whose average ranks (ascending) span less than ``apart``."""
+    """Return the largest groups, of two or more, whose average ranks (ascending) span less than ``apart``."""
     found, last = [], 0
     for first in range(len(ranks)):
         end = int(np.searchsorted(ranks.to_numpy(), ranks.iloc[first] + apart))
@@ -95,7 +95,7 @@ def find_cliques(ranks: pd.Series, apart: float) -> tuple[tuple[str, ...], ...]:
 
 
 def collect_cohort_values(store: Store, plans: Sequence[Plan]) -> pd.DataFrame:
-    """AUC by cohort (dataset) and method (printed name): one row a cohort, the mean over its plans and their tasks.
+    """Return the AUC by cohort (dataset) and method (printed name): one row a cohort, the mean over its plans and their tasks.
 
     NaN where a method lacks one of the tasks. Known rows and rows before the rectifier are left out, and a demo where the whole release is
     there.

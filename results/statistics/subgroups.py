@@ -72,7 +72,7 @@ def compute_subgroups(
     metrics: Sequence[str] = METRICS,
     gaps: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Metrics by group as JSON values.
+    """Return metrics by group as JSON values.
 
     - ``least``, ``flagged_share``: LEAST and FLAGGED; ``metrics``, ``gaps``: which are computed.
     - ``groups``: by landmark, task, attribute and group ``n`` and ``positives`` over the tested stays with a label, ``reason`` where
@@ -122,8 +122,10 @@ def compute_subgroups(
 
 
 def list_tested_stays(store: Store, rows: Sequence[TableRow], landmark: str) -> pd.DataFrame:
-    """Every stay that a cell done at ``landmark`` was tested on: ``fold, row, patient, pattern`` and a column of labels a task; by fold
-    and row."""
+    """Return every stay that a cell done at ``landmark`` was tested on, by fold and row.
+
+    Columns: ``fold, row, patient, pattern`` and a column of labels a task.
+    """
     done = {p.key: p for row in rows for p in row.cells if p.cell.landmark == landmark and _is_done(store, p)}
     found: dict[int, pd.DataFrame] = {}
     for planned in done.values():
@@ -148,7 +150,7 @@ def score_group(
     weights: dict[int, np.ndarray],
     metrics: Sequence[str] = METRICS,
 ) -> GroupScores:
-    """What one row is worth in one group, from its cells' predictions on one task.
+    """Score one row in one group, from its cells' predictions on one task.
 
     Args:
         parts: of all folds and seeds that are done.
@@ -186,7 +188,7 @@ def score_group(
 def compute_group_metrics(
     label: np.ndarray, probability: np.ndarray, weights: np.ndarray, threshold: float
 ) -> dict[str, np.ndarray]:
-    """METRICS -> float64 [B], NaN where a resample lacks what the metric needs.
+    """Return METRICS -> float64 [B], NaN where a resample lacks what the metric needs.
 
     - ``auc``, ``auprc``, ``brier``, ``log_loss``;
     - ``in_the_large``: mean of label - probability, the error of the group's mean prediction (0 is ideal, above 0: risks too low);
@@ -220,7 +222,7 @@ def compute_group_metrics(
 
 
 def choose_alarm_threshold(valid: np.ndarray, share: float = FLAGGED) -> float:
-    """The value at or above which ``share`` of the validation part's predictions [n] lie (more, where many are equal); reads no label.
+    """Return the value at or above which ``share`` of the validation part's predictions [n] lie (more with ties); reads no label.
 
     Without predictions there is no threshold: NaN, under which nobody is flagged.
     """
@@ -228,7 +230,7 @@ def choose_alarm_threshold(valid: np.ndarray, share: float = FLAGGED) -> float:
 
 
 def explain_too_few(n: int, positives: int, least: int = LEAST) -> str | None:
-    """Why a group of this size has no number, or None."""
+    """Return why a group of this size has no number, or None."""
     for count, what in ((positives, "positives"), (n - positives, "negatives")):
         if count < least:
             return f"{count} {what}: fewer than {least}"
@@ -238,7 +240,7 @@ def explain_too_few(n: int, positives: int, least: int = LEAST) -> str | None:
 def _collect_predictions(
     store: Store, row: TableRow, landmark: str, stays: pd.DataFrame, folds: dict[int, pd.Index]
 ) -> dict[str, list[CellPredictions]]:
-    """A row's predictions at a landmark by task; none of rows whose cells are not done."""
+    """Return a row's predictions at a landmark by task; none of rows whose cells are not done."""
     column = "probability" if row.stage == "final" else "probability_base"
     found: dict[str, list[CellPredictions]] = {}
     for planned in row.cells:
@@ -257,7 +259,7 @@ def _collect_predictions(
 
 
 def _count_groups(groups: pd.Series, label: pd.Series) -> list[dict[str, Any]]:
-    """Rows with a label and positives by group, the largest first; the largest known group with numbers is the reference."""
+    """Count rows with a label and positives by group, the largest first; the largest known group with numbers is the reference."""
     frame = pd.DataFrame({"group": groups, "n": label.notna().astype(int), "positives": label.eq(1).astype(int)})
     counts = frame.groupby("group")[["n", "positives"]].sum()
     counts = counts.sort_index().sort_values("n", ascending=False, kind="stable")

@@ -15,11 +15,11 @@ class StoreError(RuntimeError):
 
 
 class BrokenCell(StoreError):
-    """A file of a cell is missing or is not what was written; the next run computes the cell anew."""
+    """A file of a cell is missing or is not what was written; the next run computes the cell again."""
 
 
 def write_whole(path: Path, content: bytes) -> Path:
-    """``path``, written whole or not at all; folders above it are made.
+    """Write ``path`` whole or not at all and return it; folders above it are made.
 
     Raises:
         StoreError: it cannot be written.
@@ -31,7 +31,7 @@ def write_whole(path: Path, content: bytes) -> Path:
 
 
 def replace_whole(path: Path, content: bytes) -> Path:
-    """``path``, written under another name, synced and renamed; folders above it are made.
+    """Write ``path`` under another name, sync and rename it, and return it; folders above it are made.
 
     Raises:
         OSError: it cannot be written.
@@ -72,6 +72,6 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_write_error(path: Path, error: OSError) -> StoreError:
-    """The error for a file or folder that the system does not let us write."""
+    """Return the error for a file or folder that the system does not let us write."""
     hint = "free space or choose another store=DIR" if error.errno in NO_SPACE else "choose another store=DIR"
     return StoreError(f"cannot write {path}: {error.strerror or error}; {hint}")

@@ -20,14 +20,14 @@ from results.storage.files import BrokenCell, StoreError, make_write_error, sync
 
 SUMS = "SHA256SUMS"
 RECORD = "cell.json"
-AGAIN = "run again, which computes it anew"
+AGAIN = "run again to compute it"
 ABANDONED = 24 * 3600.0
-"""Seconds after which a scratch folder of another machine is nobody's."""
+"""Seconds after which a scratch folder of another machine counts as left behind."""
 TRIES = 20
 
 
 def read_verified(folder: Path, name: str) -> bytes:
-    """The content of a file of a cell, equal to its checksum.
+    """Return the content of a file of a cell, equal to its checksum.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -45,7 +45,7 @@ def read_verified(folder: Path, name: str) -> bytes:
 
 
 def find_faults(folder: Path) -> list[str]:
-    """Names of the files of a cell that are missing, extra or unlike their checksum, sorted; none where there is no such folder."""
+    """Return names of a cell's files that are missing, extra or unlike their checksum, sorted; none where there is no such folder."""
     for _ in range(TRIES):
         before, found = _identify(folder), _list_faults(folder)
         if not found or _identify(folder) == before:
@@ -54,7 +54,7 @@ def find_faults(folder: Path) -> list[str]:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a whole cell lies there that no run computes again."""
+    """Return whether a whole cell lies there that no run computes again."""
     try:
         status = json.loads(read_verified(folder, RECORD))["status"]
     except (FileNotFoundError, StoreError):
@@ -91,7 +91,7 @@ def put_folder(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def read_checksums(folder: Path) -> dict[str, str]:
-    """File name -> SHA-256 as ``SHA256SUMS`` of a cell's folder has them.
+    """Read file name -> SHA-256 as ``SHA256SUMS`` of a cell's folder has them.
 
     Raises:
         FileNotFoundError: it has none.
@@ -108,7 +108,7 @@ def read_checksums(folder: Path) -> dict[str, str]:
 
 
 def _identify(folder: Path) -> tuple[int, int] | None:
-    """What changes when another runner replaces a folder between two looks at its files; None where there is none."""
+    """Return what changes when another runner replaces a folder between two looks at its files; None where there is none."""
     try:
         state = folder.stat()
     except FileNotFoundError:
@@ -169,7 +169,7 @@ def _move_into_place(scratch: Path, folder: Path) -> None:
 
 
 def _try_to_move(source: Path, target: Path) -> bool:
-    """Whether the folder ``source`` is now ``target``; not where there is none, or where another lies in the way."""
+    """Move the folder ``source`` to ``target`` and return whether it is there; not where there is none, or another lies in the way."""
     try:
         os.rename(source, target)
     except OSError as error:
@@ -180,7 +180,7 @@ def _try_to_move(source: Path, target: Path) -> bool:
 
 
 def _make_scratch(folder: Path) -> Path:
-    """A new folder beside ``folder``, whose name says for which key, on which machine and by which process."""
+    """Make a folder next to ``folder``, whose name says for which key, on which machine and by which process."""
     return Path(
         tempfile.mkdtemp(prefix=f"{_make_prefix(folder)}{socket.gethostname()}-{os.getpid()}-", dir=folder.parent)
     )
@@ -197,7 +197,7 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 def _is_abandoned(path: Path, owner: str) -> bool:
-    """Whether the process that made a scratch folder (``machine-process-random``) is gone, or it is older than a day."""
+    """Return whether the process that made a scratch folder (``machine-process-random``) is gone, or it is older than a day."""
     machine, process, _ = ["", "", *owner.rsplit("-", 2)][-3:]
     if machine == socket.gethostname() and process.isdecimal() and not _is_alive(int(process)):
         return True

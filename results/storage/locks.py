@@ -14,7 +14,7 @@ from results.cell import PlannedCell
 
 
 def make_cell_lock(store_root: Path, planned: PlannedCell) -> FileLock:
-    """The lock of a cell under its key, not yet acquired.
+    """Return the lock of a cell under its key, not yet acquired.
 
     Raises:
         StoreError: the folder of locks cannot be made.

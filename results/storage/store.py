@@ -36,11 +36,11 @@ class Store:
     # cells
 
     def folder(self, planned: PlannedCell) -> Path:
-        """Where the cell of this key lies, whether it exists or not."""
+        """Return where the cell of this key lies, whether it exists or not."""
         return self.root / planned.cell.name / planned.key[:16]
 
     def record(self, planned: PlannedCell) -> dict[str, Any] | None:
-        """The stored record (``cell.json``) of this cell under this key, or None.
+        """Return the stored record (``cell.json``) of this cell under this key, or None.
 
         Raises:
             BrokenCell: it is not what was written.
@@ -51,11 +51,11 @@ class Store:
             return None
 
     def whole(self, planned: PlannedCell) -> dict[str, Any] | None:
-        """The record of this cell where every file of it matches its checksum; None where it is broken or not stored."""
+        """Return the record of this cell where every file matches its checksum; None where it is broken or not stored."""
         return None if self.faults(planned) else self.record(planned)
 
     def records(self, name: str) -> list[dict[str, Any]]:
-        """The records of every whole cell of this name, whatever its key, the one that finished last first."""
+        """Return the records of every whole cell of this name, whatever its key, the one that finished last first."""
         found = []
         for path in (self.root / name).glob(f"[!.]*/{RECORD}"):
             if not find_faults(path.parent):
@@ -63,11 +63,11 @@ class Store:
         return sorted(found, key=lambda record: record["provenance"]["finished"], reverse=True)
 
     def predictions(self, planned: PlannedCell) -> pd.DataFrame:
-        """The stored predictions of a cell that is done, with the columns PREDICTION_COLUMNS."""
+        """Return the stored predictions of a cell that is done, with the columns PREDICTION_COLUMNS."""
         return self.frame(planned, "predictions")
 
     def frame(self, planned: PlannedCell, name: str) -> pd.DataFrame:
-        """A frame of a cell that is done: ``predictions``, or what the probe ``name`` stored.
+        """Return a frame of a cell that is done: ``predictions``, or what the probe ``name`` stored.
 
         Raises:
             BrokenCell: it is not what was written.
@@ -80,7 +80,7 @@ class Store:
             raise StoreError(f"{path} is not stored: run again") from None
 
     def faults(self, planned: PlannedCell) -> list[str]:
-        """Names of the files of this cell that are missing, extra or unlike their checksum; none where it is whole or not stored."""
+        """Return names of this cell's files that are missing, extra or unlike their checksum; none where it is whole or not stored."""
         return find_faults(self.folder(planned))
 
     def write(self, planned: PlannedCell, record: dict[str, Any], frames: dict[str, pd.DataFrame]) -> Path:
@@ -104,15 +104,15 @@ class Store:
         return write_whole(self.root / "plans" / f"{plan.name}.json", _encode_json(document))
 
     def write_statistics(self, name: str, statistics: dict[str, Any]) -> Path:
-        """Store what is slow to derive from predictions (bootstrap intervals), beside its plan."""
+        """Store what is slow to derive from predictions (bootstrap intervals), next to its plan."""
         return write_whole(self.root / "plans" / f"{name}.statistics.json", _encode_json(statistics))
 
     def write_groups(self, name: str, groups: pd.DataFrame) -> Path:
-        """Store beside a plan which stay belongs to which group: ``landmark``, ``row`` and a column a group."""
+        """Store with a plan which stay belongs to which group: ``landmark``, ``row`` and a column a group."""
         return write_whole(self.root / "plans" / f"{name}.groups.parquet", _encode_frame(groups))
 
     def groups(self, name: str) -> pd.DataFrame | None:
-        """The groups stored beside a plan, or None."""
+        """Return the groups stored with a plan, or None."""
         path = self.root / "plans" / f"{name}.groups.parquet"
         try:
             return parse_frame(path.read_bytes())
@@ -136,12 +136,12 @@ class Store:
         return [plan for plan in self.every_plan() if plan.experiment == experiment]
 
     def statistics(self, name: str) -> dict[str, Any] | None:
-        """The derived statistics stored beside a plan, or None."""
+        """Return the derived statistics stored with a plan, or None."""
         return _read_json(self.root / "plans" / f"{name}.statistics.json")
 
 
 def parse_frame(content: bytes) -> pd.DataFrame:
-    """A stored frame from the bytes of its file."""
+    """Read a stored frame from the bytes of its file."""
     return pd.read_parquet(io.BytesIO(content))
 
 
@@ -178,7 +178,7 @@ def _encode_frame(frame: pd.DataFrame) -> bytes:
 
 
 def _encode_cell_frame(name: str, frame: pd.DataFrame) -> bytes:
-    """A cell's frame as a file; predictions in float32 and dictionaries."""
+    """Return a cell's frame as the bytes of a file; predictions in float32 and dictionaries."""
     if name == "predictions":
         frame = frame.loc[:, list(PREDICTION_COLUMNS)]
         for column in ("label", "probability_base", "probability"):

@@ -14,7 +14,7 @@ NAME = "to the ceiling"
 
 
 def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -> list[dict[str, Any]]:
-    """The records of ``results.statistics.paired.compare`` for each method against its ceiling (negative below it); none without one.
+    """Return the records of ``paired.compare`` for each method against its ceiling (negative below it); none without one.
 
     A method that reads the series is held against the ceiling with series, where there is one.
     """

@@ -63,7 +63,7 @@ class CellCurves:
 
 
 def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -> dict[str, Any]:
-    """The value of this module's docstring; ``resamples`` is not used."""
+    """Return the value of this module's docstring; ``resamples`` is not used."""
     curves = []
     for row in list_rows(plan):
         for landmark, facts in plan.landmarks.items():
@@ -75,20 +75,20 @@ def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -
 
 
 def interpolate_tpr(label: np.ndarray, probability: np.ndarray, fpr: np.ndarray) -> np.ndarray:
-    """True positive rate of the ROC curve at each ``fpr``, linear in between; the highest where the curve is vertical."""
+    """Return the true positive rate of the ROC curve at each ``fpr``, linear in between; the highest where the curve is vertical."""
     false, true, _ = roc_curve(label, probability)
     return np.interp(fpr, false, true)
 
 
 def read_precision(label: np.ndarray, probability: np.ndarray, recall: np.ndarray) -> np.ndarray:
-    """Precision at the highest threshold that reaches each ``recall``: the steps of which average precision is the area."""
+    """Return the precision at the highest threshold that reaches each ``recall``: the steps of which average precision is the area."""
     precision, reached, _ = precision_recall_curve(label, probability)
     precision, reached = precision[-2::-1], reached[-2::-1]  # ascending recall, without (0, 1), which no threshold has
     return precision[np.searchsorted(reached, np.maximum(recall - 1e-9, 1e-12))]
 
 
 def compute_cell_curves(label: np.ndarray, probability: np.ndarray) -> CellCurves:
-    """The curves of one cell's predictions on one task: [N] labels of 0 and 1, N > 0, and probabilities."""
+    """Return the curves of one cell's predictions on one task: [N] labels of 0 and 1, N > 0, and probabilities."""
     curves = {"net_benefit": net_benefit(label, probability, THRESHOLDS)}
     if 0 < label.sum() < len(label):
         curves |= {
@@ -101,7 +101,7 @@ def compute_cell_curves(label: np.ndarray, probability: np.ndarray) -> CellCurve
 def _collect_cell_curves(
     store: Store, row: TableRow, landmark: str, tasks: tuple[str, ...]
 ) -> dict[str, dict[int, list[CellCurves]]]:
-    """task -> fold -> the curves of its seeds, of the cells that are done and have rows with a label and a prediction."""
+    """Return task -> fold -> its seeds' curves, of cells that are done and have rows with a label and a prediction."""
     column = "probability" if row.stage == "final" else "probability_base"
     found: dict[str, dict[int, list[CellCurves]]] = {task: {} for task in tasks}
     for planned in row.cells:
@@ -117,7 +117,7 @@ def _collect_cell_curves(
 
 
 def _make_entry(row: TableRow, landmark: str, task: str, folds: dict[int, list[CellCurves]]) -> dict[str, Any]:
-    """One entry of ``curves``."""
+    """Return one entry of ``curves``."""
     names = {"method": row.method, "variant": row.variant, "title": row.title, "known": row.known, "series": row.series}
     entry: dict[str, Any] = {"landmark": landmark, "task": task, **names}
     firsts = [seeds[0] for seeds in folds.values()]
@@ -147,13 +147,13 @@ def _make_entry(row: TableRow, landmark: str, task: str, folds: dict[int, list[C
 
 
 def _average_curves(folds: dict[int, list[CellCurves]], name: str) -> list[float] | None:
-    """Mean over folds of the means over seeds, of the folds that have this curve."""
+    """Return the mean over folds of the means over seeds, of the folds that have this curve."""
     means = [np.mean([c.curves[name] for c in seeds], axis=0) for seeds in folds.values() if name in seeds[0].curves]
     return _round_values(np.mean(means, axis=0)) if means else None
 
 
 def _add_bins(folds: dict[int, list[CellCurves]]) -> Bins:
-    """The k-th bins of all folds added up, each a mean over its seeds."""
+    """Add up the k-th bins of all folds, each a mean over its seeds."""
     means = [
         [np.mean([getattr(c.bins, field) for c in seeds], axis=0) for field in ("n", "probability", "label")]
         for seeds in folds.values()

@@ -16,7 +16,7 @@ NOT_GROUPS = ("landmark", "row", "site")
 
 
 def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -> dict[str, Any]:
-    """As ``results.statistics.subgroups.compute_subgroups``, an attribute a group of the cohort, with ``gap_<metric>`` for each of GAPS.
+    """Return what ``compute_subgroups`` gives, with an attribute a group of the cohort, and ``gap_<metric>`` for each of GAPS.
 
     A stay whose group is not recorded is in the group ``unknown``; a cohort without groups has neither groups nor values.
     """

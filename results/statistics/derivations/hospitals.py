@@ -13,7 +13,7 @@ from results.storage.store import Store
 
 
 def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -> dict[str, Any]:
-    """Return what ``compute_subgroups`` does for the attribute ``site`` and the AUC alone, and ``tested``.
+    """Return what ``compute_subgroups`` gives for the attribute ``site`` and the AUC alone, and ``tested``.
 
     ``tested``: landmark -> by fold the number of hospitals and of stays in its test part.
 

@@ -13,7 +13,7 @@ from results.storage.store import Store
 
 
 def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -> dict[str, Any]:
-    """As ``results.statistics.subgroups.compute_subgroups``, with the attributes ``all``, ``pattern`` and ``modality NAME``.
+    """Return what ``compute_subgroups`` gives, with the attributes ``all``, ``pattern`` and ``modality NAME``.
 
     A modality that every tested stay has, or none, is no attribute: it would repeat ``all``.
     """

@@ -14,7 +14,7 @@ from results.storage.store import Store
 
 
 def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -> list[dict[str, Any]]:
-    """The records of ``results.statistics.paired.compare`` for each step but the first against the step before; ``name`` is the step's."""
+    """Return the records of ``paired.compare`` for each step but the first against the step before; ``name`` is the step's."""
     rows = list_rows(plan)
     steps = pairwise((step.name, find_rung(step, plan.reference, rows)) for step in LADDER)
     return compare(store, plan, [Pair(name, row, base) for (_, base), (name, row) in steps], resamples, memo)

@@ -12,5 +12,5 @@ from results.storage.store import Store
 
 
 def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -> list[dict[str, Any]]:
-    """The records of ``results.statistics.paired.compare`` for each changed row against its method's defaults; ``name`` is the variant."""
+    """Return the records of ``paired.compare`` for each changed row against its method's defaults; ``name`` is the variant."""
     return compare(store, plan, [Pair(c.row.variant, c.row, c.base) for c in list_changes(plan)], resamples, memo)

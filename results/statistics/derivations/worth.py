@@ -1,7 +1,7 @@
 """What the observation pattern is worth: differences of the best predictions that use it and do not, and of a network with and without.
 
 The pattern is evidence about the latent health (its likelihood) and a cause of the outcome (Delta). The ceiling uses both; the best
-predictions that use it as evidence only, as cause only and not at all stand beside it (``datasets/synthetic/truth.py``).
+predictions that use it as evidence only, as cause only and not at all stand next to it (``datasets/synthetic/truth.py``).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WORTH = {
 
 
 def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -> list[dict[str, Any]]:
-    """The records of ``results.statistics.paired.compare`` for each of WORTH; "not in this plan" where a row is missing."""
+    """Return the records of ``paired.compare`` for each of WORTH; "not in this plan" where a row is missing."""
     first: dict[str, TableRow] = {}
     for row in list_rows(plan):
         if row.cells:
