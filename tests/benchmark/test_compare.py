@@ -10,7 +10,7 @@ from benchmark.verbs.show_gate import COLUMNS
 from results.gate.locked_csv import make_locked
 from results.plan import Settings
 from results.storage.store import Store
-from tests.results.test_gate import moved, table
+from tests.results.gate.test_judge import moved, table
 from tests.stores import ROWS, fabricate
 
 TWO = ROWS[1:3]

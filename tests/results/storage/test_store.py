@@ -227,7 +227,7 @@ def test_a_broken_cell_is_found_refused_and_replaced(tmp_path, how):
     assert store.faults(PLANNED) == found
     with pytest.raises(
         BrokenCell,
-        match=r"(does not match its checksum|is missing|is no list of checksums): run again, which computes it anew$",
+        match=r"(does not match its checksum|is missing|is no list of checksums): run again to compute it$",
     ):
         store.record(PLANNED) if part == "record" else store.frame(PLANNED, part)
     store.write(PLANNED, RECORD, {"predictions": predictions(0.1)})

@@ -8,9 +8,9 @@ import pytest
 
 from results.gate.judge import COUNTS, KEY, GateError, add_method_all, judge, list_seeds
 from results.gate.locked_csv import make_locked, read_locked, summarise_seeds, write_locked
-from tests.results.test_gate import moved, table
+from tests.results.gate.test_judge import moved, table
 
-LOCKED = Path(__file__).resolve().parents[2] / "results" / "locked"
+LOCKED = Path(__file__).resolve().parents[3] / "results" / "locked"
 
 
 def test_what_is_written_is_read_again(tmp_path):
