@@ -8,7 +8,7 @@ import pandas as pd
 
 from reports.report import Report, ReportError, Section
 from reports.tables.table import Entry, Table, TableRow, make_text_entry
-from results.speed import SECONDS, Bench
+from results.speed import SECONDS, BenchmarkRun
 
 Measured = dict[str, Any]
 """A row of a frame of ``results.speed.Bench``."""
@@ -48,7 +48,7 @@ TABLE1 = (
 RUNS, LANDMARKS, TRIALS = 25, 2, (20 + 2 * 3) * 5
 
 
-def build_speed_report(bench: Bench) -> Report:
+def build_speed_report(bench: BenchmarkRun) -> Report:
     """Build the report of some measurements, to be written with ``reports.build.write_report``; tables that nobody planned are left out.
 
     Raises:

@@ -16,8 +16,8 @@ TRIAL = "trial"
 BOUNDED = {"auc", "auprc", "brier", "ece", "ece_debiased", "brier_recalibrated"}
 
 
-def finished(record: dict[str, Any] | None) -> bool:
-    """Whether no run computes the cell of this record again."""
+def is_finished(record: dict[str, Any] | None) -> bool:
+    """Return whether no run computes the cell of this record again."""
     return record is not None and record["status"] in FINISHED
 
 
@@ -49,7 +49,7 @@ class Cell:
         )  # fmt: skip
 
     def draw_seed(self) -> int:
-        """The seed of everything random in this cell, from its name alone.
+        """Return the seed of everything random in this cell, from its name alone.
 
         The rectifier is left out: it comes after the prediction, so a cell with it and one without share the base prediction. All
         trials of a tuning share theirs: candidates are told apart by what they are, not by what they drew.
@@ -76,7 +76,7 @@ class PlannedCell:
 
 
 def digest(value: object) -> str:
-    """SHA-256 of a JSON value."""
+    """Return the SHA-256 of a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 

@@ -11,7 +11,7 @@ from results.plan import Plan
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One row of a table: the cells of a method with a variant and a rectifier, at a stage of the prediction.
 
     ``stage`` is ``final``, or ``base`` for the same cells before their rectifier; ``variant`` is what the CSV prints, unique
@@ -28,8 +28,8 @@ class Row:
     series: bool = False
 
 
-def rows_of(plan: Plan) -> list[Row]:
-    """The rows of ``plan`` in print order; after a row with the rectifier comes the one before it (``no_rectifier``).
+def list_rows(plan: Plan) -> list[TableRow]:
+    """Return the rows of ``plan`` in print order; a row with the rectifier is followed by the one before it (``no_rectifier``).
 
     The latter is left out where the plan has that row as cells of their own (``rectifier=off``).
     """
@@ -38,33 +38,33 @@ def rows_of(plan: Plan) -> list[Row]:
         cell = planned.cell
         by_row.setdefault((cell.method, cell.variant, cell.rectifier), []).append(planned)
     listed = {(r.method, r.variant, r.rectifier) for r in plan.rows}
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     taken: set[tuple[str, str]] = set()
     for r in plan.rows:
         method, variant, rectifier = r.method, r.variant, r.rectifier
         cells = tuple(by_row.get((method, variant, rectifier), ()))
-        printed = variant if (method, variant) not in taken else _joined(variant, f"rectifier_{rectifier}")
+        printed = variant if (method, variant) not in taken else _join_variant(variant, f"rectifier_{rectifier}")
         taken.add((method, printed))
         known, series = r.kind == "known", r.series
-        rows.append(Row(method, printed, r.title, known, "final", cells, series))
-        before = _joined(printed, "no_rectifier")
+        rows.append(TableRow(method, printed, r.title, known, "final", cells, series))
+        before = _join_variant(printed, "no_rectifier")
         if rectifier != "off" and (method, variant, "off") not in listed and (method, before) not in taken:
             taken.add((method, before))
             title = f"{r.title}, before the rectifier"
-            rows.append(Row(method, before, title, known, "base", cells, series))
+            rows.append(TableRow(method, before, title, known, "base", cells, series))
     return rows
 
 
-def reference_row(plan: Plan, rows: list[Row]) -> Row | None:
-    """The row every other is compared with: the plan's reference method as it is by default, else its first row, or None."""
+def find_reference_row(plan: Plan, rows: list[TableRow]) -> TableRow | None:
+    """Return the row that others are compared with: the reference method's ``default``, else its first row, or None."""
     own = [r for r in rows if r.method == plan.reference and r.stage == "final" and not r.known]
     return next((r for r in own if r.variant == "default"), own[0] if own else None)
 
 
-def basis_of(keys: Iterable[str]) -> str:
-    """A hash of the keys of the cells that are done: what derived statistics rest on."""
+def hash_keys(keys: Iterable[str]) -> str:
+    """Return a hash of the keys of the cells that are done: what derived statistics rest on."""
     return hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()[:16]
 
 
-def _joined(variant: str, suffix: str) -> str:
+def _join_variant(variant: str, suffix: str) -> str:
     return suffix if variant == "default" else f"{variant}+{suffix}"

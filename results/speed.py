@@ -22,7 +22,7 @@ SECONDS = "seconds"
 
 
 @dataclass(frozen=True, eq=False)
-class Bench:
+class BenchmarkRun:
     """``frames``: table -> rows in the order of the tests, with what names them (``names``), ``rounds``, ``status`` (done or missing) and
     their numbers, NaN where missing; ``provenance`` as the JSON has it."""
 
@@ -31,7 +31,7 @@ class Bench:
     provenance: dict[str, Any]
 
     def tidy(self) -> pd.DataFrame:
-        """One row a number: table, what names the row, rounds, status, metric, value."""
+        """Return one row a number: table, what names the row, rounds, status, metric, value."""
         parts = []
         for table, frame in self.frames.items():
             fixed = [*self.names[table], "rounds", "status"]
@@ -40,8 +40,8 @@ class Bench:
         return pd.concat(parts, ignore_index=True).reindex(columns=[*columns, "rounds", "status", "metric", "value"])
 
 
-def newest(folder: Path) -> Bench:
-    """The newest measurements in ``folder``: of the files ``DATE-MACHINE.json`` that are not empty, the last by name.
+def read_newest(folder: Path) -> BenchmarkRun:
+    """Read the newest measurements in ``folder``: of the files ``DATE-MACHINE.json`` that are not empty, the last by name.
 
     Raises:
         StoreError: there is none, or it is none of ``make bench``.
@@ -50,15 +50,15 @@ def newest(folder: Path) -> Bench:
     if not found:
         raise StoreError(f"nothing measured in {folder}: make bench")
     try:
-        return bench_of(json.loads(found[-1].read_text(encoding="utf-8")))
+        return parse_benchmarks(json.loads(found[-1].read_text(encoding="utf-8")))
     except (ValueError, KeyError, OSError) as error:
         raise StoreError(
             f"{found[-1]} cannot be read as what make bench writes ({type(error).__name__}: {error}); remove it"
         ) from None
 
 
-def bench_of(document: dict[str, Any]) -> Bench:
-    """The measurements of one JSON document.
+def parse_benchmarks(document: dict[str, Any]) -> BenchmarkRun:
+    """Read the measurements of one JSON document.
 
     Raises:
         KeyError: it is not of ``make bench``.
@@ -73,11 +73,11 @@ def bench_of(document: dict[str, Any]) -> Bench:
         table = row.pop("table")
         rows.setdefault(table, []).append(row)
         names.setdefault(table, {}).update(dict.fromkeys(key for key in planned if key != "table"))
-    frames = {table: _frame(own, list(names[table])) for table, own in rows.items()}
-    return Bench(frames, {table: list(own) for table, own in names.items()}, document["provenance"])
+    frames = {table: _make_frame(own, list(names[table])) for table, own in rows.items()}
+    return BenchmarkRun(frames, {table: list(own) for table, own in names.items()}, document["provenance"])
 
 
-def _frame(rows: list[dict[str, Any]], names: list[str]) -> pd.DataFrame:
+def _make_frame(rows: list[dict[str, Any]], names: list[str]) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
     numbers = [column for column in frame if column not in (*names, "rounds", "status", SECONDS)]
     return frame.reindex(columns=[*names, "rounds", "status", SECONDS, *numbers])

@@ -17,7 +17,7 @@ from benchmark.executors.attempt import limit_to_one_thread
 from benchmark.plan.config import load_config
 from benchmark.plan.plan import plan_run
 from methods.common.preprocessing import Inputs, Preprocessor
-from results.gate.judge import gate_values
+from results.gate.judge import collect_gate_values
 from results.storage.store import Store
 
 
@@ -106,11 +106,11 @@ FAULTS = {
 def run_gate(
     root: Path, built: Path, overrides: list[str], fault: AbstractContextManager | None = None
 ) -> pd.DataFrame:
-    """The gate's values (``results.gate.judge.gate_values``) of cells computed in this process in ``root``, with the fault or without."""
+    """Run the gate in this process in ``root``, with the fault or without, and return its values (``collect_gate_values``)."""
     config = load_config("gate", [*overrides, f"built={built}"])
     plan, store = plan_run(config), Store(root)
     with fault or nullcontext(), limit_to_one_thread():
         for planned in plan.cells:
             if store.record(planned) is None:
                 store.write(planned, *run_cell.run_cell(planned, plan.inputs_of(planned.cell)))
-    return gate_values(store, plan.plan)
+    return collect_gate_values(store, plan.plan)

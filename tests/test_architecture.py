@@ -190,7 +190,7 @@ def plant(rooms, name, line):
     [
         ("results/rows.py", "from results.statistics.derive import derive", "results.statistics"),
         ("results/storage/store.py", "def late():\n    import results.rows", "results.rows"),
-        ("results/storage/files.py", "from ..merge import merge", "results.merge"),
+        ("results/storage/files.py", "from ..merge import merge_stores", "results.merge"),
         ("methods/zero_fill.py", "from methods.muse import graph", "methods.muse"),
         ("methods/common/layers.py", "if TYPE_CHECKING:\n    from methods import drfuse", "methods.drfuse"),
         ("datasets/raw/tables.py", "from datasets import eicu", "datasets.eicu"),

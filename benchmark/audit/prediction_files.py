@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.errors import UsageError, unknown
-from results.audit.rounding import half_widths
+from results.audit.rounding import compute_half_widths
 from results.cell import Cell
 from results.storage.store import Store, read_plan
 
@@ -23,7 +23,7 @@ MISSING = ("", "nan", "NaN", "NA", "None", "<NA>")
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Test predictions of one method: ``frame`` as ``results.audit.checks.examine`` takes it, ``left_out`` rows without a prediction.
+    """Test predictions of one method: ``frame`` as ``results.audit.checks.examine_predictions`` takes it, ``left_out``: rows without one.
 
     ``rectifier``: of a stored cell, the step that its record names: ``off, on, shrunk``; ``protocol`` likewise.
     """
@@ -146,7 +146,7 @@ def parse_predictions(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, in
             "each (patient, task, fold) must be there once"
         )
     for source, name in PROBABILITIES.items():
-        out[f"{name}_half"] = half_widths(out[name].to_numpy(), text[source].tolist())
+        out[f"{name}_half"] = compute_half_widths(out[name].to_numpy(), text[source].tolist())
     return out.reset_index(drop=True), int((~predicted).sum())
 
 

@@ -26,7 +26,7 @@ from methods.base import Method, NotApplicable
 from methods.common.outcomes import selection_score
 from methods.common.rectifier import Rectifier, rectify_paper
 from results.cell import PlannedCell
-from results.metrics.scores import brier_recalibrated, score
+from results.metrics.scores import score, score_recalibrated
 
 ORACLE = "oracle_features"
 OOF_PARTS = 5
@@ -284,7 +284,7 @@ def score_predictions(cohort: Cohort, rows: dict[str, np.ndarray], parts: CellPr
             }
             scored += [m.as_record(split, stage, task) for split, pair in pairs.items() for m in score(*pair)]
             if "test" in pairs:
-                scored.append(brier_recalibrated(*pairs["valid"], *pairs["test"]).as_record("test", stage, task))
+                scored.append(score_recalibrated(*pairs["valid"], *pairs["test"]).as_record("test", stage, task))
     return scored
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results.cell import Cell, PlannedCell, finished
+from results.cell import Cell, PlannedCell, is_finished
 
 if TYPE_CHECKING:
     from benchmark.cell.record import Frames
@@ -77,7 +77,7 @@ class StoredCell:
     @property
     def finished(self) -> bool:
         """Whether no run computes the cell again."""
-        return finished(self.record)
+        return is_finished(self.record)
 
 
 def read_stored_cell(store: Store, planned: PlannedCell) -> StoredCell:

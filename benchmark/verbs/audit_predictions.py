@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from benchmark.audit.prediction_files import Predictions
-    from results.audit.finding import Declared, Finding
+    from results.audit.finding import DeclaredStep, Finding
 
 NAMES = ("offset", "logit_offset", "monotone", "none")
 
@@ -51,14 +51,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Print what is inconsistent with the declaration; exit status 1 if anything is, 0 with queries alone."""
     from benchmark.audit.prediction_files import read_predictions, read_train
-    from results.audit.checks import examine
+    from results.audit.checks import examine_predictions
 
     train = read_train(Path(options.train), options.columns) if options.train else None
     audited = []
     for predictions in read_predictions(Path(options.predictions), options.columns, options.one_fold):
         declared = _read_declaration(options, predictions)
         predictions = _select_tasks(predictions, options.tasks)
-        audited.append((predictions, declared, examine(predictions.frame, declared, train)))
+        audited.append((predictions, declared, examine_predictions(predictions.frame, declared, train)))
     if options.json:
         print(json.dumps(_build_document(options, audited), indent=1, allow_nan=False))
     else:
@@ -66,9 +66,9 @@ def run(options: Namespace) -> int:
     return int(any(not f.query for _, _, findings in audited for f in findings))
 
 
-def _read_declaration(options: Namespace, predictions: Predictions) -> Declared:
+def _read_declaration(options: Namespace, predictions: Predictions) -> DeclaredStep:
     from benchmark.errors import UsageError
-    from results.audit.finding import Declared
+    from results.audit.finding import DeclaredStep
 
     low, high = options.clip
     if not 0 <= low < high <= 1:
@@ -83,7 +83,7 @@ def _read_declaration(options: Namespace, predictions: Predictions) -> Declared:
             name, halves = "offset", True
     if halves and name not in ("offset", "logit_offset"):
         raise UsageError(f"--halves goes with --declared offset or logit_offset, not {name}")
-    return Declared(name, halves, (low, high), options.fitted_on)
+    return DeclaredStep(name, halves, (low, high), options.fitted_on)
 
 
 def _select_tasks(predictions: Predictions, tasks: list[str] | None) -> Predictions:
@@ -100,7 +100,7 @@ def _select_tasks(predictions: Predictions, tasks: list[str] | None) -> Predicti
     return replace(predictions, frame=predictions.frame[predictions.frame["task"].isin(tasks)].reset_index(drop=True))
 
 
-def _print(audited: list[tuple[Predictions, Declared, list[Finding]]], with_train: bool) -> None:
+def _print(audited: list[tuple[Predictions, DeclaredStep, list[Finding]]], with_train: bool) -> None:
     from benchmark.show import show
     from results.audit.checks import KINDS, SILENCE
 
@@ -136,7 +136,9 @@ def _format_finding(f: Finding) -> dict[str, Any]:
             "patients": f.patients, "lines": ", ".join(map(str, f.lines)), "what": f.what}  # fmt: skip
 
 
-def _build_document(options: Namespace, audited: list[tuple[Predictions, Declared, list[Finding]]]) -> dict[str, Any]:
+def _build_document(
+    options: Namespace, audited: list[tuple[Predictions, DeclaredStep, list[Finding]]]
+) -> dict[str, Any]:
     from results.audit.checks import KINDS, SILENCE
 
     return {

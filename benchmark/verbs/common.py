@@ -76,13 +76,13 @@ def compute_rounds(
 def renew_statistics(store: Any, plan: Plan, resamples: int | None = None) -> None:
     """Derive intervals and comparisons of a plan, unless those stored rest on the same cells and were derived by the same code."""
     from benchmark.cell.keys import ROOT, hash_sources
-    from results.rows import basis_of, rows_of
+    from results.rows import hash_keys, list_rows
     from results.statistics.derive import derive
-    from results.statistics.fold_values import done_cells
+    from results.statistics.fold_values import find_done_cells
 
     files = [ROOT / "results" / "statistics" / "derivations" / f"{name}.py" for name in plan.derived]
     source = hash_sources(ROOT / "results" / "statistics" / "derive.py", *files)
-    basis = basis_of(done_cells(store, rows_of(plan)))
+    basis = hash_keys(find_done_cells(store, list_rows(plan)))
     stored = store.statistics(plan.name)
     if stored is None or (stored["basis"], stored.get("source")) != (basis, source):
         with NOTES.status("intervals and comparisons"):

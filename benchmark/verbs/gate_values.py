@@ -9,7 +9,7 @@ import pandas as pd
 from benchmark.errors import UsageError, unknown
 from benchmark.plan.config import list_names, load_config
 from benchmark.plan.stored import choose_plans
-from results.gate.judge import GateError, gate_values, judge, seeds_of
+from results.gate.judge import GateError, collect_gate_values, judge, list_seeds
 from results.gate.locked_csv import read_locked
 from results.storage.store import Store
 
@@ -34,7 +34,7 @@ def compare_metrics(
         for name in chosen or []:
             if name not in known:
                 raise unknown("method", name, known)
-        if needs_tolerance and len(seeds_of(was)) < 2:
+        if needs_tolerance and len(list_seeds(was)) < 2:
             raise GateError(f"--gate needs tolerances, and {base} has one seed: two or more, or a locked CSV")
         return judge(was, now, chosen)
     except GateError as error:
@@ -63,4 +63,4 @@ def read_stored_values(root: Path, experiment: str, overrides: list[str]) -> pd.
     datasets = [plan.dataset for plan in plans]
     if len(set(datasets)) < len(datasets):
         raise UsageError(f"{root} has several plans of {experiment} on one dataset: choose with protocol= or arm=")
-    return pd.concat([gate_values(Store(root), plan) for plan in plans])
+    return pd.concat([collect_gate_values(Store(root), plan) for plan in plans])

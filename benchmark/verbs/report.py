@@ -57,7 +57,7 @@ def _assemble_speed(options: Namespace) -> tuple[Report, str]:
     """Assemble the report of the newest measurements in ``store=DIR``; return it and where to write it."""
     from benchmark.plan.config import RunConfig
     from reports.speed import build_speed_report
-    from results.speed import FOLDER, newest
+    from results.speed import FOLDER, read_newest
 
     places = {"store": FOLDER, "out": RunConfig.out}
     for text in options.overrides:
@@ -65,4 +65,4 @@ def _assemble_speed(options: Namespace) -> tuple[Report, str]:
         if name not in places:
             raise unknown("override", name, places)
         places[name] = place
-    return build_speed_report(newest(Path(places["store"]))), places["out"]
+    return build_speed_report(read_newest(Path(places["store"]))), places["out"]

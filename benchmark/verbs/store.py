@@ -38,14 +38,14 @@ def run(options: Namespace) -> int:
 
 def _merge(store: Any, sources: list[str], options: Namespace) -> int:
     """Merge stores; exit status 1 where a cell could not be merged: broken there, or with other results here."""
-    from results.merge import merge
+    from results.merge import merge_stores
 
     if not sources:
         raise UsageError("store merge needs the folder of a store: store merge SOURCE [SOURCE ...] [store=DIR]")
     rows, left = [], 0
     for source in sources:
         with NOTES.status(f"merging {source}"):
-            merged = merge(store, Path(source))
+            merged = merge_stores(store, Path(source))
         rows.append({"source": source, **{name: len(getattr(merged, name)) for name in COLUMNS[1:]}})
         for name in merged.different:
             NOTES.print(f"different results of the same key, ours is kept: {name}", style="red")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from results.plan import Plan
-from results.rows import rows_of
+from results.rows import list_rows
 from results.storage.store import Store
 
 EXPERIMENTS = ("audit", "audit_noise", "audit_sampler")
@@ -57,7 +57,7 @@ def load_numbers(store: Store, plan: Plan) -> AuditNumbers:
     own = {(r.method, r.variant) for r in plan.rows}
     kept = [i for i in statistics["intervals"] if (i["method"], i["variant"]) in own]
     fits: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for row in (row for row in rows_of(plan) if row.stage == "final"):
+    for row in (row for row in list_rows(plan) if row.stage == "final"):
         for landmark in plan.landmarks:
             cells = [p for p in row.cells if p.cell.landmark == landmark]
             records = [r for p in cells if (r := store.record(p)) and r["status"] == "done"]

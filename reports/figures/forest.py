@@ -9,7 +9,7 @@ from reports.report import Figure
 from reports.tables.captions import describe_setting, name_figure
 from reports.tables.table import METRICS, get_task_title
 from results.plan import Plan
-from results.rows import reference_row, rows_of
+from results.rows import find_reference_row, list_rows
 from results.storage.store import Store
 
 CALLED = {
@@ -23,8 +23,8 @@ KNOWN = ("known of the cohort, not tested", get_line_style(3), False)
 def draw_forest(store: Store, plan: Plan, metric: str = "auc") -> Figure | None:
     """Draw the differences of ``statistics["comparisons"]`` with their bootstrap intervals; None where nothing was compared."""
     statistics = store.statistics(plan.name) or {}
-    rows = rows_of(plan)
-    reference = reference_row(plan, rows)
+    rows = list_rows(plan)
+    reference = find_reference_row(plan, rows)
     found = [c for c in statistics.get("comparisons", []) if c["metric"] == metric]
     if reference is None or not any(c["difference"] is not None for c in found):
         return None

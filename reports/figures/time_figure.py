@@ -10,7 +10,7 @@ from reports.report import Figure
 from reports.tables.captions import describe_setting, name_figure
 from reports.tables.table import get_task_title
 from results.plan import Plan
-from results.rows import Row, rows_of
+from results.rows import TableRow, list_rows
 from results.storage.store import Store
 
 OFFSETS = [
@@ -26,7 +26,7 @@ def draw_time_figure(store: Store, plan: Plan) -> Figure | None:
         (v["landmark"], v["task"], v["method"], v["variant"]): v["value"]
         for v in intervals if v["metric"] == "auc" and v["value"] is not None
     }  # fmt: skip
-    rows = [row for row in rows_of(plan) if row.stage == "final" and not row.known]
+    rows = [row for row in list_rows(plan) if row.stage == "final" and not row.known]
     points = {}
     for landmark, facts in plan.landmarks.items():
         for task in facts.tasks:
@@ -65,7 +65,7 @@ def draw_time_figure(store: Store, plan: Plan) -> Figure | None:
     return Figure(name_figure("time", plan), caption, f"Scatter of seconds to fit against AUC. {tasks}.", figure)
 
 
-def _average_fit_seconds(store: Store, row: Row, landmark: str) -> float | None:
+def _average_fit_seconds(store: Store, row: TableRow, landmark: str) -> float | None:
     """Return mean seconds of ``fit`` over the cells that are done."""
     found = []
     for planned in row.cells:
@@ -75,7 +75,7 @@ def _average_fit_seconds(store: Store, row: Row, landmark: str) -> float | None:
     return float(np.mean(found)) if found else None
 
 
-def _describe_points(own: list[tuple[Row, float, float]]) -> str:
+def _describe_points(own: list[tuple[TableRow, float, float]]) -> str:
     fastest, best = min(own, key=lambda p: p[1]), max(own, key=lambda p: p[2])
     return (
         f"{fastest[0].title} is fastest ({fastest[1]:.2g} s, AUC {fastest[2]:.3f}), {best[0].title} has the highest AUC "

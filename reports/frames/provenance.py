@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from results.plan import Plan
-from results.rows import rows_of
+from results.rows import list_rows
 from results.storage.store import Store
 
 STATES = ("done", "failed", "skipped", "missing")
@@ -26,7 +26,7 @@ class Provenance:
 
 def collect_provenance(store: Store, plan: Plan) -> Provenance:
     """Collect the provenance of a plan from the records of its cells; what a record does not say is left out."""
-    cells = list({p.key: p for row in rows_of(plan) for p in row.cells}.values())
+    cells = list({p.key: p for row in list_rows(plan) for p in row.cells}.values())
     records = [store.record(p) for p in cells]
     states = ["missing" if r is None else r["status"] for r in records]
     lost = tuple(

@@ -9,7 +9,7 @@ import pandas as pd
 
 from reports.frames.tidy import COLUMNS, EMPTY, get_row_state, set_dtypes
 from results.plan import Plan
-from results.rows import Row, rows_of
+from results.rows import TableRow, list_rows
 from results.storage.store import Store
 
 FRAME = (*COLUMNS, "attribute", "ci_low", "ci_high", "resamples", "alarm_share", "note")
@@ -33,7 +33,7 @@ def build_subgroup_frame(store: Store, plan: Plan, name: str) -> pd.DataFrame:
     metrics = [*derived["metrics"], *(GAP + metric for metric in derived["gaps"])]
     states = _collect_states(store, plan)
     numbers = []
-    for row in rows_of(plan):
+    for row in list_rows(plan):
         for group in derived["groups"]:
             cells = states.get((row.method, row.variant, group["landmark"]))
             if cells is None:
@@ -53,7 +53,7 @@ def build_subgroup_frame(store: Store, plan: Plan, name: str) -> pd.DataFrame:
 
 def _collect_states(store: Store, plan: Plan) -> dict[tuple[str, str, str], tuple[str, str]]:
     """Return by (method, variant, landmark) the status and note of the row's cells; no entry where the row has no cell planned."""
-    rows = rows_of(plan)
+    rows = list_rows(plan)
     records = {p.key: store.record(p) for row in rows for p in row.cells}
     return {
         (row.method, row.variant, landmark): get_row_state(row, landmark, records)[:2]
@@ -62,7 +62,7 @@ def _collect_states(store: Store, plan: Plan) -> dict[tuple[str, str, str], tupl
     }
 
 
-def _describe_row(row: Row) -> dict[str, Any]:
+def _describe_row(row: TableRow) -> dict[str, Any]:
     return {k: getattr(row, k) for k in ("method", "variant", "title", "known", "stage")}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from results.plan import Plan
-from results.rows import Row, rows_of
+from results.rows import TableRow, list_rows
 from results.statistics.summary import summarise
 from results.storage.store import Store
 
@@ -32,7 +32,7 @@ def build_tidy_frame(store: Store, plan: Plan) -> pd.DataFrame:
     - ``failed``, ``skipped``, ``missing``: no cell is done;
     - ``undefined``: done, but the metric has no value.
     """
-    rows = rows_of(plan)
+    rows = list_rows(plan)
     records = {p.key: store.record(p) for row in rows for p in row.cells}
     metrics = _list_metrics(records.values())
     numbers = []
@@ -64,7 +64,7 @@ def set_dtypes(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _describe_row(row: Row) -> dict[str, Any]:
+def _describe_row(row: TableRow) -> dict[str, Any]:
     names = ("method", "variant", "title", "known", "stage", "series")
     return {name: getattr(row, name) for name in names}
 
@@ -75,7 +75,9 @@ def _list_metrics(records: Iterable[dict[str, Any] | None]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*PRINTED, *found)))
 
 
-def _collect_values(row: Row, landmark: str, records: dict[str, Any]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+def _collect_values(
+    row: TableRow, landmark: str, records: dict[str, Any]
+) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """Return every test value of a row at a landmark, by (task, metric): fold, seed, value, reason, n, positives."""
     values: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for planned in row.cells:
@@ -95,13 +97,13 @@ def _collect_values(row: Row, landmark: str, records: dict[str, Any]) -> dict[tu
     return values
 
 
-def _has_rectifier(row: Row, landmark: str, records: dict[str, Any]) -> bool:
+def _has_rectifier(row: TableRow, landmark: str, records: dict[str, Any]) -> bool:
     return row.stage == "final" and any(
         p.cell.landmark == landmark and (records[p.key] or {}).get("rectifier") for p in row.cells
     )  # fmt: skip
 
 
-def get_row_state(row: Row, landmark: str, records: dict[str, Any]) -> tuple[str, str, int]:
+def get_row_state(row: TableRow, landmark: str, records: dict[str, Any]) -> tuple[str, str, int]:
     """Return (status, note, number of cells) of a row at a landmark; ``records``: key -> record or None."""
     cells = [p for p in row.cells if p.cell.landmark == landmark]
     states = ["missing" if records[p.key] is None else records[p.key]["status"] for p in cells]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from results.plan import Plan
-from results.rows import rows_of
+from results.rows import list_rows
 from results.storage.store import Store
 
 COLUMNS = (
@@ -24,7 +24,7 @@ def collect_tuning(store: Store, plans: Sequence[Plan]) -> pd.DataFrame:
     """
     found = {}
     for plan in plans:
-        for row in rows_of(plan):
+        for row in list_rows(plan):
             for planned in row.cells:
                 record = store.record(planned)
                 if record and record.get("tuning"):

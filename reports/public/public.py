@@ -18,7 +18,7 @@ from reports.frames.records import Records
 from reports.public.public_frame import Tally, suppress_counts, suppress_frame
 from reports.public.suppression import Suppression, find_suppression
 from reports.report import ReportError
-from results.disclosure import HIDDEN, SMALL, small
+from results.disclosure import HIDDEN, SMALL, is_small
 from results.plan import Landmark, Plan
 
 CONTENTS = """\
@@ -127,9 +127,9 @@ def _describe_landmark(plan: Plan, landmark: str, facts: Landmark, hide: Suppres
     flow = []
     for step in facts.flow:
         hidden = (plan.dataset, step["step"], step["n"]) in hide.steps
-        flow.append({"step": step["step"], "n": SMALL if small(step["n"]) else HIDDEN if hidden else step["n"]})
+        flow.append({"step": step["step"], "n": SMALL if is_small(step["n"]) else HIDDEN if hidden else step["n"]})
         tally.counts += hidden
-    n = SMALL if small(facts.n) else facts.n
+    n = SMALL if is_small(facts.n) else facts.n
     return {
         "n": n, "tasks": tasks, "modalities": shares, "flow": flow, "fingerprint": facts.fingerprint, "split": facts.split
     }  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from reports.public.suppression import ALL, FOLD, VALID, CohortTask, Suppression
-from results.disclosure import HIDDEN, SMALL, Count, small
+from results.disclosure import HIDDEN, SMALL, Count, is_small
 
 COUNTS = ("n", "positives")
 SUPPRESSED = "suppressed"
@@ -82,9 +82,9 @@ def suppress_counts(row: dict[str, Any], hide: Suppression) -> tuple[bool, str, 
     partial = count is not None and bool(row.get("task")) and count not in known
     blank = any(p in hide.blank for p in cohort_tasks) or at in hide.hidden or (count is not None and count.small)
     n_hidden = at in hide.hidden_n or cohort_task in hide.uncounted or partial
-    n_small = count is not None and small(count.n)
+    n_small = count is not None and is_small(count.n)
     n = SMALL if n_small else HIDDEN if n_hidden else ""
-    positives = SMALL if n_small or (count and small(count.positives)) else HIDDEN if n or blank else ""
+    positives = SMALL if n_small or (count and is_small(count.positives)) else HIDDEN if n or blank else ""
     return blank, n, positives
 
 
@@ -101,7 +101,7 @@ def _find_small_rates(frame: pd.DataFrame) -> list[bool]:
         if row["metric"] in RATES and count is not None and pd.notna(row["mean"]):
             of = getattr(count, RATES[row["metric"]])
             hits = round(row["mean"] * of)
-            if small(hits) or small(of - hits):
+            if is_small(hits) or is_small(of - hits):
                 found |= {(*keys[-1], row["group"]), (*keys[-1], None)}
     groups, metrics = frame["group"].tolist(), frame["metric"].tolist()
     return [

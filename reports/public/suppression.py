@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from results.disclosure import Count, Sum, keep, shown_flow, small
+from results.disclosure import Count, Sum, choose_hidden, is_small, select_shown_steps
 from results.plan import Landmark, Plan
 from results.storage.store import Store
 
@@ -73,16 +73,16 @@ def _suppress_landmark(found: Suppression, plan: Plan, landmark: str, facts: Lan
         cohort_task = (plan.dataset, plan.protocol, landmark, task)
         total = Count(whole.n, whole.positives)
         found.whole[cohort_task].add(total)
-        if total.small or small(facts.n):
+        if total.small or is_small(facts.n):
             found.blank.add(cohort_task)
-        if any(small(abs(other - total.n)) for other in (facts.n, *(t.n for t in facts.tasks.values()))):
+        if any(is_small(abs(other - total.n)) for other in (facts.n, *(t.n for t in facts.tasks.values()))):
             found.uncounted.add(cohort_task)
     for name, share in facts.modalities.items():
         observed = round((share or 0) * facts.n)
-        if small(observed) or small(facts.n - observed):
+        if is_small(observed) or is_small(facts.n - observed):
             found.shares.add((plan.dataset, plan.protocol, landmark, name))
     flow = facts.flow
-    shown = shown_flow([step["n"] for step in flow])
+    shown = select_shown_steps([step["n"] for step in flow])
     found.steps |= {
         (plan.dataset, step["step"], step["n"]) for step, is_shown in zip(flow, shown, strict=True) if not is_shown
     }
@@ -120,8 +120,8 @@ def _suppress_partitions(
                 inside = [key["pattern", p] for p in patterns if (modality in p.split("+")) is has]
                 if group in by_attribute[attribute]:
                     sums.append(Sum(tuple(inside), key[attribute, group]))
-    undefined = [key[a, g] for (a, g), n in most.items() if (a, g) in key and small(n - by_attribute[a][g].n)]
-    hidden = keep(counts, sums, undefined)
+    undefined = [key[a, g] for (a, g), n in most.items() if (a, g) in key and is_small(n - by_attribute[a][g].n)]
+    hidden = choose_hidden(counts, sums, undefined)
     for (attribute, group), name in key.items():
         found.parts[cohort_task, attribute, group].add(by_attribute[attribute][group])
         if name in hidden.n:
@@ -147,7 +147,7 @@ def _suppress_undefined(
         observed = round((share or 0) * facts.n)
         whole = {name + OBSERVED: observed, name + NOT_OBSERVED: facts.n - observed}
         own = [g for g in groups if g["attribute"] == f"modality {name}"]
-        if any(small(abs(whole[g["group"]] - g["n"])) for g in own):
+        if any(is_small(abs(whole[g["group"]] - g["n"])) for g in own):
             found.shares.add((plan.dataset, plan.protocol, landmark, name))
 
 

@@ -16,7 +16,7 @@ from reports.tables.captions import describe_setting
 from reports.tables.subgroup_places import FEW, SubgroupTable, build_empty_table, build_subgroup_tables
 from reports.tables.table import Entry, Table, make_text_entry
 from results.plan import Plan
-from results.rows import reference_row, rows_of
+from results.rows import find_reference_row, list_rows
 from results.storage.store import Store
 
 DERIVED = "groups"
@@ -75,8 +75,8 @@ def _explain_nothing(store: Store, plan: Plan) -> str:
 
 def _build_metrics_table(subgroups: SubgroupTable, about: str) -> Table:
     """Build the table of all metrics of the reference, or of the plan's first row where it has none, by group."""
-    rows = rows_of(subgroups.plan)
-    chosen = reference_row(subgroups.plan, rows) or rows[0]
+    rows = list_rows(subgroups.plan)
+    chosen = find_reference_row(subgroups.plan, rows) or rows[0]
     row, named = (chosen.method, chosen.variant), _name_groups(subgroups.groups)
     columns = [("Stays", name) for name in ("N", "positive", "prevalence")] + [
         (chosen.title, m) for m in PRINTED.values()

@@ -12,7 +12,7 @@ from reports.report import Figure, Section
 from reports.sections.table3 import draw_pattern_maps
 from reports.tables.captions import compose_title_suffix
 from results.plan import Plan
-from results.statistics.ranking import cohort_values, ranked
+from results.statistics.ranking import collect_cohort_values, rank_methods
 from results.storage.store import Store
 
 
@@ -35,7 +35,7 @@ def section(store: Store, plans: Sequence[Plan]) -> Section:
         figures += [figure for found in drawn.values() for figure in found if figure]
         notes += [f"No {why}{compose_title_suffix(plan, plans)}." for why, found in drawn.items() if found == [None]]
     for protocol in dict.fromkeys(plan.protocol for plan in plans):
-        ranking = ranked(cohort_values(store, [plan for plan in plans if plan.protocol == protocol]))
+        ranking = rank_methods(collect_cohort_values(store, [plan for plan in plans if plan.protocol == protocol]))
         if ranking.ranks is None:
             notes.append(f"No ranking of methods over cohorts ({protocol} protocol). {ranking.reason}")
         else:

@@ -20,8 +20,8 @@ from reports.tables.differences import (
 )
 from reports.tables.table import METRICS, NOT_PLANNED, Entry, Table, build_entry, get_task_title, make_text_entry
 from results.plan import Plan
-from results.rows import Row, rows_of
-from results.statistics.ladder import LADDER, Step, rung
+from results.rows import TableRow, list_rows
+from results.statistics.ladder import LADDER, Step, find_rung
 from results.storage.store import Store
 
 WHAT = (
@@ -40,8 +40,8 @@ def section(store: Store, plans: Sequence[Plan]) -> Section:
     for plan in plans:
         numbers = build_tidy_frame(store, plan)
         records = index_records(store.statistics(plan.name), "steps")
-        rows = rows_of(plan)
-        rungs = [(step, rung(step, plan.reference, rows)) for step in LADDER]
+        rows = list_rows(plan)
+        rungs = [(step, find_rung(step, plan.reference, rows)) for step in LADDER]
         size = sum(r["in_family"] for r in records.values())
         for metrics, more in ((("auc",), TESTED.format(size=size)), (("auprc", "brier"), OTHERS)):
             caption = compose_short_caption(store, [plan], WHAT + more)
@@ -53,7 +53,7 @@ def section(store: Store, plans: Sequence[Plan]) -> Section:
 
 def build_ladder_table(
     plan: Plan,
-    rungs: list[tuple[Step, Row | None]],
+    rungs: list[tuple[Step, TableRow | None]],
     records: DifferenceRecords,
     numbers: pd.DataFrame,
     metrics: tuple[str, ...],

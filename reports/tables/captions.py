@@ -8,7 +8,7 @@ from typing import Any
 from reports.tables.shuffled import SHUFFLED_NOTE, is_shuffled
 from reports.tables.table import BOLD_RULE, get_task_title
 from results.plan import Landmark, Plan
-from results.rows import basis_of, reference_row, rows_of
+from results.rows import find_reference_row, hash_keys, list_rows
 from results.storage.store import Store
 
 SHARES = (
@@ -135,15 +135,15 @@ def _list_rectified(plan: Plan) -> str:
 
 
 def _describe_tests(store: Store, plan: Plan, statistics: dict[str, Any] | None) -> str:
-    rows = rows_of(plan)
-    reference = reference_row(plan, rows)
+    rows = list_rows(plan)
+    reference = find_reference_row(plan, rows)
     if reference is None:
         return "No reference method among the rows, so no test and no bold."
     if statistics is None:
         return "No statistics are stored for this plan, so no win is called."
     rule = BOLD_RULE.format(reference=reference.title)
     done = {p.key for row in rows for p in row.cells if (store.record(p) or {}).get("status") == "done"}
-    if statistics["basis"] != basis_of(done):
+    if statistics["basis"] != hash_keys(done):
         rule += " The tests were derived from other cells than are done now: run again to renew them."
     return rule
 
@@ -152,7 +152,7 @@ def _describe_source(store: Store, plan: Plan) -> str:
     """Return commit and date of the plan, and of the cells where they come from others."""
     dirty = not plan.clean
     commits = {}
-    for row in rows_of(plan):
+    for row in list_rows(plan):
         for planned in row.cells:
             found = (store.record(planned) or {}).get("provenance") or {}
             if found.get("commit"):

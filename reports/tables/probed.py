@@ -10,7 +10,7 @@ import pandas as pd
 from reports.frames.tidy import COLUMNS, get_row_state, set_dtypes, summarise_values
 from reports.tables.table import WORDS, Entry
 from results.plan import Plan
-from results.rows import Row, rows_of
+from results.rows import TableRow, list_rows
 from results.storage.store import Store
 
 KEY = ["metric", "group", "task"]
@@ -24,7 +24,7 @@ def build_probe_frame(store: Store, plan: Plan, probe: str) -> pd.DataFrame:
     Columns as of ``build_tidy_frame`` (``task`` empty where a number is of no task), with ``title``, ``by_fold`` and ``note``. A row
     without a number has one row for each that another method has at that landmark; its status says why.
     """
-    rows = [row for row in rows_of(plan) if row.stage == "final" and not row.known]
+    rows = [row for row in list_rows(plan) if row.stage == "final" and not row.known]
     records = {p.key: store.record(p) for row in rows for p in row.cells}
     found = []
     for landmark in plan.landmarks:
@@ -92,7 +92,7 @@ class NumberIndex:
 
 
 def _collect_values(
-    row: Row, landmark: str, records: dict[str, Any], probe: str
+    row: TableRow, landmark: str, records: dict[str, Any], probe: str
 ) -> dict[tuple[str, ...], list[dict[str, Any]]]:
     """Return every value of a row at a landmark by KEY, with fold and seed; no task is an empty text, and no count is 0."""
     values: dict[tuple[str, ...], list[dict[str, Any]]] = {}

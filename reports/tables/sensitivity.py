@@ -10,8 +10,8 @@ import pandas as pd
 
 from reports.tables.differences import DifferenceRecords
 from results.plan import Plan
-from results.rows import Row
-from results.statistics.changes import changes, default_of
+from results.rows import TableRow
+from results.statistics.changes import find_default, list_changes
 
 MEAN = "mean over tasks"
 NAMES = {
@@ -32,7 +32,7 @@ class Point:
     """A value of a hyper-parameter and the row that has it; ``default``: it is what the method has anyway."""
 
     value: Any
-    row: Row
+    row: TableRow
     default: bool
 
 
@@ -40,7 +40,7 @@ class Point:
 class Sweep:
     """The values of one hyper-parameter of one method, ascending, the default among them."""
 
-    base: Row
+    base: TableRow
     field: str
     points: tuple[Point, ...]
 
@@ -66,14 +66,14 @@ class Drop:
 def list_sweeps(plan: Plan) -> list[Sweep]:
     """Return the sweeps of a plan, in print order."""
     found: dict[tuple[str, str, str], list[Point]] = {}
-    bases: dict[tuple[str, str, str], Row] = {}
-    for change in changes(plan):
+    bases: dict[tuple[str, str, str], TableRow] = {}
+    for change in list_changes(plan):
         key = (change.base.method, change.base.variant, change.field)
         bases[key] = change.base
         found.setdefault(key, []).append(Point(change.value, change.row, False))
     return [
         Sweep(
-            bases[key], key[2], _sort_points([*points, Point(default_of(bases[key], key[2], plan), bases[key], True)])
+            bases[key], key[2], _sort_points([*points, Point(find_default(bases[key], key[2], plan), bases[key], True)])
         )
         for key, points in found.items()
     ]
@@ -87,7 +87,7 @@ def index_aucs(numbers: pd.DataFrame) -> Aucs:
     }
 
 
-def average_by_fold(aucs: Aucs, row: Row, tasks: list[tuple[str, str]]) -> FoldAucs:
+def average_by_fold(aucs: Aucs, row: TableRow, tasks: list[tuple[str, str]]) -> FoldAucs:
     """Return AUC of a row by fold, averaged over ``tasks`` (landmark, task): the folds in which all of them have one."""
     folds = [aucs.get((row.method, row.variant, *task), {}) for task in tasks]
     common = set.intersection(*(set(f) for f in folds)) if folds else set()

@@ -46,30 +46,34 @@ class FoldScores:
     group: np.ndarray
 
     def take(self, rows: np.ndarray) -> FoldScores:
-        """Some of the rows."""
+        """Return some of the rows."""
         return FoldScores(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
-def auc_bound(s: FoldScores) -> float:
-    """The bound on the AUC of the results; needs both labels."""
+def bound_auc(s: FoldScores) -> float:
+    """Return the bound on the AUC of the results; needs both labels."""
     one, zero = np.flatnonzero(s.label == 1), np.flatnonzero(s.label == 0)
     i, j = np.repeat(one, len(zero)), np.tile(zero, len(one))
     unknown = (s.group[i] < 0) | (s.group[j] < 0)
     same = (s.group[i] == s.group[j]) & ~unknown
-    total = float(unknown.sum()) + _within(s, i[same], j[same]) + _between(s, i[~same & ~unknown], j[~same & ~unknown])
+    total = (
+        float(unknown.sum())
+        + _sum_within(s, i[same], j[same])
+        + _sum_between(s, i[~same & ~unknown], j[~same & ~unknown])
+    )
     return total / len(i)
 
 
-def precision_bound(s: FoldScores) -> float:
-    """The bound on the average precision of the results; 1 where a row's group is unknown; needs a positive."""
+def bound_precision(s: FoldScores) -> float:
+    """Return the bound on the average precision of the results; 1 where a row's group is unknown; needs a positive."""
     if (s.group < 0).any():
         return 1.0
-    best = {group: _best_prefix(s, np.flatnonzero(s.group == group)) for group in np.unique(s.group)}
+    best = {group: _maximise_prefix(s, np.flatnonzero(s.group == group)) for group in np.unique(s.group)}
     total = np.sum(list(best.values()), axis=0)
     reached = []
     for group, gain in best.items():
         own = s.take(np.flatnonzero(s.group == group))
-        positives, negatives = _own_prefix(own)
+        positives, negatives = _count_own_prefix(own)
         left = np.outer(positives, 1 - GRID) - np.outer(negatives, GRID) + (total - gain)
         k = np.argmax(left <= 1e-12, axis=1)
         row = np.arange(len(k))
@@ -78,8 +82,8 @@ def precision_bound(s: FoldScores) -> float:
     return float(np.concatenate(reached).mean())
 
 
-def _within(s: FoldScores, i: np.ndarray, j: np.ndarray) -> float:
-    """Sum over pairs of one group of the most that the declared step leaves."""
+def _sum_within(s: FoldScores, i: np.ndarray, j: np.ndarray) -> float:
+    """Return the sum over pairs of one group of the most that the declared step leaves."""
     now = 0.5 + 0.5 * np.sign(s.after[i] - s.after[j])
     tied = now == 0.5
     close = np.abs(s.after[i] - s.after[j]) <= np.maximum(s.room[i], s.room[j])
@@ -88,8 +92,8 @@ def _within(s: FoldScores, i: np.ndarray, j: np.ndarray) -> float:
     return float(np.where(s.base[i] > s.base[j], 1.0, np.where(s.base[i] < s.base[j], lower, open_)).sum())
 
 
-def _between(s: FoldScores, i: np.ndarray, j: np.ndarray) -> float:
-    """Sum over pairs of groups of the best value of their pairs of rows under one difference d of offsets, (smaller) - (larger)."""
+def _sum_between(s: FoldScores, i: np.ndarray, j: np.ndarray) -> float:
+    """Sum over pairs of groups the best value of their pairs of rows under one difference d of offsets, (smaller) - (larger)."""
     if not len(i):
         return 0.0
     first = s.group[i] < s.group[j]
@@ -100,6 +104,7 @@ def _between(s: FoldScores, i: np.ndarray, j: np.ndarray) -> float:
     order = np.lexsort((~first, np.where(first, gap, -gap), key))
     key, first, worth = key[order], first[order], worth[order]
     starts = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
+    # sweep d upward over the gaps: a pair with its positive in the smaller group is won from its gap on, the others up to theirs
     change = np.where(first, worth, -worth)
     at_left = np.add.reduceat(np.where(first, 0.0, worth), starts)
     run = np.cumsum(change)
@@ -108,22 +113,24 @@ def _between(s: FoldScores, i: np.ndarray, j: np.ndarray) -> float:
     return float((at_left + np.maximum(highest, 0.0)).sum() + (1 - worth).sum())
 
 
-def _best_prefix(s: FoldScores, rows: np.ndarray) -> np.ndarray:
-    """max over prefixes of a (1 - u) - b u, for each u of GRID; the empty prefix counts."""
+def _maximise_prefix(s: FoldScores, rows: np.ndarray) -> np.ndarray:
+    """Return the maximum over prefixes of a (1 - u) - b u, for each u of GRID; the empty prefix counts."""
     order = rows[np.lexsort((-s.after[rows], -s.base[rows]))]
     base, after, label = s.base[order], s.after[order], s.label[order]
+    # a prefix may end between different bases, or where the results tell apart what was printed alike
     apart = after[:-1] - after[1:]
     cut = (base[1:] != base[:-1]) | ((apart > 0) & (apart <= s.room[order][:-1]))
     last = np.flatnonzero(np.r_[cut, True])
     a, b = np.cumsum(label == 1)[last], np.cumsum(label == 0)[last]
     found = np.zeros(len(GRID))
+    # in blocks, which bounds the memory
     for block in np.array_split(np.arange(len(last)), max(1, len(last) // 2000)):
         found = np.maximum(found, (np.outer(a[block], 1 - GRID) - np.outer(b[block], GRID)).max(axis=0))
     return found
 
 
-def _own_prefix(s: FoldScores) -> tuple[np.ndarray, np.ndarray]:
-    """Positives and negatives of the group at or above each of its positives, the fewest negatives that rounding allows."""
+def _count_own_prefix(s: FoldScores) -> tuple[np.ndarray, np.ndarray]:
+    """Count the group's positives and negatives at or above each of its positives, the fewest negatives that rounding allows."""
     order = np.lexsort((-s.after, -s.base))
     base, after, label, room = s.base[order], s.after[order], s.label[order], s.room[order]
     positives, negatives = [], []

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
-from results.audit.coincidence import equal_scores, fitted_here
-from results.audit.consistency import order_changed, same_base, too_many_offsets
-from results.audit.finding import Declared, Finding
-from results.audit.gains import above_the_bound, accepted_by_gain
-from results.audit.movement import with_movement
-from results.audit.overlap import in_training, in_two_folds, repeated
-from results.audit.own_label import label_edits
+from results.audit.coincidence import find_equal_scores, find_fitted_here
+from results.audit.consistency import find_excess_offsets, find_order_changes, find_split_bases
+from results.audit.finding import DeclaredStep, Finding
+from results.audit.gains import find_above_bound, find_accepted_by_gain
+from results.audit.movement import add_movement
+from results.audit.overlap import find_in_training, find_in_two_folds, find_repeated
+from results.audit.own_label import find_label_edits
 
 SILENCE = "Silence clears nobody: no finding means that these checks found nothing, not that the predictions are sound."
 KINDS = {
@@ -30,22 +30,24 @@ KINDS = {
 }
 
 
-def examine(frame: pd.DataFrame, declared: Declared, train: pd.DataFrame | None = None) -> list[Finding]:
-    """What is inconsistent with the declaration, and then the queries; by kind in the order of KINDS, then by task.
+def examine_predictions(
+    frame: pd.DataFrame, declared: DeclaredStep, train: pd.DataFrame | None = None
+) -> list[Finding]:
+    """Return what is inconsistent with the declaration, then the queries; by kind in the order of KINDS, then by task.
 
     Args:
         frame: test rows: ``line`` (position in the file), ``patient, task, label`` (0, 1, NaN), ``base, after`` in [0, 1],
             ``base_half, after_half`` (``results.audit.rounding``), ``pattern, fold``, and ``row`` where patients have several stays.
         train: ``patient`` and maybe ``fold`` of the training rows.
     """
-    rows = with_movement(frame, declared)
-    found = label_edits(rows) + accepted_by_gain(rows, declared)
+    rows = add_movement(frame, declared)
+    found = find_label_edits(rows) + find_accepted_by_gain(rows, declared)
     for task, part in rows.groupby("task", observed=True):
         name = str(task)
-        for check in (too_many_offsets, same_base, order_changed, above_the_bound, fitted_here):
+        for check in (find_excess_offsets, find_split_bases, find_order_changes, find_above_bound, find_fitted_here):
             found += check(part, name, declared)
-        found += in_two_folds(part, name) + repeated(part, name) + equal_scores(part, name)
+        found += find_in_two_folds(part, name) + find_repeated(part, name) + find_equal_scores(part, name)
         if train is not None:
-            found += in_training(part, name, train)
+            found += find_in_training(part, name, train)
     order = list(KINDS)
     return sorted(found, key=lambda f: (f.query, order.index(f.kind), f.task))

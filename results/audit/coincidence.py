@@ -7,8 +7,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from results.audit.finding import Declared, Finding, Place, at_places, finding
-from results.audit.ranks import ranked
+from results.audit.finding import DeclaredStep, Finding, Place, make_finding, select_at_places
+from results.audit.ranks import compute_rank_metrics
 
 LEAST = 10
 """Positives and negatives that a group must have to be scored, as in the suite's tables by pattern."""
@@ -17,8 +17,8 @@ GROUPS = 3
 """Exactly calibrated groups below which nothing is asked: one or two may be chance."""
 
 
-def fitted_here(rows: pd.DataFrame, task: str, declared: Declared) -> list[Finding]:
-    """``fitted_here``: the mean result equals the mean label in at least half of the (pattern, fold) that were moved."""
+def find_fitted_here(rows: pd.DataFrame, task: str, declared: DeclaredStep) -> list[Finding]:
+    """Find ``fitted_here``: the mean result equals the mean label in at least half of the (pattern, fold) that were moved."""
     if declared.fitted_on == "same" or declared.name == "none":
         return []
     known = rows[rows["label"].notna()]
@@ -39,11 +39,11 @@ def fitted_here(rows: pd.DataFrame, task: str, declared: Declared) -> list[Findi
         f"mean result = mean label, to rounding, in {len(exact)} of {moved} corrected groups: "
         "was the step fitted on the rows it corrects?"
     )
-    return [finding("fitted_here", task, at_places(known, exact), what, places=exact, query=True)]
+    return [make_finding("fitted_here", task, select_at_places(known, exact), what, places=exact, query=True)]
 
 
-def equal_scores(rows: pd.DataFrame, task: str) -> list[Finding]:
-    """``equal_scores``: two patterns, or a pattern and all rows, with the same AUC and average precision to four digits.
+def find_equal_scores(rows: pd.DataFrame, task: str) -> list[Finding]:
+    """Find ``equal_scores``: two patterns, or a pattern and all rows, with the same AUC and average precision to four digits.
 
     Scores as in the tables: within folds, then the mean over folds in which they are defined.
     """
@@ -53,7 +53,7 @@ def equal_scores(rows: pd.DataFrame, task: str) -> list[Finding]:
         str(pattern): group for pattern, group in known.groupby("pattern", observed=True) if len(group) < len(known)
     }
     scores = {
-        name: _scores(part)
+        name: _score_part(part)
         for name, part in parts.items()
         if part["label"].value_counts().reindex((0, 1)).min() >= LEAST
     }
@@ -65,15 +65,15 @@ def equal_scores(rows: pd.DataFrame, task: str) -> list[Finding]:
             place = Place(f"{a}, {b}", None, {"auc": auc, "auprc": precision}, lines)
             what = f"AUC {auc:.4f} and average precision {precision:.4f}, both the same for {a} and {b}"
             both = parts[b] if a == "all rows" else pd.concat([parts[a], parts[b]])
-            found.append(finding("equal_scores", task, both, what, places=[place], query=True))
+            found.append(make_finding("equal_scores", task, both, what, places=[place], query=True))
     return found
 
 
-def _scores(part: pd.DataFrame) -> tuple[float, float] | None:
-    """AUC and average precision, or None where no fold has both labels."""
+def _score_part(part: pd.DataFrame) -> tuple[float, float] | None:
+    """Return AUC and average precision, or None where no fold has both labels."""
     folds = [fold for _, fold in part.groupby("fold", observed=True) if fold["label"].nunique() == 2]
     if not folds:
         return None
-    values = [ranked(fold["label"].to_numpy(), fold["after"].to_numpy()) for fold in folds]
+    values = [compute_rank_metrics(fold["label"].to_numpy(), fold["after"].to_numpy()) for fold in folds]
     auc, precision = (round(float(np.mean([v[name] for v in values])), 4) for name in ("auc", "auprc"))
     return auc, precision

@@ -14,7 +14,7 @@ LINES = 4
 
 
 @dataclass(frozen=True)
-class Declared:
+class DeclaredStep:
     """The declared step, of base probability p in a (task, pattern, fold).
 
     - ``offset``: clip(p + c); ``logit_offset``: sigmoid(logit p + c), with one c a group, or one for each of two halves of it;
@@ -96,7 +96,7 @@ class Finding:
         return asdict(self) | {"places": [place.to_json() for place in self.places]}
 
 
-def finding(
+def make_finding(
     kind: str,
     task: str,
     rows: pd.DataFrame,
@@ -119,8 +119,8 @@ def finding(
     )  # fmt: skip
 
 
-def at_places(rows: pd.DataFrame, places: Sequence[Place]) -> pd.DataFrame:
-    """The rows of the patterns and folds of ``places``; a pattern of None stands for all."""
+def select_at_places(rows: pd.DataFrame, places: Sequence[Place]) -> pd.DataFrame:
+    """Return the rows of the patterns and folds of ``places``; a pattern of None stands for all."""
     named = {(place.pattern, place.fold) for place in places}
     at = [
         (p, f) in named or (None, f) in named

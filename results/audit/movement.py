@@ -16,17 +16,17 @@ import numpy as np
 import pandas as pd
 from sklearn.isotonic import IsotonicRegression
 
-from results.audit.finding import Declared
-from results.audit.offsets import allowed, nearest, pierce
+from results.audit.finding import DeclaredStep
+from results.audit.offsets import bound_offsets, locate_points, min_stabbing_points
 
 
-def with_movement(frame: pd.DataFrame, declared: Declared) -> pd.DataFrame:
-    """The rows of all tasks with the columns of the module's docstring, in the order given and numbered from 0."""
+def add_movement(frame: pd.DataFrame, declared: DeclaredStep) -> pd.DataFrame:
+    """Return all tasks' rows with the columns of the module's docstring, in the order given and numbered from 0."""
     out = frame.reset_index(drop=True)
     keys = ["task", "pattern", "fold"] if declared.by_pattern else ["task", "fold"]
     out["group"] = out.groupby(keys, observed=True, sort=True).ngroup()
     base, after, base_half, after_half = (out[c].to_numpy() for c in ("base", "after", "base_half", "after_half"))
-    lower, upper = allowed(base, after, base_half, after_half, declared)
+    lower, upper = bound_offsets(base, after, base_half, after_half, declared)
     needed, half = np.ones(len(out), dtype=int), np.zeros(len(out), dtype=int)
     moved = np.zeros(len(out))
     for rows in out.groupby("group").indices.values():
@@ -34,10 +34,10 @@ def with_movement(frame: pd.DataFrame, declared: Declared) -> pd.DataFrame:
             astray = (lower[rows] > 0) | (upper[rows] < 0)
             moved[rows] = np.where(astray, after[rows] - base[rows], 0.0)
         elif declared.name == "monotone":
-            moved[rows] = _from_increasing(base[rows], after[rows], base_half[rows], after_half[rows])
+            moved[rows] = _measure_distance(base[rows], after[rows], base_half[rows], after_half[rows])
         else:
-            points = pierce(lower[rows], upper[rows])
-            first, held = nearest(lower[rows], upper[rows], points)
+            points = min_stabbing_points(lower[rows], upper[rows])
+            first, held = locate_points(lower[rows], upper[rows], points)
             needed[rows], moved[rows] = len(points), points[first]
             half[rows] = np.where((held > 1) | (len(points) > declared.offsets), -1, first)
     low, high = declared.clip
@@ -46,7 +46,7 @@ def with_movement(frame: pd.DataFrame, declared: Declared) -> pd.DataFrame:
     return out.assign(lower=lower, upper=upper, needed=needed, half=half, moved=np.where(hidden, np.nan, moved))
 
 
-def _from_increasing(base: np.ndarray, after: np.ndarray, base_half: np.ndarray, after_half: np.ndarray) -> np.ndarray:
-    """Distance of results from the nearest increasing function of the base (least squares), 0 within rounding."""
+def _measure_distance(base: np.ndarray, after: np.ndarray, base_half: np.ndarray, after_half: np.ndarray) -> np.ndarray:
+    """Return the distance of results from the nearest increasing function of the base (least squares), 0 within rounding."""
     fitted = IsotonicRegression().fit(base, after).predict(base)
     return np.where(np.abs(after - fitted) > 2 * (base_half + after_half), after - fitted, 0.0)

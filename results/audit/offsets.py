@@ -5,14 +5,14 @@ A row with base p and result q, known to within h and k, allows for clip(p + c) 
     c in [q - k - (p + h),  q + k - (p - h)],  without the lower end where q is at the lower clip, nor the upper at the upper
 
 and likewise on the logit scale. One offset serves a group where all its intervals share a point. The fewest offsets that serve it are
-the fewest points that pierce all intervals, which the greedy choice by right end finds exactly.
+the fewest points that stab all intervals (each holds one), which the greedy choice by right end finds exactly.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from results.audit.finding import Declared
+from results.audit.finding import DeclaredStep
 
 EDGE = 1e-6
 """Probabilities nearer than this to 0 or 1 have no definite logit: implementations cut them at different places."""
@@ -20,15 +20,18 @@ COMPUTED = 16 * 2.0**-24
 """Relative error granted to a logit and a sigmoid computed with 32 bits."""
 
 
-def allowed(
-    base: np.ndarray, after: np.ndarray, base_half: np.ndarray, after_half: np.ndarray, declared: Declared
+def bound_offsets(
+    base: np.ndarray, after: np.ndarray, base_half: np.ndarray, after_half: np.ndarray, declared: DeclaredStep
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper ends [N] of the offsets that each row allows; on the logit scale for ``logit_offset``."""
+    """Return lower and upper ends [N] of the offsets that each row allows; on the logit scale for ``logit_offset``."""
     low, high = declared.clip
     if declared.name == "logit_offset":
         after_half = after_half + COMPUTED * after
     at_low, at_high = after - after_half <= low, after + after_half >= high
-    p, q = scale(base - base_half, base + base_half, declared), scale(after - after_half, after + after_half, declared)
+    p, q = (
+        convert_scale(base - base_half, base + base_half, declared),
+        convert_scale(after - after_half, after + after_half, declared),
+    )
     with np.errstate(invalid="ignore"):
         lower, upper = q[0] - p[1], q[1] - p[0]
     lower = np.where(at_low | np.isnan(lower), -np.inf, lower)
@@ -36,8 +39,8 @@ def allowed(
     return lower, upper
 
 
-def scale(lower: np.ndarray, upper: np.ndarray, declared: Declared) -> tuple[np.ndarray, np.ndarray]:
-    """Ends [N] of probabilities on the scale on which the declared offset is added."""
+def convert_scale(lower: np.ndarray, upper: np.ndarray, declared: DeclaredStep) -> tuple[np.ndarray, np.ndarray]:
+    """Return ends [N] of probabilities on the scale on which the declared offset is added."""
     if declared.name != "logit_offset":
         return lower, upper
     lower, upper = np.where(lower < EDGE, 0.0, lower), np.where(upper > 1 - EDGE, 1.0, upper)
@@ -46,22 +49,24 @@ def scale(lower: np.ndarray, upper: np.ndarray, declared: Declared) -> tuple[np.
         return np.log(lower) - np.log1p(-lower), np.log(upper) - np.log1p(-upper)
 
 
-def pierce(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
-    """The fewest points, ascending, such that every interval [lower, upper] holds one."""
+def min_stabbing_points(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    """Return the fewest points, ascending, such that every interval [lower, upper] holds one."""
     points: list[float] = []
     last, largest = -np.inf, -np.inf
     order = np.argsort(upper, kind="stable")
+    # by right end: a point at the right end of the first interval without one serves the most that follow
     for low, high in zip(lower[order].tolist(), upper[order].tolist(), strict=True):
         largest = max(largest, low)
         if not points or low > last:
             last = high
             points.append(high)
+    # an infinite right end is no offset: the largest left end lies in all of the same intervals
     if points and np.isinf(points[-1]):
         points[-1] = largest if np.isfinite(largest) else 0.0
     return np.array(points)
 
 
-def nearest(lower: np.ndarray, upper: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each interval the place of the first point that it holds, and how many of the points it holds; [N] each."""
+def locate_points(lower: np.ndarray, upper: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each interval the index of the first point that it holds, and how many of the points it holds; [N] each."""
     first = np.searchsorted(points, lower, side="left")
     return first, np.searchsorted(points, upper, side="right") - first

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pandas as pd
 
-from results.audit.finding import Finding, finding
+from results.audit.finding import Finding, make_finding
 
 
-def in_two_folds(rows: pd.DataFrame, task: str) -> list[Finding]:
-    """``two_folds``: patients tested in more than one fold."""
+def find_in_two_folds(rows: pd.DataFrame, task: str) -> list[Finding]:
+    """Find ``two_folds``: patients tested in more than one fold."""
     wrong = rows[rows.groupby("patient")["fold"].transform("nunique") > 1]
     if wrong.empty:
         return []
     what = f"{wrong['patient'].nunique()} patients are tested in more than one fold"
-    return [finding("two_folds", task, wrong.sort_values(["patient", "line"], kind="stable"), what)]
+    return [make_finding("two_folds", task, wrong.sort_values(["patient", "line"], kind="stable"), what)]
 
 
-def repeated(rows: pd.DataFrame, task: str) -> list[Finding]:
-    """``repeated``: patients with several rows in one fold's test part; a query where the file tells stays apart (``row``)."""
+def find_repeated(rows: pd.DataFrame, task: str) -> list[Finding]:
+    """Find ``repeated``: patients with several rows in one fold's test part; a query where the file tells stays apart (``row``)."""
     wrong = rows[rows.duplicated(["patient", "fold"], keep=False)].sort_values(["patient", "line"], kind="stable")
     if wrong.empty:
         return []
@@ -26,11 +26,11 @@ def repeated(rows: pd.DataFrame, task: str) -> list[Finding]:
     what = f"{patients} patients have several rows in one fold's test part" + (
         ", of different stays" if by_stay else ""
     )
-    return [finding("repeated", task, wrong, what, query=by_stay)]
+    return [make_finding("repeated", task, wrong, what, query=by_stay)]
 
 
-def in_training(rows: pd.DataFrame, task: str, train: pd.DataFrame) -> list[Finding]:
-    """``train_test``: patients of a test part who are in its training part.
+def find_in_training(rows: pd.DataFrame, task: str, train: pd.DataFrame) -> list[Finding]:
+    """Find ``train_test``: patients of a test part who are in its training part.
 
     ``train``: ``patient`` and, where the training parts differ by fold, ``fold``; without it every test row is held against the list.
     """
@@ -41,4 +41,4 @@ def in_training(rows: pd.DataFrame, task: str, train: pd.DataFrame) -> list[Find
         return []
     tested = rows["patient"].nunique()
     patients = wrong["patient"].nunique()
-    return [finding("train_test", task, wrong, f"{patients} of {tested} tested patients are in the training list")]
+    return [make_finding("train_test", task, wrong, f"{patients} of {tested} tested patients are in the training list")]

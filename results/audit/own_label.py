@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
-from results.audit.finding import LINES, Finding, Place, finding
+from results.audit.finding import LINES, Finding, Place, make_finding
 
 ALPHA = 0.001
 STRATUM = 10
@@ -26,23 +26,23 @@ ENOUGH = 20
 BATCH = 100
 
 
-def label_edits(frame: pd.DataFrame, seed: int = 0) -> list[Finding]:
-    """``own_label``: tasks in which rows of label 1 were moved up against rows of label 0 with the same base probability.
+def find_label_edits(frame: pd.DataFrame, seed: int = 0) -> list[Finding]:
+    """Find ``own_label``: tasks in which rows of label 1 were moved up against rows of label 0 with the same base probability.
 
-    ``frame``: as ``results.audit.movement.with_movement`` gives it.
+    ``frame``: as ``results.audit.movement.add_movement`` gives it.
     """
     tasks = sorted(frame["task"].unique())
-    strata = {task: _strata(frame[frame["task"] == task]) for task in tasks}
+    strata = {task: _make_strata(frame[frame["task"] == task]) for task in tasks}
     most = math.ceil(2 * len(tasks) / ALPHA)
-    p = [_p_value(strata[task], most, np.random.default_rng([seed, i])) for i, task in enumerate(tasks)]
+    p = [_compute_p_value(strata[task], most, np.random.default_rng([seed, i])) for i, task in enumerate(tasks)]
     if min(p, default=1.0) > ALPHA:
         return []
     holm = multipletests(p, ALPHA, method="holm")[1]
-    return [_report(strata[task], task, a, b) for task, a, b in zip(tasks, p, holm, strict=True) if b <= ALPHA]
+    return [_report_edits(strata[task], task, a, b) for task, a, b in zip(tasks, p, holm, strict=True) if b <= ALPHA]
 
 
-def _strata(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows that can speak, sorted by ``stratum``, with ``r``: of strata with both labels and some r other than 0."""
+def _make_strata(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that are informative, by ``stratum``, with ``r``: of strata with both labels and some r other than 0."""
     rows = rows[rows["moved"].notna() & rows["label"].notna()]
     parts, count = [], 0
     for _, group in rows.groupby(["pattern", "fold"], observed=True):
@@ -59,6 +59,7 @@ def _strata(rows: pd.DataFrame) -> pd.DataFrame:
     x = out["base"] - strata["base"].transform("mean")
     y = out["moved"] - strata["moved"].transform("mean")
     squares = (x * x).groupby(out["stratum"]).transform("sum")
+    # one least-squares line a stratum; where all bases are equal there is no slope, and r = y
     slope = (x * y).groupby(out["stratum"]).transform("sum") / squares.where(squares > 0, np.inf)
     r = y - slope * x
     out = out.assign(r=r.where(r.abs() > 1e-9, 0.0))
@@ -68,14 +69,15 @@ def _strata(rows: pd.DataFrame) -> pd.DataFrame:
     ]
 
 
-def _p_value(rows: pd.DataFrame, most: int, rng: np.random.Generator) -> float:
+def _compute_p_value(rows: pd.DataFrame, most: int, rng: np.random.Generator) -> float:
     if rows.empty:
         return 1.0
     stratum, r, label = (rows[c].to_numpy(dtype=float) for c in ("stratum", "r", "label"))
-    observed = float(r @ label) - 1e-9
+    observed = float(r @ label) - 1e-9  # sums that are equal but for floating point count as large
     large = drawn = 0
     while drawn < most:
         batch = min(BATCH, most - drawn)
+        # strata are whole numbers in ascending order, so a random fraction permutes rows within each stratum alone
         order = np.argsort(stratum + rng.random((batch, len(r))), axis=1)
         for above in label[order] @ r >= observed:
             large, drawn = large + int(above), drawn + 1
@@ -84,7 +86,7 @@ def _p_value(rows: pd.DataFrame, most: int, rng: np.random.Generator) -> float:
     return (large + 1) / (drawn + 1)
 
 
-def _report(rows: pd.DataFrame, task: str, p: float, holm: float) -> Finding:
+def _report_edits(rows: pd.DataFrame, task: str, p: float, holm: float) -> Finding:
     of_one, of_zero = (float(rows.loc[rows["label"] == y, "r"].mean()) for y in (1, 0))
     sign = np.where(rows["label"] == 1, 1.0, -1.0)
     toward = rows.assign(toward=rows["r"] * sign)
@@ -103,4 +105,4 @@ def _report(rows: pd.DataFrame, task: str, p: float, holm: float) -> Finding:
         f"(permutation within strata, p {p:.1g}, Holm {holm:.1g})"
     )
     numbers = {"difference": of_one - of_zero, "p": p, "p_holm": float(holm)}
-    return finding("own_label", task, rows, what, places=places, numbers=numbers)
+    return make_finding("own_label", task, rows, what, places=places, numbers=numbers)

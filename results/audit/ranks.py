@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from results.statistics.bootstrap import weighted_metrics
+from results.statistics.bootstrap import compute_weighted_metrics
 
 
-def ranked(label: np.ndarray, probability: np.ndarray) -> dict[str, float]:
-    """``auc`` and ``auprc`` of rows [N] with labels 0 and 1; NaN with one label only."""
-    found = weighted_metrics(label, probability, np.ones((1, len(label)), dtype=np.uint16))
+def compute_rank_metrics(label: np.ndarray, probability: np.ndarray) -> dict[str, float]:
+    """Return ``auc`` and ``auprc`` of rows [N] with labels 0 and 1; NaN with one label only."""
+    found = compute_weighted_metrics(label, probability, np.ones((1, len(label)), dtype=np.uint16))
     return {name: float(found[name][0]) for name in ("auc", "auprc")}

@@ -13,8 +13,8 @@ DISTINCT = 20
 """Distinct values from which on a column may be taken for one of half precision."""
 
 
-def half_widths(values: np.ndarray, text: Sequence[str]) -> np.ndarray:
-    """Half the width [N] of the interval that each value stands for.
+def compute_half_widths(values: np.ndarray, text: Sequence[str]) -> np.ndarray:
+    """Return half the width [N] of the interval that each value stands for.
 
     The largest of three: half a unit of the column's last decimal (``%.4f``), half a unit of its last significant digit (``%.6g``), and
     a unit of the last binary place of a 32-bit float (or of a 16-bit one, if all values fit it: 11 or 8 bits). Decimals and digits of a
@@ -27,21 +27,23 @@ def half_widths(values: np.ndarray, text: Sequence[str]) -> np.ndarray:
     if not len(values):
         return np.zeros(0)
     distinct, place = np.unique(np.asarray(text, dtype=str), return_inverse=True)
-    forms = np.array([_digits(t) for t in distinct]).reshape(-1, 2)[place]
+    forms = np.array([_count_digits(t) for t in distinct]).reshape(-1, 2)[place]
     decimals, significant = (int(np.quantile(f, SHARE, method="higher")) for f in forms.T)
     magnitude = np.floor(np.log10(np.where(values > 0, values, 1.0)))
     decimal = 0.5 * 10.0**-decimals
     digits = np.where(values > 0, 0.5 * 10.0 ** (magnitude + 1 - significant), 0.0)
-    return np.maximum.reduce([np.full(len(values), decimal), digits, _binary_place(values)]) * (1 + 1e-9) + 1e-15
+    return (
+        np.maximum.reduce([np.full(len(values), decimal), digits, _compute_binary_place(values)]) * (1 + 1e-9) + 1e-15
+    )
 
 
-def _digits(text: str) -> tuple[int, int]:
-    """Decimals and significant digits of a printed number."""
+def _count_digits(text: str) -> tuple[int, int]:
+    """Return decimals and significant digits of a printed number."""
     number = Decimal(text).normalize()
     return max(0, -int(number.as_tuple().exponent)), len(number.as_tuple().digits)
 
 
-def _binary_place(values: np.ndarray) -> np.ndarray:
+def _compute_binary_place(values: np.ndarray) -> np.ndarray:
     mantissa, exponent = np.frexp(values)
     bits = 24
     if len(np.unique(values)) >= DISTINCT:

@@ -20,7 +20,7 @@ import pandas as pd
 from scipy import stats
 
 from results.plan import Plan
-from results.rows import Row, rows_of
+from results.rows import TableRow, list_rows
 from results.storage.store import Store
 
 BETTER = {"auc": 1, "auprc": 1, "brier": -1, "optimism": -1}
@@ -43,12 +43,12 @@ class GateError(ValueError):
     """Two sets of metrics that cannot be compared or locked; the message says which and why."""
 
 
-def gate_values(store: Store, plan: Plan) -> pd.DataFrame:
-    """The plan's metrics: a row a KEY (index), the COUNTS, and a column a seed (int), NaN where a fold is not done; without ``all``.
+def collect_gate_values(store: Store, plan: Plan) -> pd.DataFrame:
+    """Return the metrics: a row a KEY (index), the COUNTS, a column a seed (int), NaN where a fold is not done; without ``all``.
 
     Rows before a rectifier and rows known of a cohort are left out.
     """
-    parts = [_row_values(store, plan, row) for row in rows_of(plan) if row.stage == "final" and not row.known]
+    parts = [_collect_row_values(store, plan, row) for row in list_rows(plan) if row.stage == "final" and not row.known]
     found = [part for part in parts if len(part)]
     if not found:
         return pd.DataFrame(columns=[*KEY, *COUNTS]).set_index(list(KEY))
@@ -62,8 +62,8 @@ def gate_values(store: Store, plan: Plan) -> pd.DataFrame:
     return totals.loc[order, list(COUNTS)].join(by_seed.loc[order])
 
 
-def _row_values(store: Store, plan: Plan, row: Row) -> pd.DataFrame:
-    """KEY, fold, seed, value, n, positives of every planned cell of a row; NaN for what is not done."""
+def _collect_row_values(store: Store, plan: Plan, row: TableRow) -> pd.DataFrame:
+    """Return KEY, fold, seed, value, n, positives of every planned cell of a row; NaN for what is not done."""
     found = []
     for planned in row.cells:
         cell = planned.cell
@@ -76,13 +76,13 @@ def _row_values(store: Store, plan: Plan, row: Row) -> pd.DataFrame:
             for metric in BETTER:
                 found.append({
                     "method": row.method, "variant": row.variant, "dataset": cell.dataset, "landmark": cell.landmark,
-                    "task": task, "metric": metric, "fold": cell.fold, "seed": cell.seed, "value": _value(done, task, metric),
+                    "task": task, "metric": metric, "fold": cell.fold, "seed": cell.seed, "value": _find_value(done, task, metric),
                     "n": counted.get("n", np.nan), "positives": counted.get("positives", np.nan),
                 })  # fmt: skip
     return pd.DataFrame(found)
 
 
-def _value(done: dict[tuple[str, str, str, str], dict[str, Any]], task: str, metric: str) -> float:
+def _find_value(done: dict[tuple[str, str, str, str], dict[str, Any]], task: str, metric: str) -> float:
     def of(split: str, stage: str, name: str) -> float:
         value = done.get((split, stage, task, name), {}).get("value")
         return np.nan if value is None else value
@@ -92,65 +92,65 @@ def _value(done: dict[tuple[str, str, str, str], dict[str, Any]], task: str, met
     return of("test", "final", metric)
 
 
-def seeds_of(values: pd.DataFrame) -> list[Any]:
-    """The columns that are seeds."""
+def list_seeds(values: pd.DataFrame) -> list[Any]:
+    """Return the columns that are seeds."""
     return [column for column in values.columns if column not in COUNTS]
 
 
-def with_all(values: pd.DataFrame) -> pd.DataFrame:
-    """``values`` and the rows of the method ``all``; none where there are fewer than two methods."""
+def add_method_all(values: pd.DataFrame) -> pd.DataFrame:
+    """Return ``values`` with the rows of the method ``all``; none where there are fewer than two methods."""
     if len(values.index.unique("method")) < 2:
         return values
     place = [name for name in KEY if name not in ("method", "variant")]
     grouped = values.groupby(level=place, sort=False)
-    mean = grouped[seeds_of(values)].agg(lambda v: v.mean(skipna=False))
+    mean = grouped[list_seeds(values)].agg(lambda v: v.mean(skipna=False))
     rows = grouped[list(COUNTS)].first().join(mean).reset_index().assign(method=ALL, variant="default")
     return pd.concat([values, rows.set_index(list(KEY))])
 
 
-def tolerances(base: pd.DataFrame, new_seeds: int, rows: int) -> np.ndarray:
-    """The tolerance of each row of ``base`` against a mean over ``new_seeds``; NaN where the base has one seed.
+def compute_tolerances(base: pd.DataFrame, new_seeds: int, rows: int) -> np.ndarray:
+    """Return the tolerance of each row of ``base`` against a mean over ``new_seeds``; NaN where the base has one seed.
 
     Args:
         rows: how many rows are judged together.
     """
-    values = base[seeds_of(base)].to_numpy(float)
+    values = base[list_seeds(base)].to_numpy(float)
     n = np.isfinite(values).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        spread = base[seeds_of(base)].std(axis=1, ddof=1).to_numpy() * np.sqrt(1 / new_seeds + 1 / n)
+        spread = base[list_seeds(base)].std(axis=1, ddof=1).to_numpy() * np.sqrt(1 / new_seeds + 1 / n)
         wide = stats.t.isf(ALARM / rows, np.where(n > 1, n - 1, np.nan)) * spread
     floor = base.index.get_level_values("metric").map(FLOOR).to_numpy(float)
     return np.where(n > 1, np.fmax(wide, floor), np.nan)
 
 
 def judge(base: pd.DataFrame, new: pd.DataFrame, methods: list[str] | None = None) -> pd.DataFrame:
-    """KEY, ``base``, ``new`` (means over seeds), ``difference`` (new - base), ``tolerance``, ``verdict``: what is not ok first, the
-    greatest excess over its tolerance first.
+    """Compare two sets of metrics row by row; what is not ok first, the greatest excess over its tolerance first.
 
+    Columns: KEY, ``base``, ``new`` (means over seeds), ``difference`` (new - base), ``tolerance``, ``verdict``.
     ``all`` is the mean over the methods that both have. ``methods`` restricts the rows, not the number that tolerances are for.
 
     Args:
-        base, new: as ``gate_values`` gives them.
+        base, new: as ``collect_gate_values`` gives them.
 
     Raises:
         GateError: the two were measured on different stays, or the base has no value.
     """
-    base, new = base.dropna(how="all", subset=seeds_of(base)), new.dropna(how="any", subset=seeds_of(new))
+    base, new = base.dropna(how="all", subset=list_seeds(base)), new.dropna(how="any", subset=list_seeds(new))
     if not len(base):
         raise GateError("the base has no value: none of its cells is done")
-    family = len(with_all(base))
+    family = len(add_method_all(base))
     if methods is not None:
         base, new = (v[v.index.get_level_values("method").isin(methods)] for v in (base, new))
     check_same_stays(base, new)
     both = base.index.intersection(new.index, sort=False)
-    whole_base = pd.concat([base, with_all(base.loc[both]).drop(both)])
-    whole_new = pd.concat([new, with_all(new.loc[both]).drop(both)])
+    whole_base = pd.concat([base, add_method_all(base.loc[both]).drop(both)])
+    whole_new = pd.concat([new, add_method_all(new.loc[both]).drop(both)])
     index = whole_base.index.append(new.index.difference(base.index, sort=False))
     frame = pd.DataFrame(index=index)
-    frame["base"] = whole_base[seeds_of(base)].mean(axis=1)
-    frame["new"] = whole_new[seeds_of(new)].mean(axis=1)
+    frame["base"] = whole_base[list_seeds(base)].mean(axis=1)
+    frame["new"] = whole_new[list_seeds(new)].mean(axis=1)
     frame["difference"] = frame["new"] - frame["base"]
-    tolerance = tolerances(whole_base, max(1, len(seeds_of(new))), family)
+    tolerance = compute_tolerances(whole_base, max(1, len(list_seeds(new))), family)
     frame["tolerance"] = pd.Series(tolerance, index=whole_base.index)
     gain = frame["difference"] * index.get_level_values("metric").map(BETTER)
     frame["verdict"] = np.select(
@@ -170,8 +170,10 @@ def judge(base: pd.DataFrame, new: pd.DataFrame, methods: list[str] | None = Non
 
 
 def check_same_stays(base: pd.DataFrame, new: pd.DataFrame) -> None:
-    """Raises:
-    GateError: at some landmark and task the two were not measured on as many folds, stays and positives.
+    """Refuse two sets of metrics that were measured on different stays.
+
+    Raises:
+        GateError: at some landmark and task the two were not measured on as many folds, stays and positives.
     """
     place = [name for name in KEY if name not in ("method", "variant", "metric")]
     mine, theirs = (v.groupby(level=place, sort=False)[list(COUNTS)].max() for v in (base, new))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from results.gate.judge import COUNTS, KEY, GateError, check_same_stays, seeds_of, tolerances, with_all
+from results.gate.judge import COUNTS, KEY, GateError, add_method_all, check_same_stays, compute_tolerances, list_seeds
 
 LEAST_SEEDS = 20
 """Fewer tell too little of a spread."""
@@ -16,16 +16,16 @@ DIGITS = 9
 """Decimals of a locked value."""
 
 
-def locked(values: pd.DataFrame) -> pd.DataFrame:
-    """The columns of a locked file: KEY, COUNTS, DERIVED and ``seed_0``, ``seed_1``, ...; ``tolerance`` is that against one new seed.
+def make_locked(values: pd.DataFrame) -> pd.DataFrame:
+    """Return the locked file's columns: KEY, COUNTS, DERIVED, ``seed_0``, ``seed_1``, ...; ``tolerance`` is that against one new seed.
 
     Args:
-        values: as ``gate_values`` gives them.
+        values: as ``collect_gate_values`` gives them.
 
     Raises:
         GateError: fewer than LEAST_SEEDS seeds, or a cell that is not done.
     """
-    seeds = seeds_of(values)
+    seeds = list_seeds(values)
     if len(seeds) < LEAST_SEEDS:
         raise GateError(f"{len(seeds)} seeds are too few to lock: {LEAST_SEEDS} or more (seeds={LEAST_SEEDS})")
     lacking = values.index[values[seeds].isna().any(axis=1)]
@@ -33,22 +33,22 @@ def locked(values: pd.DataFrame) -> pd.DataFrame:
         methods = ", ".join(lacking.unique("method"))
         raise GateError(f"not every cell of {methods} is done, or a metric has no value: run again before locking")
     rounded = values.assign(**{str(s): values[s].round(DIGITS) for s in seeds}).drop(columns=seeds)
-    rounded = with_all(rounded).round(DIGITS)
-    return derived(rounded.rename(columns={str(s): f"{SEED}{s}" for s in seeds})).reset_index()
+    rounded = add_method_all(rounded).round(DIGITS)
+    return summarise_seeds(rounded.rename(columns={str(s): f"{SEED}{s}" for s in seeds})).reset_index()
 
 
-def derived(seeds: pd.DataFrame) -> pd.DataFrame:
-    """COUNTS, DERIVED and the seeds of rows that have COUNTS and seeds; ``all`` among them."""
-    of = seeds[seeds_of(seeds)]
+def summarise_seeds(seeds: pd.DataFrame) -> pd.DataFrame:
+    """Return COUNTS, DERIVED and the seeds of rows that have COUNTS and seeds; ``all`` among them."""
+    of = seeds[list_seeds(seeds)]
     found = seeds[list(COUNTS)].astype(int).assign(
         mean=of.mean(axis=1).round(DIGITS), sd=of.std(axis=1, ddof=1).round(DIGITS), seeds=of.shape[1],
-        tolerance=tolerances(seeds, 1, len(seeds)).round(DIGITS),
+        tolerance=compute_tolerances(seeds, 1, len(seeds)).round(DIGITS),
     )  # fmt: skip
     return found.join(of)
 
 
 def read_locked(path: Path) -> pd.DataFrame:
-    """The values of a locked file as ``gate_values`` gives them: without ``all``, which follows from the methods.
+    """Read a locked file's values as ``collect_gate_values`` gives them: without ``all``, which follows from the methods.
 
     Raises:
         GateError: no such file, or not a locked one.
@@ -72,18 +72,18 @@ def write_locked(path: Path, values: pd.DataFrame, keep: bool = False) -> pd.Dat
         keep: what the file has of other methods stays in it.
 
     Raises:
-        GateError: as ``locked``, or the methods that stay have other seeds or were measured on other stays.
+        GateError: as ``make_locked``, or the methods that stay have other seeds or were measured on other stays.
     """
     if keep:
         kept = read_locked(path)
         kept = kept[~kept.index.get_level_values("method").isin(values.index.unique("method"))]
         check_same_stays(kept, values)
-        if len(kept) and seeds_of(kept) != seeds_of(values):
+        if len(kept) and list_seeds(kept) != list_seeds(values):
             raise GateError(
-                f"{path} has {len(seeds_of(kept))} seeds, the new ones are {len(seeds_of(values))}: as many"
+                f"{path} has {len(list_seeds(kept))} seeds, the new ones are {len(list_seeds(values))}: as many"
             )
         values = pd.concat([kept, values])
-    frame = locked(values)
+    frame = make_locked(values)
     path.parent.mkdir(parents=True, exist_ok=True)
     frame.to_csv(path, index=False)
     return frame

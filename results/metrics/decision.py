@@ -6,7 +6,7 @@ import numpy as np
 
 
 def net_benefit(label: np.ndarray, probability: np.ndarray, threshold: np.ndarray) -> np.ndarray:
-    """``TP / n - FP / n * t / (1 - t)`` [K] of acting on the patients whose probability is at least the threshold t.
+    """Return ``TP / n - FP / n * t / (1 - t)`` [K] of acting on the patients whose probability is at least the threshold t.
 
     In true positives a patient: t / (1 - t) is how many patients treated in vain one would accept for one treated rightly. Acting on
     nobody is worth 0, on everybody ``treat_all``.
@@ -24,5 +24,5 @@ def net_benefit(label: np.ndarray, probability: np.ndarray, threshold: np.ndarra
 
 
 def treat_all(prevalence: float, threshold: np.ndarray) -> np.ndarray:
-    """Net benefit [K] of acting on everybody, whatever the prediction."""
+    """Return the net benefit [K] of acting on everybody, whatever the prediction."""
     return prevalence - (1 - prevalence) * threshold / (1 - threshold)

@@ -14,8 +14,8 @@ METRICS = ("auc", "auprc", "brier")
 BLOCK = 2_000_000  # weights handled at once, which bounds the memory
 
 
-def resample_weights(rows: np.ndarray, patient: np.ndarray, fold: int, resamples: int) -> np.ndarray:
-    """Weights uint16 [1 + resamples, n]: all ones first (no resampling), then patients drawn with replacement.
+def draw_weights(rows: np.ndarray, patient: np.ndarray, fold: int, resamples: int) -> np.ndarray:
+    """Draw weights uint16 [1 + resamples, n]: all ones first (no resampling), then patients drawn with replacement.
 
     The draw depends on the fold and its rows alone, so every method, task and seed meets the same resamples.
 
@@ -32,8 +32,8 @@ def resample_weights(rows: np.ndarray, patient: np.ndarray, fold: int, resamples
     return np.vstack([np.ones((1, len(rows)), np.uint16), drawn.astype(np.uint16)[:, position]])
 
 
-def weighted_metrics(label: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """AUC, average precision and Brier score under each row of weights; NaN where a resample lacks a class (Brier: has no row).
+def compute_weighted_metrics(label: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Return AUC, average precision and Brier score under each row of weights; NaN where a resample lacks a class (Brier: a row).
 
     Args:
         label: [n] of 0 and 1.
@@ -55,12 +55,14 @@ def weighted_metrics(label: np.ndarray, probability: np.ndarray, weights: np.nda
         total = block.sum(axis=1, dtype=np.float64)
         with np.errstate(invalid="ignore", divide="ignore"):
             brier = block @ error / total
-        parts.append((*_ranked(block[:, order].astype(np.float64), positive, starts), brier))
+        parts.append((*_compute_rank_metrics(block[:, order].astype(np.float64), positive, starts), brier))
     return {name: np.concatenate(part) for name, part in zip(METRICS, zip(*parts, strict=True), strict=True)}
 
 
-def _ranked(weights: np.ndarray, positive: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """AUC and average precision, float64 [B] each, of rows in descending order of score; ``starts``: where each new score begins."""
+def _compute_rank_metrics(
+    weights: np.ndarray, positive: np.ndarray, starts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return AUC and average precision, float64 [B] each, of rows in descending order of score; ``starts``: where new scores begin."""
     if not positive.any() or positive.all():
         return np.full(len(weights), np.nan), np.full(len(weights), np.nan)
     if len(starts) < len(positive):
@@ -81,8 +83,8 @@ def _ranked(weights: np.ndarray, positive: np.ndarray, starts: np.ndarray) -> tu
     return auc, np.where(zeros > 0, precision, np.nan)
 
 
-def interval(values: np.ndarray, level: float = 0.95) -> tuple[float | None, float | None, int]:
-    """Percentile interval (low, high) of the finite values of [B], and how many there are; None below two."""
+def compute_interval(values: np.ndarray, level: float = 0.95) -> tuple[float | None, float | None, int]:
+    """Return the percentile interval (low, high) of the finite values of [B], and how many there are; None below two."""
     finite = values[np.isfinite(values)]
     if len(finite) < 2:
         return None, None, len(finite)
@@ -90,16 +92,16 @@ def interval(values: np.ndarray, level: float = 0.95) -> tuple[float | None, flo
     return float(low), float(high), len(finite)
 
 
-def mean_of_defined(folds: list[np.ndarray]) -> np.ndarray:
-    """Mean [B] over folds' values [B]: a fold that is NaN in a resample is left out of that resample; NaN where all are."""
+def average_defined(folds: list[np.ndarray]) -> np.ndarray:
+    """Return the mean [B] over folds' values [B]: a fold that is NaN in a resample is left out of it; NaN where all are."""
     values = np.stack(folds)
     finite = np.isfinite(values)
     count = finite.sum(axis=0)
     return np.where(count > 0, np.where(finite, values, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
-def weighted_sums(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Sums float64 [B, k] of the columns of ``values`` [n, k] under each row of ``weights`` [B, n]."""
+def compute_weighted_sums(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return sums float64 [B, k] of the columns of ``values`` [n, k] under each row of ``weights`` [B, n]."""
     step = max(1, BLOCK // max(1, len(values)))
     blocks = [weights[i : i + step] @ values for i in range(0, len(weights), step)]
     return np.concatenate(blocks) if blocks else np.zeros((0, values.shape[1]))

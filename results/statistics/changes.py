@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from results.plan import Plan
-from results.rows import Row, rows_of
+from results.rows import TableRow, list_rows
 
 
 @dataclass(frozen=True)
 class Change:
     """``row`` is ``base`` with the hyper-parameter ``field`` at ``value``."""
 
-    row: Row
-    base: Row
+    row: TableRow
+    base: TableRow
     field: str
     value: Any
 
 
-def changes(plan: Plan) -> list[Change]:
-    """The rows that a sweep changed, after their rectifier if they have one, in print order."""
-    rows = {_key(row): row for row in rows_of(plan) if row.stage == "final" and row.cells}
+def list_changes(plan: Plan) -> list[Change]:
+    """Return the rows that a sweep changed, after their rectifier if they have one, in print order."""
+    rows = {_identify_row(row): row for row in list_rows(plan) if row.stage == "final" and row.cells}
     found = []
     for planned in plan.rows:
         key = (planned.method, planned.variant, planned.rectifier)
@@ -33,12 +33,12 @@ def changes(plan: Plan) -> list[Change]:
     return found
 
 
-def default_of(base: Row, field: str, plan: Plan) -> Any:
-    """The value of a hyper-parameter in the row that a sweep starts from; learning rates as before the schedule's factor."""
+def find_default(base: TableRow, field: str, plan: Plan) -> Any:
+    """Return a hyper-parameter's value in the row that a sweep starts from; learning rates as before the schedule's factor."""
     value = base.cells[0].config["method"]["config"][field]
     return float(f"{value / plan.settings.lr_factor:.12g}") if field == "lr" else value
 
 
-def _key(row: Row) -> tuple[str, str, str]:
+def _identify_row(row: TableRow) -> tuple[str, str, str]:
     cell = row.cells[0].cell
     return cell.method, cell.variant, cell.rectifier

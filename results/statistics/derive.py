@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from results.plan import Plan
-from results.rows import Row, basis_of, reference_row, rows_of
-from results.statistics.bootstrap import METRICS, interval, mean_of_defined
-from results.statistics.fold_values import Folds, Memo, done_cells, fold_values
+from results.rows import TableRow, find_reference_row, hash_keys, list_rows
+from results.statistics.bootstrap import METRICS, average_defined, compute_interval
+from results.statistics.fold_values import Folds, Memo, compute_fold_values, find_done_cells
 from results.statistics.paired import LEVEL, Pair, compare
 from results.storage.store import Store
 
@@ -21,7 +21,7 @@ RESAMPLES = 1000
 
 
 def derive(store: Store, plan: Plan, resamples: int | None = None) -> dict[str, Any]:
-    """Intervals and comparisons of a plan, as JSON values, to be stored with ``Store.write_statistics(plan.name, ...)``.
+    """Return a plan's intervals and comparisons as JSON values, to be stored with ``Store.write_statistics(plan.name, ...)``.
 
     ``resamples`` is the plan's ``bootstrap``, else 1000; with 0 there are no intervals. Only cells that are done enter; ``basis`` tells a
     report whether more were done since.
@@ -39,18 +39,18 @@ def derive(store: Store, plan: Plan, resamples: int | None = None) -> dict[str, 
     stratified, and the same resamples serve all rows.
     """
     resamples = resamples if resamples is not None else RESAMPLES if plan.bootstrap is None else plan.bootstrap
-    rows = rows_of(plan)
-    reference = reference_row(plan, rows)
-    done = done_cells(store, rows)
+    rows = list_rows(plan)
+    reference = find_reference_row(plan, rows)
+    done = find_done_cells(store, rows)
     memo: Memo = {}
     intervals: list[dict[str, Any]] = []
     for landmark, facts in plan.landmarks.items():
-        values, _ = fold_values(store, rows, done, landmark, facts, resamples, memo)
+        values, _ = compute_fold_values(store, rows, done, landmark, facts, resamples, memo)
         here = [(i, row) for i, row in enumerate(rows) if any(p.cell.landmark == landmark for p in row.cells)]
         for task in facts.tasks:
             where = {"landmark": landmark, "task": task}
             for i, row in here:
-                intervals += [_interval(row, values.get((i, task), {}), where, metric) for metric in METRICS]
+                intervals += [_make_interval(row, values.get((i, task), {}), where, metric) for metric in METRICS]
     comparisons = [] if reference is None else _compare_with(reference, store, plan, rows, resamples, memo)
     further = {
         name: import_module(f"results.statistics.derivations.{name}").derive(store, plan, resamples, memo)
@@ -59,7 +59,7 @@ def derive(store: Store, plan: Plan, resamples: int | None = None) -> dict[str, 
     return further | {
         "resamples": resamples,
         "confidence": 1 - LEVEL,
-        "basis": basis_of(done),
+        "basis": hash_keys(done),
         "reference": None if reference is None else {"method": reference.method, "variant": reference.variant},
         "family": {
             "metric": "auc",
@@ -72,8 +72,8 @@ def derive(store: Store, plan: Plan, resamples: int | None = None) -> dict[str, 
     }
 
 
-def _interval(row: Row, folds: Folds, where: dict[str, str], metric: str) -> dict[str, Any]:
-    """One entry of ``intervals``."""
+def _make_interval(row: TableRow, folds: Folds, where: dict[str, str], metric: str) -> dict[str, Any]:
+    """Return one entry of ``intervals``."""
     record = {**where, "metric": metric, "method": row.method, "variant": row.variant}
     finite = [f for f in folds.values() if np.isfinite(f.values[metric][0])]
     if not finite:
@@ -87,8 +87,8 @@ def _interval(row: Row, folds: Folds, where: dict[str, str], metric: str) -> dic
             "seeds": 0,
             "reason": reason,
         }
-    means = mean_of_defined([f.values[metric] for f in finite])
-    low, high, used = interval(means[1:], 1 - LEVEL)
+    means = average_defined([f.values[metric] for f in finite])
+    low, high, used = compute_interval(means[1:], 1 - LEVEL)
     return record | {
         "value": float(means[0]),
         "ci_low": low,
@@ -101,7 +101,7 @@ def _interval(row: Row, folds: Folds, where: dict[str, str], metric: str) -> dic
 
 
 def _compare_with(
-    reference: Row, store: Store, plan: Plan, rows: list[Row], resamples: int, memo: Memo
+    reference: TableRow, store: Store, plan: Plan, rows: list[TableRow], resamples: int, memo: Memo
 ) -> list[dict[str, Any]]:
     """Compare each row with the reference at the landmarks that the row is planned at."""
     others = [row for row in rows if row is not reference]

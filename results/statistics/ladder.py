@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from results.rows import Row
+from results.rows import TableRow
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,10 @@ LADDER = (
 """The last rung is the third's own cells after their rectifier, so that it needs no second fit and is paired exactly."""
 
 
-def rung(step: Step, method: str | None, rows: Sequence[Row]) -> Row | None:
-    """The row of ``method`` that is this step, or None where a plan has none."""
+def find_rung(step: Step, method: str | None, rows: Sequence[TableRow]) -> TableRow | None:
+    """Return the row of ``method`` that is this step, or None where a plan has none."""
     for row in rows:
+        # the variant printed says "no_rectifier" of a row before its rectifier; its cells have the variant's own name
         if row.cells and row.method == method and row.cells[0].cell.variant == step.variant:
             rectified = row.stage == "final" and row.cells[0].cell.rectifier != "off"
             if rectified == step.rectified:

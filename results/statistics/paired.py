@@ -11,10 +11,10 @@ import numpy as np
 from statsmodels.stats.multitest import multipletests
 
 from results.plan import Plan
-from results.rows import Row
-from results.statistics.bootstrap import METRICS, interval, mean_of_defined
-from results.statistics.comparison import corrected_t
-from results.statistics.fold_values import Folds, Memo, Sizes, done_cells, fold_values
+from results.rows import TableRow
+from results.statistics.bootstrap import METRICS, average_defined, compute_interval
+from results.statistics.comparison import compute_corrected_t
+from results.statistics.fold_values import Folds, Memo, Sizes, compute_fold_values, find_done_cells
 from results.storage.store import Store
 
 LEVEL = 0.05
@@ -29,15 +29,15 @@ class Pair:
     """
 
     name: str
-    row: Row | None
-    base: Row | None
+    row: TableRow | None
+    base: TableRow | None
     in_family: bool = True
 
 
 def compare(
     store: Store, plan: Plan, pairs: Sequence[Pair], resamples: int, memo: Memo | None = None
 ) -> list[dict[str, Any]]:
-    """A record for each pair x landmark x task x metric (auc, auprc, brier), as JSON values.
+    """Return a record for each pair x landmark x task x metric (auc, auprc, brier), as JSON values.
 
     ``name, landmark, task, metric``; ``method, variant, title`` of the row and ``base_method, base_variant, base_title`` (None where the
     plan has none); ``value, base_value, difference`` (row - base, on the folds both have; Brier: lower is better), ``sd_folds`` (standard
@@ -47,13 +47,13 @@ def compare(
     cohort is not tested.
     """
     rows = list({id(r): r for pair in pairs for r in (pair.row, pair.base) if r is not None}.values())
-    done = done_cells(store, rows)
+    done = find_done_cells(store, rows)
     place = {id(r): i for i, r in enumerate(rows)}
     found: list[dict[str, Any]] = []
     for landmark, facts in plan.landmarks.items():
-        values, sizes = fold_values(store, rows, done, landmark, facts, resamples, memo)
+        values, sizes = compute_fold_values(store, rows, done, landmark, facts, resamples, memo)
         for pair in pairs:
-            if not _planned_at(pair, landmark):
+            if not _is_planned_at(pair, landmark):
                 continue
             for task in facts.tasks:
                 a, b = (
@@ -61,13 +61,13 @@ def compare(
                 )
                 for metric in METRICS:
                     where = {"name": pair.name, "landmark": landmark, "task": task, "metric": metric}
-                    found.append(where | _names(pair) | _record(pair, a, b, sizes, metric))
+                    found.append(where | _name_pair(pair) | _make_record(pair, a, b, sizes, metric))
     _adjust(found)
     return found
 
 
-def difference(a: Folds, b: Folds, sizes: Sizes, metric: str, tested: bool) -> dict[str, Any]:
-    """``a`` - ``b`` on the folds that both have, seeds averaged before.
+def compute_difference(a: Folds, b: Folds, sizes: Sizes, metric: str, tested: bool) -> dict[str, Any]:
+    """Return ``a`` - ``b`` on the folds that both have, seeds averaged before.
 
     Returns:
         ``a, b, difference, sd_folds, ci_low, ci_high, t, p, p_holm`` (None where there is none), ``folds, seeds, n_test, n_train,
@@ -85,8 +85,8 @@ def difference(a: Folds, b: Folds, sizes: Sizes, metric: str, tested: bool) -> d
         return record | {"reason": f"not the same stays: predictions on {covered} of {total} test rows"}
     left, right = ([side[f].values[metric] for f in both] for side in (a, b))
     by_fold = np.array([x[0] - y[0] for x, y in zip(left, right, strict=True)])
-    means = mean_of_defined([x - y for x, y in zip(left, right, strict=True)])
-    low, high, _ = interval(means[1:], 1 - LEVEL)
+    means = average_defined([x - y for x, y in zip(left, right, strict=True)])
+    low, high, _ = compute_interval(means[1:], 1 - LEVEL)
     record |= {
         "a": float(np.mean([x[0] for x in left])),
         "b": float(np.mean([y[0] for y in right])),
@@ -98,7 +98,7 @@ def difference(a: Folds, b: Folds, sizes: Sizes, metric: str, tested: bool) -> d
     }
     if not tested:
         return record | {"reason": "known of the cohort, not a method: not tested"}
-    test = corrected_t(by_fold, sizes.test, sizes.train)
+    test = compute_corrected_t(by_fold, sizes.test, sizes.train)
     return record | {"t": test.t, "p": test.p, "reason": test.reason}
 
 
@@ -116,22 +116,22 @@ def _adjust(records: list[dict[str, Any]]) -> None:
             }
 
 
-def _planned_at(pair: Pair, landmark: str) -> bool:
+def _is_planned_at(pair: Pair, landmark: str) -> bool:
     rows = [row for row in (pair.row, pair.base) if row is not None]
     return not rows or any(p.cell.landmark == landmark for row in rows for p in row.cells)
 
 
-def _names(pair: Pair) -> dict[str, Any]:
+def _name_pair(pair: Pair) -> dict[str, Any]:
     fields = ("method", "variant", "title")
     own = {name: getattr(pair.row, name, None) for name in fields}
     return own | {f"base_{name}": getattr(pair.base, name, None) for name in fields}
 
 
-def _record(pair: Pair, a: Folds, b: Folds, sizes: Sizes, metric: str) -> dict[str, Any]:
+def _make_record(pair: Pair, a: Folds, b: Folds, sizes: Sizes, metric: str) -> dict[str, Any]:
     if pair.row is None or pair.base is None:
-        record = difference({}, {}, sizes, metric, tested=False) | {"reason": "not in this plan"}
+        record = compute_difference({}, {}, sizes, metric, tested=False) | {"reason": "not in this plan"}
     else:
-        record = difference(a, b, sizes, metric, tested=not (pair.row.known or pair.base.known))
+        record = compute_difference(a, b, sizes, metric, tested=not (pair.row.known or pair.base.known))
     in_family = pair.in_family and metric == "auc" and record["p"] is not None
     renamed = {"value": record.pop("a"), "base_value": record.pop("b")}
     return renamed | record | {"in_family": in_family, "better": False, "worse": False}

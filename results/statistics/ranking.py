@@ -1,7 +1,7 @@
 """Many methods over many cohorts: the Friedman test, Nemenyi's critical difference, and when neither is called for (Demsar 2006).
 
 Demsar, Statistical comparisons of classifiers over multiple data sets, JMLR 7. Blocks are independent cohorts: never folds, whose training
-parts overlap, nor two plans on one cohort, nor a demo beside the release that its patients come from.
+parts overlap, nor two plans on one cohort, nor a demo together with the release that its patients come from.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
 from results.plan import Plan
-from results.rows import rows_of
+from results.rows import list_rows
 from results.storage.store import Store
 
 LEVEL = 0.05
@@ -39,13 +39,13 @@ class Ranking:
     ranks: pd.Series | None = None
     statistic: float | None = None
     p: float | None = None
-    critical_difference: float | None = None
-    cliques: tuple[tuple[str, ...], ...] = ()
+    compute_critical_difference: float | None = None
+    find_cliques: tuple[tuple[str, ...], ...] = ()
     reason: str | None = None
 
 
-def ranked(values: pd.DataFrame) -> Ranking:
-    """The ranking of methods (columns) over cohorts (index); higher values are better, NaN is no value.
+def rank_methods(values: pd.DataFrame) -> Ranking:
+    """Rank methods (columns) over cohorts (index); higher values are better, NaN is no value.
 
     Refused are: a method without a value on some cohort (no ranks at all), fewer than two cohorts (likewise), fewer than COHORTS or
     METHODS (ranks, no test). Nemenyi's test follows only where Friedman's rejects.
@@ -59,12 +59,12 @@ def ranked(values: pd.DataFrame) -> Ranking:
             cohorts, reason=f"Not ranked: no value for {pairs}{more}; every method is needed on every cohort."
         )
     if len(cohorts) < 2 or k < 2:
-        return Ranking(cohorts, reason=f"Not ranked: {_of(cohorts, k)}; two of each is the least.")
+        return Ranking(cohorts, reason=f"Not ranked: {_describe_size(cohorts, k)}; two of each is the least.")
     by_cohort = rankdata(-values.to_numpy(), axis=1)
     ranks = pd.Series(by_cohort.mean(axis=0), values.columns).sort_values(kind="stable")
     if len(cohorts) < COHORTS or k < METHODS:
         why = (
-            f"Average ranks without a test: {_of(cohorts, k)}; the Friedman test needs {COHORTS} independent cohorts "
+            f"Average ranks without a test: {_describe_size(cohorts, k)}; the Friedman test needs {COHORTS} independent cohorts "
             f"and {METHODS} methods or more (Demsar 2006)."
         )
         return Ranking(cohorts, ranks, reason=why)
@@ -73,18 +73,18 @@ def ranked(values: pd.DataFrame) -> Ranking:
     if not p < LEVEL:
         why = f"No pair is tested: the Friedman test finds no difference among the methods (p = {p:.2g})."
         return Ranking(cohorts, ranks, statistic, p, reason=why)
-    apart = critical_difference(k, len(cohorts))
-    return Ranking(cohorts, ranks, statistic, p, apart, cliques(ranks, apart))
+    apart = compute_critical_difference(k, len(cohorts))
+    return Ranking(cohorts, ranks, statistic, p, apart, find_cliques(ranks, apart))
 
 
-def critical_difference(methods: int, cohorts: int, level: float = LEVEL) -> float:
-    """Nemenyi's ``q sqrt(k (k + 1) / 6 N)``, q the studentized range of k means with infinite degrees of freedom over sqrt(2)."""
+def compute_critical_difference(methods: int, cohorts: int, level: float = LEVEL) -> float:
+    """Return Nemenyi's ``q sqrt(k (k + 1) / 6 N)``, q the studentized range of k means with infinite df over sqrt(2)."""
     q = studentized_range.ppf(1 - level, methods, math.inf) / math.sqrt(2)
     return float(q * math.sqrt(methods * (methods + 1) / (6 * cohorts)))
 
 
-def cliques(ranks: pd.Series, apart: float) -> tuple[tuple[str, ...], ...]:
-    """The largest groups, of two or more, whose average ranks (ascending) span less than ``apart``."""
+def find_cliques(ranks: pd.Series, apart: float) -> tuple[tuple[str, ...], ...]:
+    """Return the largest groups, of two or more, whose average ranks (ascending) span less than ``apart``."""
     found, last = [], 0
     for first in range(len(ranks)):
         end = int(np.searchsorted(ranks.to_numpy(), ranks.iloc[first] + apart))
@@ -94,8 +94,8 @@ def cliques(ranks: pd.Series, apart: float) -> tuple[tuple[str, ...], ...]:
     return tuple(found)
 
 
-def cohort_values(store: Store, plans: Sequence[Plan]) -> pd.DataFrame:
-    """AUC by cohort (dataset) and method (printed name): one row a cohort, the mean over its plans and their tasks.
+def collect_cohort_values(store: Store, plans: Sequence[Plan]) -> pd.DataFrame:
+    """Return the AUC by cohort (dataset) and method (printed name): one row a cohort, the mean over its plans and their tasks.
 
     NaN where a method lacks one of the tasks. Known rows and rows before the rectifier are left out, and a demo where the whole release is
     there.
@@ -109,7 +109,7 @@ def cohort_values(store: Store, plans: Sequence[Plan]) -> pd.DataFrame:
     for plan in plans:
         if PART_OF.get(plan.dataset) in datasets:
             continue
-        titles = {(r.method, r.variant): r.title for r in rows_of(plan) if r.stage == "final" and not r.known}
+        titles = {(r.method, r.variant): r.title for r in list_rows(plan) if r.stage == "final" and not r.known}
         own = numbers.setdefault(plan.dataset, {})
         for entry in (store.statistics(plan.name) or {}).get("intervals", []):
             title = titles.get((entry["method"], entry["variant"]))
@@ -123,5 +123,5 @@ def cohort_values(store: Store, plans: Sequence[Plan]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(means, orient="index").astype(float)
 
 
-def _of(cohorts: Sequence[str], methods: int) -> str:
+def _describe_size(cohorts: Sequence[str], methods: int) -> str:
     return f"{len(cohorts)} cohort{'s' * (len(cohorts) != 1)} and {methods} method{'s' * (methods != 1)}"

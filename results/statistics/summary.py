@@ -20,7 +20,7 @@ class Summary:
 
 
 def summarise(values: np.ndarray) -> Summary:
-    """Mean over folds, then mean and standard deviation over seeds.
+    """Return the mean over folds, then mean and standard deviation over seeds.
 
     ``sd_seeds``: of the seeds' means over folds, over the folds that every seed has; ``sd_folds``: of the folds' means over seeds.
     With a value missing, the mean is that of the folds' means, so that each fold still counts once.

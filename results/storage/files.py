@@ -15,11 +15,11 @@ class StoreError(RuntimeError):
 
 
 class BrokenCell(StoreError):
-    """A file of a cell is missing or is not what was written; the next run computes the cell anew."""
+    """A file of a cell is missing or is not what was written; the next run computes the cell again."""
 
 
 def write_whole(path: Path, content: bytes) -> Path:
-    """``path``, written whole or not at all; folders above it are made.
+    """Write ``path`` whole or not at all and return it; folders above it are made.
 
     Raises:
         StoreError: it cannot be written.
@@ -27,11 +27,11 @@ def write_whole(path: Path, content: bytes) -> Path:
     try:
         return replace_whole(path, content)
     except OSError as error:
-        raise cannot_write(path, error) from None
+        raise make_write_error(path, error) from None
 
 
 def replace_whole(path: Path, content: bytes) -> Path:
-    """``path``, written under another name, synced and renamed; folders above it are made.
+    """Write ``path`` under another name, sync and rename it, and return it; folders above it are made.
 
     Raises:
         OSError: it cannot be written.
@@ -71,7 +71,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def cannot_write(path: Path, error: OSError) -> StoreError:
-    """The error for a file or folder that the system does not let us write."""
+def make_write_error(path: Path, error: OSError) -> StoreError:
+    """Return the error for a file or folder that the system does not let us write."""
     hint = "free space or choose another store=DIR" if error.errno in NO_SPACE else "choose another store=DIR"
     return StoreError(f"cannot write {path}: {error.strerror or error}; {hint}")

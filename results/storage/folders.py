@@ -16,18 +16,18 @@ import time
 from pathlib import Path
 
 from results.cell import FINISHED
-from results.storage.files import BrokenCell, StoreError, cannot_write, sync_folder, write_synced
+from results.storage.files import BrokenCell, StoreError, make_write_error, sync_folder, write_synced
 
 SUMS = "SHA256SUMS"
 RECORD = "cell.json"
-AGAIN = "run again, which computes it anew"
+AGAIN = "run again to compute it"
 ABANDONED = 24 * 3600.0
-"""Seconds after which a scratch folder of another machine is nobody's."""
+"""Seconds after which a scratch folder of another machine counts as left behind."""
 TRIES = 20
 
 
-def checked(folder: Path, name: str) -> bytes:
-    """The content of a file of a cell, equal to its checksum.
+def read_verified(folder: Path, name: str) -> bytes:
+    """Return the content of a file of a cell, equal to its checksum.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -35,34 +35,34 @@ def checked(folder: Path, name: str) -> bytes:
         StoreError: the cell was stored without this file, or it cannot be read.
     """
     for _ in range(TRIES):
-        before = _identity(folder)
+        before = _identify(folder)
         try:
-            return _checked(folder, name)
+            return _read_verified_once(folder, name)
         except BrokenCell:
-            if _identity(folder) == before:
+            if _identify(folder) == before:
                 raise
-    return _checked(folder, name)
+    return _read_verified_once(folder, name)
 
 
-def faults(folder: Path) -> list[str]:
-    """Names of the files of a cell that are missing, extra or unlike their checksum, sorted; none where there is no such folder."""
+def find_faults(folder: Path) -> list[str]:
+    """Return names of a cell's files that are missing, extra or unlike their checksum, sorted; none where there is no such folder."""
     for _ in range(TRIES):
-        before, found = _identity(folder), _faults(folder)
-        if not found or _identity(folder) == before:
+        before, found = _identify(folder), _list_faults(folder)
+        if not found or _identify(folder) == before:
             break
     return found
 
 
-def finished(folder: Path) -> bool:
-    """Whether a whole cell lies there that no run computes again."""
+def is_finished(folder: Path) -> bool:
+    """Return whether a whole cell lies there that no run computes again."""
     try:
-        status = json.loads(checked(folder, RECORD))["status"]
+        status = json.loads(read_verified(folder, RECORD))["status"]
     except (FileNotFoundError, StoreError):
         return False
-    return status in FINISHED and not faults(folder)
+    return status in FINISHED and not find_faults(folder)
 
 
-def put(folder: Path, files: dict[str, bytes]) -> Path:
+def put_folder(folder: Path, files: dict[str, bytes]) -> Path:
     """Store the files of a cell and their checksums, whole or not at all, and return ``folder``.
 
     What failed or is broken there is replaced; a cell that is finished is kept as it is. Scratch folders that killed writers
@@ -74,24 +74,24 @@ def put(folder: Path, files: dict[str, bytes]) -> Path:
     scratch = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
-        scratch = _scratch(folder)
+        _remove_abandoned(folder)
+        scratch = _make_scratch(folder)
         sums = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
         for name, content in {**files, SUMS: sums.encode()}.items():
             write_synced(scratch / name, content)
         sync_folder(scratch)
-        _place(scratch, folder)
+        _move_into_place(scratch, folder)
         sync_folder(folder.parent)
     except OSError as error:
-        raise cannot_write(folder, error) from None
+        raise make_write_error(folder, error) from None
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
     return folder
 
 
-def checksums(folder: Path) -> dict[str, str]:
-    """File name -> SHA-256 as ``SHA256SUMS`` of a cell's folder has them.
+def read_checksums(folder: Path) -> dict[str, str]:
+    """Read file name -> SHA-256 as ``SHA256SUMS`` of a cell's folder has them.
 
     Raises:
         FileNotFoundError: it has none.
@@ -107,8 +107,8 @@ def checksums(folder: Path) -> dict[str, str]:
     return found
 
 
-def _identity(folder: Path) -> tuple[int, int] | None:
-    """What changes when another runner replaces a folder between two looks at its files; None where there is none."""
+def _identify(folder: Path) -> tuple[int, int] | None:
+    """Return what changes when another runner replaces a folder between two looks at its files; None where there is none."""
     try:
         state = folder.stat()
     except FileNotFoundError:
@@ -116,21 +116,21 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     return state.st_ino, state.st_ctime_ns
 
 
-def _faults(folder: Path) -> list[str]:
+def _list_faults(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
     try:
-        sums = checksums(folder)
+        sums = read_checksums(folder)
         there = {path.name for path in folder.iterdir()} - {SUMS}
     except (FileNotFoundError, BrokenCell):
         return [SUMS]
     return sorted(name for name in {RECORD, *sums, *there} if not _matches(folder / name, sums.get(name)))
 
 
-def _checked(folder: Path, name: str) -> bytes:
+def _read_verified_once(folder: Path, name: str) -> bytes:
     path = folder / name
     try:
-        sums = checksums(folder)
+        sums = read_checksums(folder)
         if name not in sums and not path.exists():
             raise StoreError(f"{path} is not stored: the cell has no {path.stem}")
         content = path.read_bytes()
@@ -152,24 +152,24 @@ def _matches(path: Path, digest: str | None) -> bool:
         return False
 
 
-def _place(scratch: Path, folder: Path) -> None:
+def _move_into_place(scratch: Path, folder: Path) -> None:
     """Rename ``scratch`` to ``folder``; of two writers of one key the first that finished the cell wins."""
     for _ in range(TRIES):
-        if finished(folder):
+        if is_finished(folder):
             return
-        aside = _scratch(folder)
+        aside = _make_scratch(folder)
         try:
-            if _moved(folder, aside) and finished(aside) and _moved(aside, folder):
+            if _try_to_move(folder, aside) and is_finished(aside) and _try_to_move(aside, folder):
                 return
-            if _moved(scratch, folder):
+            if _try_to_move(scratch, folder):
                 return
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     raise OSError(errno.EEXIST, f"another process has replaced it {TRIES} times")
 
 
-def _moved(source: Path, target: Path) -> bool:
-    """Whether the folder ``source`` is now ``target``; not where there is none, or where another lies in the way."""
+def _try_to_move(source: Path, target: Path) -> bool:
+    """Move the folder ``source`` to ``target`` and return whether it is there; not where there is none, or another lies in the way."""
     try:
         os.rename(source, target)
     except OSError as error:
@@ -179,25 +179,27 @@ def _moved(source: Path, target: Path) -> bool:
     return True
 
 
-def _scratch(folder: Path) -> Path:
-    """A new folder beside ``folder``, whose name says for which key, on which machine and by which process."""
-    return Path(tempfile.mkdtemp(prefix=f"{_prefix(folder)}{socket.gethostname()}-{os.getpid()}-", dir=folder.parent))
+def _make_scratch(folder: Path) -> Path:
+    """Make a folder next to ``folder``, whose name says for which key, on which machine and by which process."""
+    return Path(
+        tempfile.mkdtemp(prefix=f"{_make_prefix(folder)}{socket.gethostname()}-{os.getpid()}-", dir=folder.parent)
+    )
 
 
-def _prefix(folder: Path) -> str:
+def _make_prefix(folder: Path) -> str:
     return f".writing-{folder.name}-"
 
 
-def _sweep(folder: Path) -> None:
-    for path in folder.parent.glob(f"{_prefix(folder)}*"):
-        if _abandoned(path, path.name.removeprefix(_prefix(folder))):
+def _remove_abandoned(folder: Path) -> None:
+    for path in folder.parent.glob(f"{_make_prefix(folder)}*"):
+        if _is_abandoned(path, path.name.removeprefix(_make_prefix(folder))):
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _abandoned(path: Path, owner: str) -> bool:
-    """Whether the process that made a scratch folder (``machine-process-random``) is gone, or it is older than a day."""
+def _is_abandoned(path: Path, owner: str) -> bool:
+    """Return whether the process that made a scratch folder (``machine-process-random``) is gone, or it is older than a day."""
     machine, process, _ = ["", "", *owner.rsplit("-", 2)][-3:]
-    if machine == socket.gethostname() and process.isdecimal() and not _alive(int(process)):
+    if machine == socket.gethostname() and process.isdecimal() and not _is_alive(int(process)):
         return True
     try:
         return time.time() - path.stat().st_mtime > ABANDONED
@@ -205,7 +207,7 @@ def _abandoned(path: Path, owner: str) -> bool:
         return False
 
 
-def _alive(process: int) -> bool:
+def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:

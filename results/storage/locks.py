@@ -11,10 +11,11 @@ from pathlib import Path
 from filelock import FileLock
 
 from results.cell import PlannedCell
+from results.storage.files import make_write_error
 
 
-def cell_lock(store_root: Path, planned: PlannedCell) -> FileLock:
-    """The lock of a cell under its key, not yet acquired.
+def make_cell_lock(store_root: Path, planned: PlannedCell) -> FileLock:
+    """Return the lock of a cell under its key, not yet acquired.
 
     Raises:
         StoreError: the folder of locks cannot be made.
@@ -23,7 +24,5 @@ def cell_lock(store_root: Path, planned: PlannedCell) -> FileLock:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        from results.storage.store import StoreError  # brings pandas, which those who wait for a cell do without
-
-        raise StoreError(f"cannot write {folder}: {error.strerror}; choose another store=DIR") from None
+        raise make_write_error(folder, error) from None
     return FileLock(folder / f"{planned.key[:16]}.lock")

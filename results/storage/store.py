@@ -20,7 +20,7 @@ import pandas as pd
 from results.cell import PlannedCell, check_record
 from results.plan import Plan, UnreadablePlan
 from results.storage.files import BrokenCell, StoreError, write_whole
-from results.storage.folders import RECORD, checked, faults, put
+from results.storage.folders import RECORD, find_faults, put_folder, read_verified
 
 __all__ = ["PREDICTION_COLUMNS", "BrokenCell", "Store", "StoreError", "parse_frame", "read_plan"]
 
@@ -36,38 +36,38 @@ class Store:
     # cells
 
     def folder(self, planned: PlannedCell) -> Path:
-        """Where the cell of this key lies, whether it exists or not."""
+        """Return where the cell of this key lies, whether it exists or not."""
         return self.root / planned.cell.name / planned.key[:16]
 
     def record(self, planned: PlannedCell) -> dict[str, Any] | None:
-        """The stored record (``cell.json``) of this cell under this key, or None.
+        """Return the stored record (``cell.json``) of this cell under this key, or None.
 
         Raises:
             BrokenCell: it is not what was written.
         """
         try:
-            return json.loads(checked(self.folder(planned), RECORD))
+            return json.loads(read_verified(self.folder(planned), RECORD))
         except FileNotFoundError:
             return None
 
     def whole(self, planned: PlannedCell) -> dict[str, Any] | None:
-        """The record of this cell where every file of it matches its checksum; None where it is broken or not stored."""
+        """Return the record of this cell where every file matches its checksum; None where it is broken or not stored."""
         return None if self.faults(planned) else self.record(planned)
 
     def records(self, name: str) -> list[dict[str, Any]]:
-        """The records of every whole cell of this name, whatever its key, the one that finished last first."""
+        """Return the records of every whole cell of this name, whatever its key, the one that finished last first."""
         found = []
         for path in (self.root / name).glob(f"[!.]*/{RECORD}"):
-            if not faults(path.parent):
+            if not find_faults(path.parent):
                 found.append(json.loads(path.read_bytes()))
         return sorted(found, key=lambda record: record["provenance"]["finished"], reverse=True)
 
     def predictions(self, planned: PlannedCell) -> pd.DataFrame:
-        """The stored predictions of a cell that is done, with the columns PREDICTION_COLUMNS."""
+        """Return the stored predictions of a cell that is done, with the columns PREDICTION_COLUMNS."""
         return self.frame(planned, "predictions")
 
     def frame(self, planned: PlannedCell, name: str) -> pd.DataFrame:
-        """A frame of a cell that is done: ``predictions``, or what the probe ``name`` stored.
+        """Return a frame of a cell that is done: ``predictions``, or what the probe ``name`` stored.
 
         Raises:
             BrokenCell: it is not what was written.
@@ -75,13 +75,13 @@ class Store:
         """
         path = self.folder(planned) / f"{name}.parquet"
         try:
-            return parse_frame(checked(path.parent, path.name))
+            return parse_frame(read_verified(path.parent, path.name))
         except FileNotFoundError:
             raise StoreError(f"{path} is not stored: run again") from None
 
     def faults(self, planned: PlannedCell) -> list[str]:
-        """Names of the files of this cell that are missing, extra or unlike their checksum; none where it is whole or not stored."""
-        return faults(self.folder(planned))
+        """Return names of this cell's files that are missing, extra or unlike their checksum; none where it is whole or not stored."""
+        return find_faults(self.folder(planned))
 
     def write(self, planned: PlannedCell, record: dict[str, Any], frames: dict[str, pd.DataFrame]) -> Path:
         """Store a cell's record and its frames (``predictions`` and those of probes), whole or not at all.
@@ -92,8 +92,8 @@ class Store:
             StoreError: it cannot be written.
         """
         check_record(record)
-        files = {f"{name}.parquet": _as_stored(name, frame) for name, frame in frames.items()}
-        return put(self.folder(planned), files | {RECORD: _json(record)})
+        files = {f"{name}.parquet": _encode_cell_frame(name, frame) for name, frame in frames.items()}
+        return put_folder(self.folder(planned), files | {RECORD: _encode_json(record)})
 
     # plans
 
@@ -101,18 +101,18 @@ class Store:
         """Store a plan; from then on it is the newest, whatever the clock says."""
         sequence = 1 + max((p.sequence for p in self.every_plan()), default=0)
         document = plan.to_json() | {"sequence": sequence}
-        return write_whole(self.root / "plans" / f"{plan.name}.json", _json(document))
+        return write_whole(self.root / "plans" / f"{plan.name}.json", _encode_json(document))
 
     def write_statistics(self, name: str, statistics: dict[str, Any]) -> Path:
-        """Store what is slow to derive from predictions (bootstrap intervals), beside its plan."""
-        return write_whole(self.root / "plans" / f"{name}.statistics.json", _json(statistics))
+        """Store what is slow to derive from predictions (bootstrap intervals), next to its plan."""
+        return write_whole(self.root / "plans" / f"{name}.statistics.json", _encode_json(statistics))
 
     def write_groups(self, name: str, groups: pd.DataFrame) -> Path:
-        """Store beside a plan which stay belongs to which group: ``landmark``, ``row`` and a column a group."""
-        return write_whole(self.root / "plans" / f"{name}.groups.parquet", _parquet(groups))
+        """Store with a plan which stay belongs to which group: ``landmark``, ``row`` and a column a group."""
+        return write_whole(self.root / "plans" / f"{name}.groups.parquet", _encode_frame(groups))
 
     def groups(self, name: str) -> pd.DataFrame | None:
-        """The groups stored beside a plan, or None."""
+        """Return the groups stored with a plan, or None."""
         path = self.root / "plans" / f"{name}.groups.parquet"
         try:
             return parse_frame(path.read_bytes())
@@ -136,12 +136,12 @@ class Store:
         return [plan for plan in self.every_plan() if plan.experiment == experiment]
 
     def statistics(self, name: str) -> dict[str, Any] | None:
-        """The derived statistics stored beside a plan, or None."""
+        """Return the derived statistics stored with a plan, or None."""
         return _read_json(self.root / "plans" / f"{name}.statistics.json")
 
 
 def parse_frame(content: bytes) -> pd.DataFrame:
-    """A stored frame from the bytes of its file."""
+    """Read a stored frame from the bytes of its file."""
     return pd.read_parquet(io.BytesIO(content))
 
 
@@ -167,22 +167,22 @@ def read_plan(path: Path) -> Plan | None:
         raise StoreError(f"{path}: {error}") from None
 
 
-def _json(value: dict[str, Any]) -> bytes:
+def _encode_json(value: dict[str, Any]) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def _parquet(frame: pd.DataFrame) -> bytes:
+def _encode_frame(frame: pd.DataFrame) -> bytes:
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False, compression="zstd")
     return buffer.getvalue()
 
 
-def _as_stored(name: str, frame: pd.DataFrame) -> bytes:
-    """A cell's frame as a file; predictions in float32 and dictionaries."""
+def _encode_cell_frame(name: str, frame: pd.DataFrame) -> bytes:
+    """Return a cell's frame as the bytes of a file; predictions in float32 and dictionaries."""
     if name == "predictions":
         frame = frame.loc[:, list(PREDICTION_COLUMNS)]
         for column in ("label", "probability_base", "probability"):
             frame = frame.assign(**{column: frame[column].astype(np.float32)})
         for column in ("split", "task", "pattern"):
             frame = frame.assign(**{column: frame[column].astype("category")})
-    return _parquet(frame)
+    return _encode_frame(frame)

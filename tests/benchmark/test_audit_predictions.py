@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from tests.declared_cases import DECLARED, honest, own_label_edits, written
+from tests.results.audit.declared_cases import DECLARED, honest, own_label_edits, written
 from tests.stores import fabricate
 
 PLAIN = {

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from benchmark.verbs.show_gate import COLUMNS
-from results.gate.locked_csv import locked
+from results.gate.locked_csv import make_locked
 from results.plan import Settings
 from results.storage.store import Store
-from tests.results.test_gate import moved, table
+from tests.results.gate.test_judge import moved, table
 from tests.stores import ROWS, fabricate
 
 TWO = ROWS[1:3]
@@ -38,7 +38,7 @@ def files(tmp_path):
     was = table(["a", "b", "c"])
     now = moved(moved(was, "b", "auc", -0.2), "c", "brier", -0.2)
     for name, values in (("was", was), ("now", now)):
-        locked(values).to_csv(tmp_path / f"{name}.csv", index=False)
+        make_locked(values).to_csv(tmp_path / f"{name}.csv", index=False)
     return str(tmp_path / "was.csv"), str(tmp_path / "now.csv")
 
 
@@ -147,7 +147,7 @@ def test_several_plans_of_one_dataset_are_to_be_chosen_from(cli, tmp_path):
 def test_what_cannot_be_compared_is_one_line(cli, files, tmp_path, argv, message):
     (tmp_path / "bad.csv").write_text("x\n1\n")
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x01")
-    locked(table(n=200)).to_csv(tmp_path / "other.csv", index=False)
+    make_locked(table(n=200)).to_csv(tmp_path / "other.csv", index=False)
     names = {"tmp": tmp_path, "was": files[0], "other": tmp_path / "other.csv"}
     status, out, err = cli("compare", *(a.format(**names) for a in argv))
     assert (status, out, len(err.splitlines())) == (2, "", 1)

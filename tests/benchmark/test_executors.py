@@ -17,7 +17,7 @@ from benchmark.executors import BUSY, Job, Limits, Outcome, Work, attempt, run_j
 from benchmark.executors.attempt import compute_apart
 from benchmark.executors.child import Child, Died, Exceeded
 from results.cell import Cell, PlannedCell
-from results.storage.locks import cell_lock
+from results.storage.locks import make_cell_lock
 from results.storage.store import Store
 from tests.stores import record_of
 
@@ -160,7 +160,7 @@ def test_a_cell_that_cannot_be_computed_is_recorded_and_the_next_one_is(tmp_path
 
 def test_a_cell_that_another_run_has_in_hand_is_busy_and_awaited(tmp_path):
     cells = [work(0), work(1)]
-    with cell_lock(tmp_path, cells[0].planned):
+    with make_cell_lock(tmp_path, cells[0].planned):
         assert attempt.attempt(cells[0], tmp_path, done_unless_stored).status == BUSY
         assert attempt.attempt(cells[1], tmp_path, done_unless_stored).status == "done"
         waiting = threading.Thread(target=attempt.attempt, args=(cells[0], tmp_path, done_unless_stored, True))

@@ -65,7 +65,7 @@ def test_a_report_does_not_print_a_broken_number(cli, tmp_path):
     path.write_text(path.read_text().replace('"value": 0.', '"value": 0.9', 1))
     status, out, err = cli("report", "table1")
     assert (status, out) == (2, "")
-    assert "cell.json does not match its checksum: run again, which computes it anew" in one_line(err)
+    assert "cell.json does not match its checksum: run again to compute it" in one_line(err)
     assert not (tmp_path / "out").exists()
 
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from results.rows import rows_of
+from results.rows import list_rows
 from results.statistics.derive import derive
 from results.storage.store import Store
 from tests.stores import ROWS, fabricate
@@ -41,7 +41,7 @@ def made_curves(plan, statistics):
     """Curves as ``results/statistics/derivations/curves.py`` stores them, of which only the form is true."""
     grid, intervals = [i / 50 for i in range(51)], statistics["intervals"]
     curves = []
-    for row in rows_of(plan):
+    for row in list_rows(plan):
         for landmark, facts in plan.landmarks.items():
             for task in facts.tasks:
                 at = {"landmark": landmark, "task": task, "method": row.method, "variant": row.variant}

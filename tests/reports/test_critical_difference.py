@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from reports.figures.critical_difference import draw_critical_difference
-from results.statistics.ranking import ranked
+from results.statistics.ranking import rank_methods
 
 
 def values(cohorts, methods=6, gap=1.0):
@@ -18,7 +18,7 @@ def lines(drawn):
 
 
 def test_bars_span_the_cliques_and_the_scale_is_the_critical_difference():
-    ranking = ranked(values(12))
+    ranking = rank_methods(values(12))
     drawn = draw_critical_difference(ranking)
     bars = [line.get_ydata() for line in lines(drawn) if line.get_linewidth() == 4]
     order = list(ranking.ranks.index)
@@ -37,7 +37,7 @@ def test_bars_span_the_cliques_and_the_scale_is_the_critical_difference():
 
 
 def test_overlapping_bars_stand_beside_each_other():
-    bars = [line for line in lines(draw_critical_difference(ranked(values(12)))) if line.get_linewidth() == 4]
+    bars = [line for line in lines(draw_critical_difference(rank_methods(values(12)))) if line.get_linewidth() == 4]
     for i, a in enumerate(bars):
         for b in bars[:i]:
             if a.get_xdata()[0] == b.get_xdata()[0]:
@@ -49,7 +49,7 @@ def test_overlapping_bars_stand_beside_each_other():
     (pd.DataFrame([np.roll(range(6), i) for i in range(12)], columns=list("abcdef")).rename(index=str), "finds no difference"),
 ])  # fmt: skip
 def test_without_a_test_there_are_ranks_and_the_reason_but_no_bars(given, words):
-    drawn = draw_critical_difference(ranked(given))
+    drawn = draw_critical_difference(rank_methods(given))
     assert words in drawn.caption
     assert "critical difference is" not in drawn.caption
     assert [line for line in lines(drawn) if line.get_linewidth() == 4 or line.get_marker() == "|"] == []
@@ -57,7 +57,7 @@ def test_without_a_test_there_are_ranks_and_the_reason_but_no_bars(given, words)
 
 
 def test_without_ranks_it_says_why():
-    drawn = draw_critical_difference(ranked(values(12).mask(values(12) > 1)))
+    drawn = draw_critical_difference(rank_methods(values(12).mask(values(12) > 1)))
     assert "Not ranked: no value for" in drawn.caption
     assert "Not ranked: no value for" in drawn.alt
     assert list(lines(drawn)) == []

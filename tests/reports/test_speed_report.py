@@ -10,13 +10,13 @@ from reports.formats.files import render_text
 from reports.report import ReportError
 from reports.speed import NOTE, build_speed_report
 from reports.tables.table import format_entry
-from results.speed import bench_of
+from results.speed import parse_benchmarks
 from tests.benches import CELLS, document
 
 
 @pytest.fixture
 def report():
-    return build_speed_report(bench_of(document()))
+    return build_speed_report(parse_benchmarks(document()))
 
 
 def shown(table):
@@ -85,11 +85,11 @@ def test_a_table_that_the_report_does_not_know_is_named():
     made = document(tables=("start",))
     made["planned"][0]["table"] = "strat"
     with pytest.raises(ReportError, match="'strat'"):
-        build_speed_report(bench_of(made))
+        build_speed_report(parse_benchmarks(made))
 
 
 def test_a_table_that_nobody_planned_is_left_out():
-    report = build_speed_report(bench_of(document(tables=("start",))))
+    report = build_speed_report(parse_benchmarks(document(tables=("start",))))
     assert [table.heading for table in report.measured] == ["Start-up"]
     assert "list methods" in render_text(report.measured)
 
@@ -98,6 +98,6 @@ def test_a_table_that_nobody_planned_is_left_out():
 def test_a_table_of_which_nothing_was_measured_is_all_missing(table):
     made = document()
     made["benchmarks"] = [b for b in made["benchmarks"] if b["extra_info"]["table"] != table]
-    report = build_speed_report(bench_of(made))
-    assert len(report.measured) == len(build_speed_report(bench_of(document())).measured)
+    report = build_speed_report(parse_benchmarks(made))
+    assert len(report.measured) == len(build_speed_report(parse_benchmarks(document())).measured)
     assert "missing" in render_text(report.measured)

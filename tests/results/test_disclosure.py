@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from results.disclosure import ROWS, Count, Sum, determined, keep, protect, shown_flow
+from results.disclosure import ROWS, Count, Sum, choose_hidden, extend_hidden, find_determined, select_shown_steps
 
 
 def counts(**n):
@@ -26,7 +26,7 @@ def counts(**n):
     ],
 )
 def test_rows_of_a_partition(n, hidden):
-    kept = keep(counts(**n), [Sum(tuple(n))])
+    kept = choose_hidden(counts(**n), [Sum(tuple(n))])
     assert kept.n == kept.positives == set(hidden)
 
 
@@ -40,15 +40,15 @@ def test_rows_of_a_partition(n, hidden):
     ],
 )
 def test_positives_and_negatives_of_a_partition(pairs, positives):
-    kept = keep({k: Count(*v) for k, v in pairs.items()}, [Sum(tuple(pairs))])
+    kept = choose_hidden({k: Count(*v) for k, v in pairs.items()}, [Sum(tuple(pairs))])
     assert kept.n == set()
     assert kept.positives == set(positives)
 
 
 def test_what_is_left_of_a_total_is_a_member_too():
     """Four of five folds are done: the fifth follows, and is small."""
-    assert keep(counts(a=50, b=30), [Sum(("a", "b"), rest=Count(5, 0))]).n == {"b"}
-    assert keep(counts(a=50, b=30), [Sum(("a", "b"), rest=Count(25, 0))]).n == set()
+    assert choose_hidden(counts(a=50, b=30), [Sum(("a", "b"), rest=Count(5, 0))]).n == {"b"}
+    assert choose_hidden(counts(a=50, b=30), [Sum(("a", "b"), rest=Count(25, 0))]).n == set()
 
 
 def test_a_pattern_does_not_follow_from_the_modalities_it_is_made_of():
@@ -60,7 +60,7 @@ def test_a_pattern_does_not_follow_from_the_modalities_it_is_made_of():
         Sum(("S+T", "S"), "s_yes"), Sum(("T", "none"), "s_no"), Sum(("S+T", "T"), "t_yes"), Sum(("S", "none"), "t_no"),
         Sum(("s_yes", "s_no")), Sum(("t_yes", "t_no")),
     ]  # fmt: skip
-    hidden = keep(both, sums).n
+    hidden = choose_hidden(both, sums).n
     assert {"S+T", "S"} < hidden
     assert not follows(sums, hidden)
 
@@ -91,7 +91,7 @@ def test_nothing_small_follows_from_random_patterns(draw):
             found[name] = Count(sum(found[p].n for p in inside), sum(found[p].positives for p in inside))
             sums.append(Sum(tuple(inside), name))
         sums.append(Sum((f"{m}+", f"{m}-")))
-    kept = keep(found, sums)
+    kept = choose_hidden(found, sums)
     whole = Count(sum(found[p].n for p in patterns), sum(found[p].positives for p in patterns))
     for hidden, of in ((kept.n, lambda c: (c.n,)), (kept.positives, lambda c: (c.positives, c.negatives))):
         if any(0 < v < 10 for v in of(whole)):
@@ -109,14 +109,14 @@ def test_nothing_small_follows_from_random_patterns(draw):
 
 def test_what_follows_is_found():
     sums = [Sum(("a", "b")), Sum(("b", "c"))]
-    assert determined(sums, {"a"}, ROWS) == ["a"]
-    assert determined(sums, {"a", "b"}, ROWS) == ["a", "b"]
-    assert determined(sums, {"a", "b", "c"}, ROWS) == []
-    assert determined([Sum(("a", "b"), rest=Count(5, 0))], {"a"}, ROWS) == []
+    assert find_determined(sums, {"a"}, ROWS) == ["a"]
+    assert find_determined(sums, {"a", "b"}, ROWS) == ["a", "b"]
+    assert find_determined(sums, {"a", "b", "c"}, ROWS) == []
+    assert find_determined([Sum(("a", "b"), rest=Count(5, 0))], {"a"}, ROWS) == []
 
 
 def test_where_nothing_is_left_to_hide_it_ends():
-    assert protect(counts(a=5), [Sum(("a",))], {"a"}, ROWS) == {"a"}
+    assert extend_hidden(counts(a=5), [Sum(("a",))], {"a"}, ROWS) == {"a"}
 
 
 @pytest.mark.parametrize(
@@ -134,4 +134,4 @@ def test_where_nothing_is_left_to_hide_it_ends():
     ],
 )
 def test_from_one_printed_step_to_the_next_none_or_at_least_ten_leave(flow, shown):
-    assert shown_flow(flow) == [bool(s) for s in shown]
+    assert select_shown_steps(flow) == [bool(s) for s in shown]

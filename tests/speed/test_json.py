@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from results.speed import newest
+from results.speed import read_newest
 from tests.speed.peer import ROOT
 
 
@@ -13,7 +13,7 @@ def test_what_is_measured_and_what_is_left_out_are_in_the_json(tmp_path):
     command = [sys.executable, "-m", "pytest", *chosen, f"--benchmark-json={tmp_path / 'made.json'}"]
     alone = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_XDIST")}  # else it measures nothing
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, env=alone)
-    bench = newest(tmp_path)
+    bench = read_newest(tmp_path)
     start = bench.frames["start"].set_index("command")
     assert dict(start["status"]) == {"--help": "done", "list methods": "missing"}
     measured = start.loc["--help"]

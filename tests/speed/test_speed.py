@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from datasets.registry import DATASETS, prepare
-from results.statistics.bootstrap import weighted_metrics
+from results.statistics.bootstrap import compute_weighted_metrics
 
 
 @pytest.mark.parametrize("how", ["vectorised", "one by one with scikit-learn"])
@@ -16,7 +16,7 @@ def test_bootstrap_of_an_auc(benchmark, how):
     weights = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
     benchmark.group = "bootstrap of one fold, 200 resamples"
     if how == "vectorised":
-        values = benchmark(lambda: weighted_metrics(label, probability, weights)["auc"])
+        values = benchmark(lambda: compute_weighted_metrics(label, probability, weights)["auc"])
     else:
         values = benchmark(lambda: [roc_auc_score(label, probability, sample_weight=w) for w in weights])
     assert np.mean(values) == pytest.approx(0.5, abs=0.1)

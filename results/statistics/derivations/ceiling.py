@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from results.plan import Plan
-from results.rows import rows_of
+from results.rows import list_rows
 from results.statistics.fold_values import Memo
 from results.statistics.paired import Pair, compare
 from results.storage.store import Store
@@ -14,11 +14,11 @@ NAME = "to the ceiling"
 
 
 def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -> list[dict[str, Any]]:
-    """The records of ``results.statistics.paired.compare`` for each method against its ceiling (negative below it); none without one.
+    """Return the records of ``paired.compare`` for each method against its ceiling (negative below it); none without one.
 
     A method that reads the series is held against the ceiling with series, where there is one.
     """
-    rows = [row for row in rows_of(plan) if row.cells]
+    rows = [row for row in list_rows(plan) if row.cells]
     tops = {row.method: row for row in rows if row.method in ("ceiling", "ceiling_series")}
     if "ceiling" not in tops:
         return []

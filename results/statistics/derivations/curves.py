@@ -8,7 +8,7 @@ The value (numbers rounded to 5 digits; None where nothing can be computed)::
      "confidence": .95,
      "curves": [one for each row x landmark x task, in print order,
         {"landmark", "task", "method", "variant",    as in the tidy CSV; "no_rectifier" is the row before its rectifier
-         "title", "known", "series",                 the row's, as in ``results.rows.Row``
+         "title", "known", "series",                 the row's, as in ``results.rows.TableRow``
          "folds", "seeds",                           from how many; 0 where no cell is done
          "folds_ranked",                             folds whose test part has both classes: those of tpr and precision
          "n", "positives",                           labels that entered, summed over folds
@@ -38,10 +38,10 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from results.metrics.calibration import Bins, reliability, reliability_bins
+from results.metrics.calibration import Bins, compute_reliability, make_reliability_bins
 from results.metrics.decision import net_benefit, treat_all
 from results.plan import Plan
-from results.rows import Row, rows_of
+from results.rows import TableRow, list_rows
 from results.statistics.fold_values import Memo
 from results.storage.store import Store
 
@@ -63,43 +63,45 @@ class CellCurves:
 
 
 def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -> dict[str, Any]:
-    """The value of this module's docstring; ``resamples`` is not used."""
+    """Return the value of this module's docstring; ``resamples`` is not used."""
     curves = []
-    for row in rows_of(plan):
+    for row in list_rows(plan):
         for landmark, facts in plan.landmarks.items():
             if any(p.cell.landmark == landmark for p in row.cells):
-                found = _cells(store, row, landmark, tuple(facts.tasks))
-                curves += [_entry(row, landmark, task, folds) for task, folds in found.items()]
-    grids = {"fpr": _rounded(RATES), "recall": _rounded(RATES), "threshold": _rounded(THRESHOLDS)}
+                found = _collect_cell_curves(store, row, landmark, tuple(facts.tasks))
+                curves += [_make_entry(row, landmark, task, folds) for task, folds in found.items()]
+    grids = {"fpr": _round_values(RATES), "recall": _round_values(RATES), "threshold": _round_values(THRESHOLDS)}
     return grids | {"confidence": CONFIDENCE, "curves": curves}
 
 
-def tpr_at(label: np.ndarray, probability: np.ndarray, fpr: np.ndarray) -> np.ndarray:
-    """True positive rate of the ROC curve at each ``fpr``, linear in between; the highest where the curve is vertical."""
+def interpolate_tpr(label: np.ndarray, probability: np.ndarray, fpr: np.ndarray) -> np.ndarray:
+    """Return the true positive rate of the ROC curve at each ``fpr``, linear in between; the highest where the curve is vertical."""
     false, true, _ = roc_curve(label, probability)
     return np.interp(fpr, false, true)
 
 
-def precision_at(label: np.ndarray, probability: np.ndarray, recall: np.ndarray) -> np.ndarray:
-    """Precision at the highest threshold that reaches each ``recall``: the steps of which average precision is the area."""
+def read_precision(label: np.ndarray, probability: np.ndarray, recall: np.ndarray) -> np.ndarray:
+    """Return the precision at the highest threshold that reaches each ``recall``: the steps of which average precision is the area."""
     precision, reached, _ = precision_recall_curve(label, probability)
     precision, reached = precision[-2::-1], reached[-2::-1]  # ascending recall, without (0, 1), which no threshold has
     return precision[np.searchsorted(reached, np.maximum(recall - 1e-9, 1e-12))]
 
 
-def cell_curves(label: np.ndarray, probability: np.ndarray) -> CellCurves:
-    """The curves of one cell's predictions on one task: [N] labels of 0 and 1, N > 0, and probabilities."""
+def compute_cell_curves(label: np.ndarray, probability: np.ndarray) -> CellCurves:
+    """Return the curves of one cell's predictions on one task: [N] labels of 0 and 1, N > 0, and probabilities."""
     curves = {"net_benefit": net_benefit(label, probability, THRESHOLDS)}
     if 0 < label.sum() < len(label):
         curves |= {
-            "tpr": tpr_at(label, probability, RATES),
-            "precision": precision_at(label, probability, RATES),
+            "tpr": interpolate_tpr(label, probability, RATES),
+            "precision": read_precision(label, probability, RATES),
         }
-    return CellCurves(len(label), int(label.sum()), curves, reliability_bins(label, probability))
+    return CellCurves(len(label), int(label.sum()), curves, make_reliability_bins(label, probability))
 
 
-def _cells(store: Store, row: Row, landmark: str, tasks: tuple[str, ...]) -> dict[str, dict[int, list[CellCurves]]]:
-    """task -> fold -> the curves of its seeds, of the cells that are done and have rows with a label and a prediction."""
+def _collect_cell_curves(
+    store: Store, row: TableRow, landmark: str, tasks: tuple[str, ...]
+) -> dict[str, dict[int, list[CellCurves]]]:
+    """Return task -> fold -> its seeds' curves, of cells that are done and have rows with a label and a prediction."""
     column = "probability" if row.stage == "final" else "probability_base"
     found: dict[str, dict[int, list[CellCurves]]] = {task: {} for task in tasks}
     for planned in row.cells:
@@ -109,13 +111,13 @@ def _cells(store: Store, row: Row, landmark: str, tasks: tuple[str, ...]) -> dic
             for task in tasks:
                 own = frame[frame["task"] == task]
                 if len(own):
-                    curves = cell_curves(own["label"].to_numpy(np.float64), own[column].to_numpy(np.float64))
+                    curves = compute_cell_curves(own["label"].to_numpy(np.float64), own[column].to_numpy(np.float64))
                     found[task].setdefault(planned.cell.fold, []).append(curves)
     return found
 
 
-def _entry(row: Row, landmark: str, task: str, folds: dict[int, list[CellCurves]]) -> dict[str, Any]:
-    """One entry of ``curves``."""
+def _make_entry(row: TableRow, landmark: str, task: str, folds: dict[int, list[CellCurves]]) -> dict[str, Any]:
+    """Return one entry of ``curves``."""
     names = {"method": row.method, "variant": row.variant, "title": row.title, "known": row.known, "series": row.series}
     entry: dict[str, Any] = {"landmark": landmark, "task": task, **names}
     firsts = [seeds[0] for seeds in folds.values()]
@@ -134,24 +136,24 @@ def _entry(row: Row, landmark: str, task: str, folds: dict[int, list[CellCurves]
             entry | dict.fromkeys((*RANKED, "net_benefit", "treat_all", "reliability")) | {"reason": "no fold is done"}
         )
     prevalence = float(np.mean([c.positives / c.n for c in firsts]))
-    curves = {name: _mean(folds, name) for name in (*RANKED, "net_benefit")}
-    curve = reliability(_added(folds), CONFIDENCE)
+    curves = {name: _average_curves(folds, name) for name in (*RANKED, "net_benefit")}
+    curve = compute_reliability(_add_bins(folds), CONFIDENCE)
     return entry | curves | {
         "prevalence": round(prevalence, DIGITS),
         "reason": None if ranked else "one class in every fold's test part",
-        "treat_all": _rounded(treat_all(prevalence, THRESHOLDS)),
-        "reliability": {name: _rounded(values) for name, values in curve.items()},
+        "treat_all": _round_values(treat_all(prevalence, THRESHOLDS)),
+        "reliability": {name: _round_values(values) for name, values in curve.items()},
     }  # fmt: skip
 
 
-def _mean(folds: dict[int, list[CellCurves]], name: str) -> list[float] | None:
-    """Mean over folds of the means over seeds, of the folds that have this curve."""
+def _average_curves(folds: dict[int, list[CellCurves]], name: str) -> list[float] | None:
+    """Return the mean over folds of the means over seeds, of the folds that have this curve."""
     means = [np.mean([c.curves[name] for c in seeds], axis=0) for seeds in folds.values() if name in seeds[0].curves]
-    return _rounded(np.mean(means, axis=0)) if means else None
+    return _round_values(np.mean(means, axis=0)) if means else None
 
 
-def _added(folds: dict[int, list[CellCurves]]) -> Bins:
-    """The k-th bins of all folds added up, each a mean over its seeds."""
+def _add_bins(folds: dict[int, list[CellCurves]]) -> Bins:
+    """Add up the k-th bins of all folds, each a mean over its seeds."""
     means = [
         [np.mean([getattr(c.bins, field) for c in seeds], axis=0) for field in ("n", "probability", "label")]
         for seeds in folds.values()
@@ -159,5 +161,5 @@ def _added(folds: dict[int, list[CellCurves]]) -> Bins:
     return Bins(*np.sum(means, axis=0))
 
 
-def _rounded(values: np.ndarray) -> list[float]:
+def _round_values(values: np.ndarray) -> list[float]:
     return [round(float(v), DIGITS) for v in values]

@@ -8,7 +8,7 @@ import pandas as pd
 
 from results.plan import Plan
 from results.statistics.fold_values import Memo
-from results.statistics.subgroups import UNKNOWN, subgroups
+from results.statistics.subgroups import UNKNOWN, compute_subgroups
 from results.storage.store import Store
 
 GAPS = ("auc", "in_the_large", "flagged", "tpr", "fpr")
@@ -16,7 +16,7 @@ NOT_GROUPS = ("landmark", "row", "site")
 
 
 def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -> dict[str, Any]:
-    """As ``results.statistics.subgroups.subgroups``, an attribute a group of the cohort, with ``gap_<metric>`` for each of GAPS.
+    """Return what ``compute_subgroups`` gives, with an attribute a group of the cohort, and ``gap_<metric>`` for each of GAPS.
 
     A stay whose group is not recorded is in the group ``unknown``; a cohort without groups has neither groups nor values.
     """
@@ -29,4 +29,4 @@ def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -
         own = own.drop(columns=[name for name in NOT_GROUPS if name in own]).dropna(axis="columns", how="all")
         return own.astype(object).fillna(UNKNOWN).astype(str)
 
-    return subgroups(store, plan, partition, resamples, gaps=GAPS)
+    return compute_subgroups(store, plan, partition, resamples, gaps=GAPS)

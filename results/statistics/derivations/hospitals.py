@@ -8,13 +8,14 @@ import pandas as pd
 
 from results.plan import Plan
 from results.statistics.fold_values import Memo
-from results.statistics.subgroups import subgroups
+from results.statistics.subgroups import compute_subgroups
 from results.storage.store import Store
 
 
 def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -> dict[str, Any]:
-    """As ``results.statistics.subgroups.subgroups``, of the attribute ``site`` and the AUC alone, and ``tested``: landmark -> by fold the
-    number of hospitals and of stays in its test part.
+    """Return what ``compute_subgroups`` gives for the attribute ``site`` and the AUC alone, and ``tested``.
+
+    ``tested``: landmark -> by fold the number of hospitals and of stays in its test part.
 
     A cohort without sites has neither groups nor values.
     """
@@ -33,4 +34,4 @@ def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -
         ]
         return site.astype("Int64").astype(str).to_frame("site")
 
-    return subgroups(store, plan, partition, resamples, metrics=("auc",)) | {"tested": tested}
+    return compute_subgroups(store, plan, partition, resamples, metrics=("auc",)) | {"tested": tested}

@@ -8,12 +8,12 @@ import pandas as pd
 
 from results.plan import Plan
 from results.statistics.fold_values import Memo
-from results.statistics.subgroups import subgroups
+from results.statistics.subgroups import compute_subgroups
 from results.storage.store import Store
 
 
 def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -> dict[str, Any]:
-    """As ``results.statistics.subgroups.subgroups``, with the attributes ``all``, ``pattern`` and ``modality NAME``.
+    """Return what ``compute_subgroups`` gives, with the attributes ``all``, ``pattern`` and ``modality NAME``.
 
     A modality that every tested stay has, or none, is no attribute: it would repeat ``all``.
     """
@@ -27,4 +27,4 @@ def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -
                 labels[f"modality {name}"] = has.map({True: f"{name} observed", False: f"{name} not observed"})
         return labels
 
-    return subgroups(store, plan, partition, resamples)
+    return compute_subgroups(store, plan, partition, resamples)

@@ -1,7 +1,7 @@
 """What the observation pattern is worth: differences of the best predictions that use it and do not, and of a network with and without.
 
 The pattern is evidence about the latent health (its likelihood) and a cause of the outcome (Delta). The ceiling uses both; the best
-predictions that use it as evidence only, as cause only and not at all stand beside it (``datasets/synthetic/truth.py``).
+predictions that use it as evidence only, as cause only and not at all stand next to it (``datasets/synthetic/truth.py``).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from results.plan import Plan
-from results.rows import Row, rows_of
+from results.rows import TableRow, list_rows
 from results.statistics.fold_values import Memo
 from results.statistics.paired import Pair, compare
 from results.storage.store import Store
@@ -26,9 +26,9 @@ WORTH = {
 
 
 def derive(store: Store, plan: Plan, resamples: int, memo: Memo | None = None) -> list[dict[str, Any]]:
-    """The records of ``results.statistics.paired.compare`` for each of WORTH; "not in this plan" where a row is missing."""
-    first: dict[str, Row] = {}
-    for row in rows_of(plan):
+    """Return the records of ``paired.compare`` for each of WORTH; "not in this plan" where a row is missing."""
+    first: dict[str, TableRow] = {}
+    for row in list_rows(plan):
         if row.cells:
             first.setdefault(row.method, row)
     return compare(

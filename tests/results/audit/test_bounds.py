@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from results.audit.bounds import FoldScores, auc_bound, precision_bound
-from results.audit.finding import Declared
-from results.audit.offsets import scale
+from results.audit.bounds import FoldScores, bound_auc, bound_precision
+from results.audit.finding import DeclaredStep
+from results.audit.offsets import convert_scale
 
 
 def small(seed, groups, n=14, ties=False):
@@ -35,7 +35,7 @@ def orders(base, group):
         yield np.r_[0.0, shifts][group]
 
 
-@pytest.mark.parametrize(("metric", "bound"), [(roc_auc_score, auc_bound), (average_precision_score, precision_bound)])
+@pytest.mark.parametrize(("metric", "bound"), [(roc_auc_score, bound_auc), (average_precision_score, bound_precision)])
 @pytest.mark.parametrize("groups", [2, 3])
 @pytest.mark.parametrize("ties", [False, True])
 def test_no_offsets_do_better(metric, bound, groups, ties):
@@ -50,7 +50,7 @@ def test_for_two_groups_the_bound_on_the_auc_is_the_maximum():
     for seed in range(5):
         label, base, group = small(seed, 2)
         best = max(roc_auc_score(label, base + shift) for shift in orders(base, group))
-        assert auc_bound(scored(label, base, base, group)) == pytest.approx(best, abs=1e-12)
+        assert bound_auc(scored(label, base, base, group)) == pytest.approx(best, abs=1e-12)
 
 
 def test_the_bound_on_the_precision_is_near_the_maximum_of_two_groups():
@@ -58,18 +58,18 @@ def test_the_bound_on_the_precision_is_near_the_maximum_of_two_groups():
     for seed in range(5):
         label, base, group = small(seed, 2)
         best = max(average_precision_score(label, base + shift) for shift in orders(base, group))
-        gaps.append(precision_bound(scored(label, base, base, group)) - best)
+        gaps.append(bound_precision(scored(label, base, base, group)) - best)
     assert min(gaps) >= -1e-12
     assert np.mean(gaps) < 0.1
 
 
-@pytest.mark.parametrize(("metric", "bound"), [(roc_auc_score, auc_bound), (average_precision_score, precision_bound)])
+@pytest.mark.parametrize(("metric", "bound"), [(roc_auc_score, bound_auc), (average_precision_score, bound_precision)])
 def test_one_group_allows_nothing(metric, bound):
     label, base, _ = small(3, 2, 200)
     assert bound(scored(label, base, base, np.zeros(200, int))) == pytest.approx(metric(label, base), abs=1e-9)
 
 
-@pytest.mark.parametrize(("metric", "bound"), [(roc_auc_score, auc_bound), (average_precision_score, precision_bound)])
+@pytest.mark.parametrize(("metric", "bound"), [(roc_auc_score, bound_auc), (average_precision_score, bound_precision)])
 @pytest.mark.parametrize("decimals", [2, 3])
 def test_rounding_and_clipping_do_not_pass_for_a_gain(metric, bound, decimals):
     half = 0.5 * 10.0**-decimals
@@ -82,7 +82,7 @@ def test_rounding_and_clipping_do_not_pass_for_a_gain(metric, bound, decimals):
 
 
 def test_logits_of_the_ends_are_cut_where_implementations_differ():
-    low, high = scale(np.array([0.0, 0.3, 1.0]), np.array([1e-9, 0.3, 1.0]), Declared("logit_offset"))
+    low, high = convert_scale(np.array([0.0, 0.3, 1.0]), np.array([1e-9, 0.3, 1.0]), DeclaredStep("logit_offset"))
     assert low[0] == -np.inf
     assert high[0] == pytest.approx(np.log(1e-6), abs=1e-5)
     assert low[1] == high[1] == pytest.approx(np.log(0.3 / 0.7))
@@ -92,8 +92,8 @@ def test_logits_of_the_ends_are_cut_where_implementations_differ():
 def test_a_row_of_unknown_group_is_given_the_best():
     label, base, group = small(1, 2)
     group[np.argmax(label == 1)] = -1
-    assert auc_bound(scored(label, base, base, group)) >= auc_bound(scored(label, base, base, small(1, 2)[2]))
-    assert precision_bound(scored(label, base, base, group)) == 1.0
+    assert bound_auc(scored(label, base, base, group)) >= bound_auc(scored(label, base, base, small(1, 2)[2]))
+    assert bound_precision(scored(label, base, base, group)) == 1.0
 
 
 def test_rows_of_two_groups_tied_at_a_clip_are_granted():
@@ -103,4 +103,4 @@ def test_rows_of_two_groups_tied_at_a_clip_are_granted():
         decimals = 1 + seed % 2
         after = np.clip(base + rng.uniform(-0.9, 0.9, 2)[group], 0, 1).round(decimals)
         s = scored(label, base.round(decimals), after, group, 0.5 * 10.0**-decimals)
-        assert roc_auc_score(label, after) <= auc_bound(s) + 1e-9
+        assert roc_auc_score(label, after) <= bound_auc(s) + 1e-9

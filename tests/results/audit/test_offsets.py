@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from results.audit.finding import Declared
-from results.audit.offsets import allowed, pierce
-from results.audit.rounding import half_widths
+from results.audit.finding import DeclaredStep
+from results.audit.offsets import bound_offsets, min_stabbing_points
+from results.audit.rounding import compute_half_widths
 
 
 @pytest.mark.parametrize(
@@ -21,17 +21,17 @@ from results.audit.rounding import half_widths
 )
 def test_half_widths(text, half):
     values = np.array([float(t) for t in text])
-    assert half_widths(values, text) == pytest.approx(half, rel=0.2)
+    assert compute_half_widths(values, text) == pytest.approx(half, rel=0.2)
 
 
 def test_a_few_long_values_do_not_make_the_others_exact():
     text = ["0.1234"] * 299 + ["0.12345678901"]
-    assert half_widths(np.array([float(t) for t in text]), text)[0] == pytest.approx(5e-5, rel=1e-6)
+    assert compute_half_widths(np.array([float(t) for t in text]), text)[0] == pytest.approx(5e-5, rel=1e-6)
 
 
 def test_half_precision_is_seen():
     values = np.random.default_rng(0).random(200).astype(np.float16).astype(float)
-    assert half_widths(values, [str(float(v)) for v in values])[0] == pytest.approx(
+    assert compute_half_widths(values, [str(float(v)) for v in values])[0] == pytest.approx(
         np.ldexp(1.0, np.frexp(values[0])[1] - 11), rel=1e-6
     )
 
@@ -50,22 +50,24 @@ def test_pierce_is_the_fewest():
         rng = np.random.default_rng(seed)
         lower = rng.uniform(0, 1, 7)
         upper = lower + rng.uniform(0, 0.5, 7)
-        assert len(pierce(lower, upper)) == fewest(lower, upper)
+        assert len(min_stabbing_points(lower, upper)) == fewest(lower, upper)
 
 
 def test_clipped_rows_agree_with_a_range_of_offsets():
     base, after, half = np.array([0.05, 0.2, 0.4, 0.98]), np.array([0.0, 0.1, 0.3, 0.88]), np.full(4, 5e-5)
-    lower, upper = allowed(base, after, half, half, Declared("offset"))
+    lower, upper = bound_offsets(base, after, half, half, DeclaredStep("offset"))
     assert lower[0] == -np.inf
-    assert len(pierce(lower, upper)) == 1
-    lower, upper = allowed(base, np.array([0.01, 0.1, 0.3, 0.88]), half, half, Declared("offset"))
-    assert len(pierce(lower, upper)) == 2
-    lower, upper = allowed(base, np.array([0.01, 0.1, 0.3, 0.88]), half, half, Declared("offset", clip=(0.01, 0.99)))
-    assert len(pierce(lower, upper)) == 1
+    assert len(min_stabbing_points(lower, upper)) == 1
+    lower, upper = bound_offsets(base, np.array([0.01, 0.1, 0.3, 0.88]), half, half, DeclaredStep("offset"))
+    assert len(min_stabbing_points(lower, upper)) == 2
+    lower, upper = bound_offsets(
+        base, np.array([0.01, 0.1, 0.3, 0.88]), half, half, DeclaredStep("offset", clip=(0.01, 0.99))
+    )
+    assert len(min_stabbing_points(lower, upper)) == 1
 
 
 def test_a_clip_that_the_offset_does_not_reach_is_not_excused():
-    lower, upper = allowed(
-        np.array([0.3, 0.5]), np.array([0.0, 0.4]), np.full(2, 1e-7), np.full(2, 1e-7), Declared("offset")
+    lower, upper = bound_offsets(
+        np.array([0.3, 0.5]), np.array([0.0, 0.4]), np.full(2, 1e-7), np.full(2, 1e-7), DeclaredStep("offset")
     )
-    assert len(pierce(lower, upper)) == 2
+    assert len(min_stabbing_points(lower, upper)) == 2

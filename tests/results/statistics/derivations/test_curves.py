@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from results.statistics.derivations.curves import RATES, THRESHOLDS, derive, precision_at, tpr_at
+from results.statistics.derivations.curves import RATES, THRESHOLDS, derive, interpolate_tpr, read_precision
 from results.statistics.derive import derive as derive_all
 from tests.stores import ROWS, fabricate, rewrite
 
@@ -50,17 +50,17 @@ def test_areas_are_auc_and_average_precision(decimals):
     label = (rng.random(80) < 0.3).astype(float)
     p = np.round(1 / (1 + np.exp(-label - rng.normal(size=80))), decimals)
     fine = (np.arange(200_000) + 0.5) / 200_000
-    assert tpr_at(label, p, fine).mean() == pytest.approx(roc_auc_score(label, p), abs=1e-4)
-    assert precision_at(label, p, fine).mean() == pytest.approx(average_precision_score(label, p), abs=1e-4)
+    assert interpolate_tpr(label, p, fine).mean() == pytest.approx(roc_auc_score(label, p), abs=1e-4)
+    assert read_precision(label, p, fine).mean() == pytest.approx(average_precision_score(label, p), abs=1e-4)
 
 
 def test_worked_example():
     label, p = np.array([0.0, 1, 0, 1]), np.array([0.9, 0.8, 0.3, 0.2])
-    assert tpr_at(label, p, np.array([0, 0.25, 0.5, 0.75, 1])) == pytest.approx([0, 0, 0.5, 0.5, 1])
-    assert precision_at(label, p, np.array([0, 0.5, 0.51, 1])) == pytest.approx([0.5, 0.5, 0.5, 0.5])
+    assert interpolate_tpr(label, p, np.array([0, 0.25, 0.5, 0.75, 1])) == pytest.approx([0, 0, 0.5, 0.5, 1])
+    assert read_precision(label, p, np.array([0, 0.5, 0.51, 1])) == pytest.approx([0.5, 0.5, 0.5, 0.5])
     label = np.array([1.0, 0, 0, 1])
-    assert tpr_at(label, p, np.array([0, 0.5, 1])) == pytest.approx([0.5, 0.5, 1])
-    assert precision_at(label, p, np.array([0, 0.5, 0.51, 1])) == pytest.approx([1, 1, 0.5, 0.5])
+    assert interpolate_tpr(label, p, np.array([0, 0.5, 1])) == pytest.approx([0.5, 0.5, 1])
+    assert read_precision(label, p, np.array([0, 0.5, 0.51, 1])) == pytest.approx([1, 1, 0.5, 0.5])
 
 
 @pytest.mark.parametrize(("variant", "column"), [("default", "probability"), ("no_rectifier", "probability_base")])

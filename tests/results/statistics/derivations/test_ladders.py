@@ -7,10 +7,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from results.plan import Settings
-from results.rows import rows_of
-from results.statistics.changes import changes, default_of
+from results.rows import list_rows
+from results.statistics.changes import find_default, list_changes
 from results.statistics.derivations import ceiling, steps, sweep, worth
-from results.statistics.ladder import LADDER, rung
+from results.statistics.ladder import LADDER, find_rung
 from tests.stores import fabricate, made_plan
 
 LADDER_ROWS = (
@@ -69,8 +69,8 @@ def test_each_step_is_held_against_the_one_before(tmp_path):
 def test_the_ladder_is_found_with_the_rectifier_on_everywhere_and_has_no_last_rung_without():
     def found(*rectifiers):
         ladder = zip(("concat", "mmnar", "default"), rectifiers, strict=True)
-        rows = rows_of(made_plan(*(("crl_mmnar", variant, rectifier) for variant, rectifier in ladder)))
-        return [r and r.variant for r in (rung(step, "crl_mmnar", rows) for step in LADDER)]
+        rows = list_rows(made_plan(*(("crl_mmnar", variant, rectifier) for variant, rectifier in ladder)))
+        return [r and r.variant for r in (find_rung(step, "crl_mmnar", rows) for step in LADDER)]
 
     assert found("off", "off", "on") == ["concat", "mmnar", "no_rectifier", "default"]
     assert found("on", "on", "on") == ["concat+no_rectifier", "mmnar+no_rectifier", "no_rectifier", "default"]
@@ -79,7 +79,7 @@ def test_the_ladder_is_found_with_the_rectifier_on_everywhere_and_has_no_last_ru
 
 def test_a_change_is_held_against_the_row_it_changes(tmp_path):
     store, plan = swept(tmp_path)
-    pairs = [(c.row.variant, c.base.variant, c.field, c.value) for c in changes(plan)]
+    pairs = [(c.row.variant, c.base.variant, c.field, c.value) for c in list_changes(plan)]
     assert pairs == [
         ("dropout=0.5", "default", "dropout", 0.5),
         ("lr=1e-05", "default", "lr", 1e-5),
@@ -95,8 +95,8 @@ def test_a_change_is_held_against_the_row_it_changes(tmp_path):
 
 def test_the_default_learning_rate_is_that_before_the_schedule(tmp_path):
     _, plan = swept(tmp_path)
-    base = changes(plan)[0].base
-    assert (default_of(base, "lr", plan), default_of(base, "dropout", plan)) == (2e-4, 0.2)
+    base = list_changes(plan)[0].base
+    assert (find_default(base, "lr", plan), find_default(base, "dropout", plan)) == (2e-4, 0.2)
 
 
 KNOWN = (
@@ -136,8 +136,8 @@ def test_a_cell_is_scored_once_however_many_derivations_ask(tmp_path, monkeypatc
         name: module.derive(store, plan, 5) for name, module in (("steps", steps), ("sweep", sweep), ("worth", worth))
     }
     calls = []
-    real = fold_values.weighted_metrics
-    monkeypatch.setattr(fold_values, "weighted_metrics", lambda *args: calls.append(0) or real(*args))
+    real = fold_values.compute_weighted_metrics
+    monkeypatch.setattr(fold_values, "compute_weighted_metrics", lambda *args: calls.append(0) or real(*args))
     found = derive.derive(store, replace(plan, derived=list(alone)), 5)
     assert {name: found[name] for name in alone} == alone
     stages = {"on": 2, "off": 1}

@@ -6,10 +6,17 @@ import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, recall_score, roc_auc_score
 
 from results.metrics.scores import expected_calibration_error
-from results.statistics.bootstrap import resample_weights
+from results.statistics.bootstrap import draw_weights
 from results.statistics.derivations import groups, hospitals, patterns
 from results.statistics.derive import derive
-from results.statistics.subgroups import METRICS, Part, alarm_threshold, group_metrics, score_group, too_few
+from results.statistics.subgroups import (
+    METRICS,
+    CellPredictions,
+    choose_alarm_threshold,
+    compute_group_metrics,
+    explain_too_few,
+    score_group,
+)
 from tests.stores import ROWS, fabricate, rewrite
 
 COPY = ("copy", "default", "off", "a copy", "method", 0.6)
@@ -106,8 +113,8 @@ def test_group_metrics_against_scikit_learn(decimals):
     y = (rng.random(60) < 0.4).astype(float)
     p = np.round(np.clip(0.3 * y + 0.6 * rng.random(60), 0.01, 0.99), decimals)
     p[:2] = 0, 1
-    weights = resample_weights(np.arange(60), np.arange(60), 0, 40)
-    got = group_metrics(y, p, weights, threshold=0.5)
+    weights = draw_weights(np.arange(60), np.arange(60), 0, 40)
+    got = compute_group_metrics(y, p, weights, threshold=0.5)
     alarm = p >= 0.5
     assert set(METRICS) <= set(got)
     for b, w in enumerate(weights):
@@ -127,16 +134,16 @@ def test_group_metrics_against_scikit_learn(decimals):
 
 
 def test_a_group_of_one_class_has_the_rate_it_can_have():
-    got = group_metrics(np.ones(4), np.array([0.1, 0.6, 0.7, 0.8]), np.ones((1, 4)), 0.65)
+    got = compute_group_metrics(np.ones(4), np.array([0.1, 0.6, 0.7, 0.8]), np.ones((1, 4)), 0.65)
     assert (got["tpr"][0], got["flagged"][0]) == (0.5, 0.5)
     assert np.isnan([got["fpr"][0], got["auc"][0]]).all()
 
 
 def test_the_alarm_is_set_for_a_share_of_the_validation_part():
     p = np.random.default_rng(0).permutation(np.arange(100) / 100)
-    assert (p >= alarm_threshold(p)).mean() == pytest.approx(0.2, abs=0.011)
-    assert alarm_threshold(np.full(10, 0.3)) == 0.3
-    assert not (p >= alarm_threshold(np.array([]))).any()
+    assert (p >= choose_alarm_threshold(p)).mean() == pytest.approx(0.2, abs=0.011)
+    assert choose_alarm_threshold(np.full(10, 0.3)) == 0.3
+    assert not (p >= choose_alarm_threshold(np.array([]))).any()
 
 
 @pytest.mark.parametrize(
@@ -149,12 +156,12 @@ def test_the_alarm_is_set_for_a_share_of_the_validation_part():
     ],
 )
 def test_small_groups_are_refused(n, positives, why):
-    assert too_few(n, positives) == why
+    assert explain_too_few(n, positives) == why
 
 
 def test_a_refused_group_keeps_its_counts_and_has_no_number():
     label = np.r_[np.ones(9), np.zeros(30)]
-    part = Part(0, 0, np.arange(39), label, np.linspace(0, 1, 39), 0.5)
+    part = CellPredictions(0, 0, np.arange(39), label, np.linspace(0, 1, 39), 0.5)
     weights = {0: np.ones((1, 39))}
     found = score_group([part], {0: np.repeat("a", 39)}, "a", weights)
     assert (found.n, found.positives, found.values, found.reason) == (39, 9, {}, "9 positives: fewer than 10")

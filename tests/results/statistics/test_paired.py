@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
-from results.rows import rows_of
+from results.rows import list_rows
 from results.statistics.paired import Pair, compare
 from tests.stores import ROWS, fabricate
 
@@ -39,7 +39,7 @@ def case(tmp_path_factory):
         failed=[("cm_ae", "icu_24h", fold) for fold in range(3)],
         missing=[("s_only", "discharge", 2)],
     )
-    after, before, cm_ae, s_only, ceiling = rows_of(plan)
+    after, before, cm_ae, s_only, ceiling = list_rows(plan)
     pairs = [
         Pair("rectifier", after, before),
         Pair("s_only", s_only, after),
@@ -112,7 +112,7 @@ def test_every_pair_task_and_metric_has_a_record_that_can_be_stored(case):
 def test_a_clear_difference_is_called_and_in_which_direction(tmp_path):
     rows = (("crl_mmnar", "default", "off", "r", "method", 3.0), ("cm_ae", "default", "off", "m", "method", 0.0))
     store, plan = fabricate(tmp_path, rows=rows, n=400)
-    good, bad = rows_of(plan)
+    good, bad = list_rows(plan)
     records = compare(store, plan, [Pair("up", good, bad), Pair("down", bad, good)], 0)
     up, down = (one(records, name=n, task="mortality_inhosp", metric="auc") for n in ("up", "down"))
     assert (up["better"], up["worse"], down["better"], down["worse"]) == (True, False, False, True)
@@ -121,6 +121,6 @@ def test_a_clear_difference_is_called_and_in_which_direction(tmp_path):
 
 def test_two_rows_with_the_same_predictions_differ_by_nothing(tmp_path):
     store, plan = fabricate(tmp_path, rows=ROWS[1:2], n=60, folds=2)
-    (row,) = rows_of(plan)
+    (row,) = list_rows(plan)
     records = compare(store, plan, [Pair("itself", row, row)], 20)
     assert {(r["difference"], r["ci_low"], r["ci_high"]) for r in records} == {(0, 0, 0)}

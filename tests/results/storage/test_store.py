@@ -227,7 +227,7 @@ def test_a_broken_cell_is_found_refused_and_replaced(tmp_path, how):
     assert store.faults(PLANNED) == found
     with pytest.raises(
         BrokenCell,
-        match=r"(does not match its checksum|is missing|is no list of checksums): run again, which computes it anew$",
+        match=r"(does not match its checksum|is missing|is no list of checksums): run again to compute it$",
     ):
         store.record(PLANNED) if part == "record" else store.frame(PLANNED, part)
     store.write(PLANNED, RECORD, {"predictions": predictions(0.1)})
@@ -255,14 +255,14 @@ def test_what_another_runner_finished_meanwhile_is_kept(tmp_path, status):
 def test_a_cell_finished_between_the_look_and_the_rename_is_put_back(tmp_path, monkeypatch):
     store = Store(tmp_path)
     folder = store.write(PLANNED, RECORD, {"predictions": predictions(0.9)})
-    look = folders.finished
+    look = folders.is_finished
     seen = []
 
     def blind_once(path):
         seen.append(path)
         return False if len(seen) == 1 else look(path)
 
-    monkeypatch.setattr(folders, "finished", blind_once)
+    monkeypatch.setattr(folders, "is_finished", blind_once)
     store.write(PLANNED, {"status": "failed", "reason": "out of memory", "metrics": []}, {})
     assert len(seen) == 2
     assert store.record(PLANNED)["status"] == "done"

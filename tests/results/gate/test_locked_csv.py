@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from results.gate.judge import COUNTS, KEY, GateError, judge, seeds_of, with_all
-from results.gate.locked_csv import derived, locked, read_locked, write_locked
-from tests.results.test_gate import moved, table
+from results.gate.judge import COUNTS, KEY, GateError, add_method_all, judge, list_seeds
+from results.gate.locked_csv import make_locked, read_locked, summarise_seeds, write_locked
+from tests.results.gate.test_judge import moved, table
 
-LOCKED = Path(__file__).resolve().parents[2] / "results" / "locked"
+LOCKED = Path(__file__).resolve().parents[3] / "results" / "locked"
 
 
 def test_what_is_written_is_read_again(tmp_path):
@@ -44,7 +44,7 @@ def test_methods_of_other_seeds_or_stays_cannot_be_kept(tmp_path, other, message
 
 
 def test_the_mean_over_methods_is_locked_too():
-    frame = locked(table())
+    frame = make_locked(table())
     assert list(frame["method"].drop_duplicates()) == ["a", "b", "c", "all"]
     assert frame.columns[-1] == "seed_19"
 
@@ -76,8 +76,8 @@ def test_a_file_that_is_no_locked_one(tmp_path, text, message):
 def test_the_locked_numbers_follow_from_their_seeds(path):
     frame = pd.read_csv(path).set_index(list(KEY))
     seeds = frame[[*COUNTS, *(c for c in frame.columns if c.startswith("seed_"))]]
-    again = derived(seeds)
+    again = summarise_seeds(seeds)
     pd.testing.assert_frame_equal(again, frame, atol=2e-9, rtol=0, check_like=True)
     methods = seeds[seeds.index.get_level_values("method") != "all"]
-    pd.testing.assert_frame_equal(with_all(methods), seeds, atol=2e-9, rtol=0)
-    assert len(seeds_of(seeds)) >= 20
+    pd.testing.assert_frame_equal(add_method_all(methods), seeds, atol=2e-9, rtol=0)
+    assert len(list_seeds(seeds)) >= 20

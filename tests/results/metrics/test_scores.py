@@ -4,7 +4,7 @@ import statsmodels.api as sm
 from sklearn.calibration import calibration_curve
 
 from results.metrics.calibration import ECE_BINS
-from results.metrics.scores import METRICS, ONE_CLASS_IS_ENOUGH, Metric, brier_recalibrated, score
+from results.metrics.scores import METRICS, ONE_CLASS_IS_ENOUGH, Metric, score, score_recalibrated
 
 
 def values(label, probability):
@@ -123,21 +123,21 @@ def test_recalibration_undoes_a_distortion():
     label = (rng.random(len(logit)) < 1 / (1 + np.exp(-logit))).astype(float)
     true, distorted = 1 / (1 + np.exp(-logit)), 1 / (1 + np.exp(-(0.4 * logit + 1)))
     valid, test = slice(0, 20_000), slice(20_000, None)
-    after = brier_recalibrated(label[valid], distorted[valid], label[test], distorted[test]).value
+    after = score_recalibrated(label[valid], distorted[valid], label[test], distorted[test]).value
     assert after == pytest.approx(np.mean((true[test] - label[test]) ** 2), abs=5e-4)
     assert np.mean((distorted[test] - label[test]) ** 2) > after + 0.02
 
 
 def test_recalibration_reads_no_test_label():
     label, p = draw(4)
-    one = brier_recalibrated(label, p, np.array([1.0]), np.array([0.4])).value
-    other = brier_recalibrated(label, p, np.array([0.0]), np.array([0.4])).value
+    one = score_recalibrated(label, p, np.array([1.0]), np.array([0.4])).value
+    other = score_recalibrated(label, p, np.array([0.0]), np.array([0.4])).value
     assert np.sqrt(one) + np.sqrt(other) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("valid", [([0.0, 0.0], [0.1, 0.2]), ([0.0, 1.0], [0.2, 0.2]), ([0.0, 1.0], [0.2, 0.3])])
 def test_recalibration_without_a_line_says_why(valid):
-    found = brier_recalibrated(*map(np.array, valid), np.array([0.0, 1.0]), np.array([0.2, 0.4]))
+    found = score_recalibrated(*map(np.array, valid), np.array([0.0, 1.0]), np.array([0.2, 0.4]))
     assert found.value is None
     assert found.reason.startswith("not recalibrated: in the validation part ")
 

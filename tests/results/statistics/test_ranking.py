@@ -7,7 +7,13 @@ from scikit_posthocs import posthoc_nemenyi_friedman
 from scipy import stats
 
 from results.statistics.derive import derive
-from results.statistics.ranking import LEVEL, cliques, cohort_values, critical_difference, ranked
+from results.statistics.ranking import (
+    LEVEL,
+    collect_cohort_values,
+    compute_critical_difference,
+    find_cliques,
+    rank_methods,
+)
 from tests.stores import ROWS, fabricate
 
 
@@ -23,19 +29,19 @@ def draw(seed, cohorts=14, methods=7, spread=0.05, decimals=6):
     [(2, 1.960), (3, 2.343), (4, 2.569), (5, 2.728), (6, 2.850), (7, 2.949), (8, 3.031), (9, 3.102), (10, 3.164)],
 )
 def test_critical_values_of_demsar_table_5(methods, q):
-    found = critical_difference(methods, 14) / math.sqrt(methods * (methods + 1) / (6 * 14))
+    found = compute_critical_difference(methods, 14) / math.sqrt(methods * (methods + 1) / (6 * 14))
     assert found == pytest.approx(q, abs=1.1e-3)
 
 
 def test_critical_difference_of_demsars_example():
     # four classifiers on 14 data sets, section 3.2.3
-    assert critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)
+    assert compute_critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)
 
 
 @pytest.mark.parametrize("decimals", [6, 2], ids=["no ties", "ties"])
 def test_friedman_by_its_formula(decimals):
     values = draw(1, decimals=decimals)
-    found = ranked(values)
+    found = rank_methods(values)
     n, k = values.shape
     own = np.array([[np.sum(row > v) + (np.sum(row == v) + 1) / 2 for v in row] for row in values.to_numpy()])
     statistic = 12 * n / (k * (k + 1)) * (np.sum(own.mean(axis=0) ** 2) - k * (k + 1) ** 2 / 4)
@@ -51,7 +57,7 @@ def test_friedman_by_its_formula(decimals):
 @pytest.mark.parametrize("seed", range(4))
 def test_pairs_told_apart_against_scikit_posthocs(seed):
     values = draw(seed)
-    found = ranked(values)
+    found = rank_methods(values)
     assert found.reason is None
     p = posthoc_nemenyi_friedman(values)
     apart = {
@@ -65,10 +71,10 @@ def test_pairs_told_apart_against_scikit_posthocs(seed):
 
 def test_cliques_are_the_largest_groups():
     ranks = pd.Series([1.0, 2.0, 2.9, 4.0, 9.0], list("abcde"))
-    assert cliques(ranks, 2.0) == (("a", "b", "c"), ("c", "d"))
-    assert cliques(ranks, 2.1) == (("a", "b", "c"), ("b", "c", "d"))
-    assert cliques(ranks, 1.0) == (("b", "c"),)
-    assert cliques(ranks, 10) == (tuple("abcde"),)
+    assert find_cliques(ranks, 2.0) == (("a", "b", "c"), ("c", "d"))
+    assert find_cliques(ranks, 2.1) == (("a", "b", "c"), ("b", "c", "d"))
+    assert find_cliques(ranks, 1.0) == (("b", "c"),)
+    assert find_cliques(ranks, 10) == (tuple("abcde"),)
 
 
 @pytest.mark.parametrize(
@@ -85,20 +91,20 @@ def test_cliques_are_the_largest_groups():
     ],
 )
 def test_too_few(cohorts, methods, reason):
-    found = ranked(draw(0, cohorts, methods))
+    found = rank_methods(draw(0, cohorts, methods))
     assert found.reason.startswith(reason)
     assert (found.statistic, found.p, found.critical_difference, found.cliques) == (None, None, None, ())
     assert (found.ranks is None) == reason.startswith("Not")
 
 
 def test_the_least_that_is_tested():
-    assert ranked(draw(0, 11, 3, spread=0.5)).critical_difference == critical_difference(3, 11)
+    assert rank_methods(draw(0, 11, 3, spread=0.5)).critical_difference == compute_critical_difference(3, 11)
 
 
 def test_a_cohort_without_a_method():
     values = draw(0)
     values.loc["c3", "m2"] = np.nan
-    found = ranked(values)
+    found = rank_methods(values)
     assert found.reason == "Not ranked: no value for m2 on c3; every method is needed on every cohort."
     assert found.ranks is None
 
@@ -107,7 +113,7 @@ def test_no_pair_is_tested_where_friedman_finds_nothing():
     values = pd.DataFrame(
         [np.roll(range(6), i) for i in range(12)], [f"c{i}" for i in range(12)], list("abcdef"), dtype=float
     )
-    found = ranked(values)
+    found = rank_methods(values)
     assert found.p == pytest.approx(1)
     assert found.reason.startswith("No pair is tested")
     assert (found.critical_difference, found.cliques) == (None, ())
@@ -137,16 +143,16 @@ def test_a_cohort_counts_once_with_the_mean_of_its_tasks(tmp_path):
         for e in statistics["intervals"]:
             if (e["metric"], e["variant"]) == ("auc", "default"):
                 expected.setdefault((dataset, e["method"]), []).append(e["value"])
-    values = cohort_values(store, plans)
+    values = collect_cohort_values(store, plans)
     assert list(values.index) == ["embedded-mimic", "embedded-eicu", "eicu"]
     assert list(values.columns) == ["CRL-MMNAR", "CM-AE (adapted)"]
     assert len(expected["embedded-mimic", "crl_mmnar"]) == 4
     assert values.at["embedded-mimic", "CRL-MMNAR"] == pytest.approx(np.mean(expected["embedded-mimic", "crl_mmnar"]))
     assert values.at["eicu", "CM-AE (adapted)"] == pytest.approx(np.mean(expected["eicu", "cm_ae"]))
     assert math.isnan(values.at["embedded-eicu", "CM-AE (adapted)"])
-    assert ranked(values).reason.startswith("Not ranked: no value for CM-AE (adapted) on embedded-eicu;")
+    assert rank_methods(values).reason.startswith("Not ranked: no value for CM-AE (adapted) on embedded-eicu;")
 
 
 def test_nothing_derived_yet(tmp_path):
     store, plan = fabricate(tmp_path, rows=ROWS[:2], n=40, folds=2)
-    assert ranked(cohort_values(store, [plan])).reason.startswith("Not ranked")
+    assert rank_methods(collect_cohort_values(store, [plan])).reason.startswith("Not ranked")

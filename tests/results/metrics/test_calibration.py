@@ -7,11 +7,11 @@ from sklearn.calibration import calibration_curve
 from results.metrics.calibration import (
     CURVE_BINS,
     Bins,
+    assign_bins,
+    compute_reliability,
     debiased_calibration_error,
-    equal_mass,
     expected_calibration_error,
-    reliability,
-    reliability_bins,
+    make_reliability_bins,
 )  # fmt: skip
 
 
@@ -33,7 +33,7 @@ def test_debiased_error_is_the_mean_product_of_two_different_rows_of_a_bin(decim
     """The same number as a U-statistic: within a bin, the mean over pairs of rows of the product of their residuals."""
     label, p = draw(decimals + n, n=n, decimals=decimals, shift=1)
     bins = min(15, n // 2)
-    where = equal_mass(p, bins)
+    where = assign_bins(p, bins)
     assert np.bincount(where)[np.bincount(where) > 0].min() > 1
     total = 0.0
     for b in np.unique(where):
@@ -68,7 +68,7 @@ def test_debiasing_takes_out_most_of_what_chance_adds():
 @pytest.mark.parametrize("decimals", [1, 8], ids=["ties", "no ties"])
 def test_reliability_against_scikit_learn(decimals):
     label, p = draw(3, decimals=decimals)
-    found = reliability(reliability_bins(label, p))
+    found = compute_reliability(make_reliability_bins(label, p))
     observed, predicted = calibration_curve(label, p, n_bins=CURVE_BINS, strategy="quantile")
     assert found["observed"] == pytest.approx(observed)
     assert found["predicted"] == pytest.approx(predicted)
@@ -76,7 +76,7 @@ def test_reliability_against_scikit_learn(decimals):
 
 
 def test_wilson_interval_by_its_formula():
-    found = reliability(Bins(np.array([20.0, 0, 30]), np.array([2.0, 0, 15]), np.array([0.0, 0, 21])))
+    found = compute_reliability(Bins(np.array([20.0, 0, 30]), np.array([2.0, 0, 15]), np.array([0.0, 0, 21])))
     z = stats.norm.ppf(0.975)
     for i, (n, rate) in enumerate(((20, 0.0), (30, 0.7))):
         middle, half = rate + z**2 / (2 * n), z * np.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2))

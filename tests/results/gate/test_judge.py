@@ -6,7 +6,17 @@ import pytest
 from scipy import stats
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from results.gate.judge import ALARM, COUNTS, KEY, GateError, gate_values, judge, seeds_of, tolerances, with_all
+from results.gate.judge import (
+    ALARM,
+    COUNTS,
+    KEY,
+    GateError,
+    add_method_all,
+    collect_gate_values,
+    compute_tolerances,
+    judge,
+    list_seeds,
+)
 from tests.stores import ROWS, fabricate
 
 SMALL = {"n": 120, "folds": 2, "landmarks": {"icu_24h": ("mortality_inhosp",)}}
@@ -25,7 +35,7 @@ def moved(values, method, metric, by):
     out = values.copy()
     methods, metrics = (out.index.get_level_values(name) for name in ("method", "metric"))
     at = methods.isin(np.atleast_1d(method)) & (metrics == metric)
-    out.loc[at, seeds_of(out)] += by
+    out.loc[at, list_seeds(out)] += by
     return out
 
 
@@ -37,7 +47,7 @@ def verdict(found, method, metric):
 
 def test_a_value_is_the_mean_over_folds_of_what_the_predictions_give(tmp_path):
     store, plan = fabricate(tmp_path, seeds=2, **SMALL)
-    values = gate_values(store, plan)
+    values = collect_gate_values(store, plan)
     assert set(values.index.unique("method")) == {"crl_mmnar", "cm_ae", "s_only"}
     assert set(values.index.unique("variant")) == {"default"}
     for seed in (0, 1):
@@ -58,8 +68,10 @@ def test_a_value_is_the_mean_over_folds_of_what_the_predictions_give(tmp_path):
 
 @pytest.mark.parametrize("how", ["failed", "missing", "skipped"])
 def test_a_cell_that_is_not_done_leaves_its_seed_without_a_value(tmp_path, how):
-    clean = gate_values(*fabricate(tmp_path / "clean", rows=ROWS[1:3], **SMALL))
-    values = gate_values(*fabricate(tmp_path / how, rows=ROWS[1:3], **SMALL, **{how: {("cm_ae", "icu_24h", 1)}}))
+    clean = collect_gate_values(*fabricate(tmp_path / "clean", rows=ROWS[1:3], **SMALL))
+    values = collect_gate_values(
+        *fabricate(tmp_path / how, rows=ROWS[1:3], **SMALL, **{how: {("cm_ae", "icu_24h", 1)}})
+    )
     lost = values[values[0].isna()]
     assert [key[0] for key in lost.index] == ["cm_ae"] * 4
     assert list(judge(clean, values)["verdict"]).count("missing") == 4
@@ -67,13 +79,15 @@ def test_a_cell_that_is_not_done_leaves_its_seed_without_a_value(tmp_path, how):
 
 def test_tolerance_is_the_quantile_of_students_t_times_the_spread_of_a_difference():
     base = table(seeds=20)
-    first = base[seeds_of(base)].iloc[0].to_numpy()
+    first = base[list_seeds(base)].iloc[0].to_numpy()
     quantile = stats.t(df=19).ppf(1 - ALARM / 8)
-    assert tolerances(base, 3, rows=8)[0] == pytest.approx(quantile * first.std(ddof=1) * np.sqrt(1 / 3 + 1 / 20))
+    assert compute_tolerances(base, 3, rows=8)[0] == pytest.approx(
+        quantile * first.std(ddof=1) * np.sqrt(1 / 3 + 1 / 20)
+    )
 
 
 def test_a_method_that_draws_nothing_has_the_floor():
-    assert list(tolerances(table(["a"], sd=0.0), 1, rows=2)) == [0.005, 0.001]
+    assert list(compute_tolerances(table(["a"], sd=0.0), 1, rows=2)) == [0.005, 0.001]
 
 
 def test_one_seed_gives_no_tolerance():
@@ -85,7 +99,7 @@ def test_seeds_alone_turn_as_many_rows_red_as_was_promised():
     rows, n = 10, 20_000
     base = table([f"m{i}" for i in range(n)], metrics=("auc",), sd=0.1)
     new = np.random.default_rng(1).normal(0.8, 0.1, size=(n, 2)).mean(axis=1)
-    alarms = (new - base[seeds_of(base)].mean(axis=1) < -tolerances(base, 2, rows)).sum()
+    alarms = (new - base[list_seeds(base)].mean(axis=1) < -compute_tolerances(base, 2, rows)).sum()
     expected = n * ALARM / rows
     assert abs(alarms - expected) < 4 * np.sqrt(expected)
 
@@ -125,7 +139,7 @@ def test_what_only_one_of_the_two_has():
     assert verdict(found, "d", "auc") == "new"
     mean = found[(found["method"] == "all") & (found["metric"] == "auc")].iloc[0]
     both = base[base.index.get_level_values("method").isin(["a", "b"])]
-    assert mean["base"] == pytest.approx(both[seeds_of(both)].xs("auc", level="metric").to_numpy().mean())
+    assert mean["base"] == pytest.approx(both[list_seeds(both)].xs("auc", level="metric").to_numpy().mean())
     assert list(found["verdict"].drop_duplicates()) == ["missing", "new", "ok"]
 
 
@@ -138,9 +152,9 @@ def test_chosen_methods_keep_the_tolerance_of_the_whole():
 
 def test_mean_over_methods_is_by_place_and_seed():
     values = table(metrics=("auc",))
-    mean = with_all(values).xs("all", level="method")
+    mean = add_method_all(values).xs("all", level="method")
     assert mean[7].item() == pytest.approx(values[7].mean())
-    assert len(with_all(values.iloc[:1])) == 1
+    assert len(add_method_all(values.iloc[:1])) == 1
 
 
 def test_other_stays_are_refused():
