@@ -185,7 +185,7 @@ def test_efficiency_prints_quartiles_sizes_and_the_machine_of_the_run(tmp_path):
     (figure,) = section.figures
     assert "CM-AE (adapted) (In-hospital mortality: failed)" in figure.caption
     mortality = figure.mpl_figure.axes[0]
-    assert [float(line.get_xdata()[0]) for line in mortality.lines][0] == 15
+    assert next(float(line.get_xdata()[0]) for line in mortality.lines) == 15
     assert "CM-AE" not in {text.get_text() for text in mortality.texts}
     assert "CRL-MMNAR" in {text.get_text() for text in mortality.texts}
 
