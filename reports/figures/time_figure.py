@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MplFigure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from reports.figures.drawing import create_figure, get_line_style
 from reports.report import Figure
@@ -83,7 +84,9 @@ def scatter_time_and_auc(panels: Panels, label: str) -> tuple[MplFigure, str]:
             size = 5 if point.is_reference else 4
             ax.plot(point.seconds, point.auc, style.marker, color=style.colour, markersize=size)
         ax.set_xscale("log")
-        ax.minorticks_off()
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.margins(0.22, 0.12)
         ax.set_title(f"{get_task_title(task)}\n({landmark})", fontsize=9)
         ax.set_xlabel(label)
