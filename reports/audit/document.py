@@ -50,15 +50,19 @@ def rewrite_document(store: Store, plans: Sequence[Plan], path: Path, steps: Seq
 
 
 def replace_parts(text: str, parts: dict[str, str], name: str) -> str:
-    """Return ``text`` with what lies between the markers of each part exchanged."""
-    opened = re.findall(r"<!-- audit:(\w+) -->", text)
-    for part in opened:
+    """Return ``text`` with what lies between the markers of each part exchanged.
+
+    Raises:
+        ReportError: a marker has a name that is no part, or no end.
+    """
+    for part in re.findall(r"<!-- audit:(\w+) -->", text):
         if part not in parts:
             raise ReportError(f"{name} has a marker audit:{part}; known: {', '.join(parts)}")
-        between = re.compile(rf"(<!-- audit:{part} -->\n).*?(<!-- /audit:{part} -->)", re.DOTALL)
+        between = re.compile(rf"(?<=<!-- audit:{part} -->\n).*?(?=<!-- /audit:{part} -->)", re.DOTALL)
         if not between.search(text):
             raise ReportError(f"{name} has a marker audit:{part} without its end <!-- /audit:{part} -->")
-        text = between.sub(lambda found, part=part: f"{found[1]}{parts[part]}\n{found[2]}", text)
+        # Backslashes of the content are no references to groups, hence the doubling.
+        text = between.sub(parts[part].replace("\\", r"\\") + r"\n", text)
     return text
 
 
@@ -95,20 +99,17 @@ def _render_step(step: dict[str, str], audits: list[AuditNumbers]) -> str:
 
 def _render_worth(step: str, n: AuditNumbers) -> list[str]:
     """Return a line for each task: the number under the strict protocol and with the step alone, and what they rest on."""
-    own = next((r.variant for r in n.plan.rows if r.variant.endswith(f"-{step}")), None)
+    own = next((r.variant for r in n.plan.rows if r.variant.endswith(f"-{step}")), "")
     base = n.plan.rows[0].variant
     lines = []
     for landmark, facts in n.plan.landmarks.items():
-        fits = n.fits.get((landmark, n.plan.reference, own or ""))
+        fits = n.fits.get((landmark, str(n.plan.reference), own))
         if fits is None or not fits["done"]:
             continue
         for task in facts.tasks:
             said = []
             for metric in SHOWN:
-                before, after = (
-                    n.find_interval(landmark, task, metric, base),
-                    n.find_interval(landmark, task, metric, own),
-                )
+                before, after = (n.find_interval(landmark, task, metric, variant) for variant in (base, own))
                 if before is None or after is None:
                     continue
                 interval = "" if after["ci_low"] is None else f" [{after['ci_low']:.3f}, {after['ci_high']:.3f}]"

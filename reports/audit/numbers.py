@@ -30,7 +30,7 @@ class AuditNumbers:
         self, landmark: str, task: str, metric: str, variant: str, method: str | None = None
     ) -> dict[str, Any] | None:
         """Return the stored interval of a row, or None where nothing is done."""
-        found = self.intervals.get((landmark, task, metric, method or self.plan.reference, variant))
+        found = self.intervals.get((landmark, task, metric, str(method or self.plan.reference), variant))
         return found if found and found["value"] is not None else None
 
     def find_ceiling(self, landmark: str, task: str, metric: str) -> float | None:
@@ -79,5 +79,6 @@ def select_audit_plans(store: Store) -> list[Plan]:
                 found.setdefault((experiment, plan.dataset, s.get("method"), s.get("outcomes")), plan)
     order = {"true": 0, "shuffled": 1}
     return sorted(
-        found.values(), key=lambda p: (EXPERIMENTS.index(p.experiment), order.get(p.settings.given.get("outcomes"), 2))
+        found.values(),
+        key=lambda p: (EXPERIMENTS.index(p.experiment), order.get(str(p.settings.given.get("outcomes")), 2)),
     )

@@ -14,7 +14,7 @@ from reports.frames.provenance import collect_provenance
 from reports.frames.tidy import COLUMNS, build_tidy_frame
 from reports.report import Figure, Report, Section
 from reports.tables.captions import describe_setting
-from reports.tables.table import METRICS, Entry, Table, get_task_title, make_text_entry
+from reports.tables.table import METRICS, Entry, Table, TableRow, get_task_title, make_text_entry
 from results.plan import Landmark, Plan, PlannedRow
 from results.storage.store import Store
 
@@ -95,7 +95,8 @@ def _build_steps_table(store: Store, n: AuditNumbers, landmark: str, facts: Land
     places = [(task, metric) for task in facts.tasks for metric in SHOWN]
     columns = [(get_task_title(task), METRICS[metric]) for task, metric in places]
     columns += [("Fits", "epochs"), ("Fits", "training rows"), ("Fits", "test rows"), ("Fits", "seeds and folds")]
-    rows, lost = [], {}
+    rows: list[TableRow] = []
+    lost: dict[str, list[str]] = {}
     for r in n.plan.rows:
         fits = n.fits.get((landmark, r.method, r.variant))
         if fits is None:

@@ -83,8 +83,9 @@ def draw_arms_figure(
         panel.set_xlim(along.at.min() - 0.4 * along.gap, along.at.max() + 0.4 * along.gap)
         for at, arm in zip(along.at, along.arms, strict=True):
             if arm.plan is None:
-                here = {"xycoords": ("data", "axes fraction"), "rotation": 90, "ha": "center", "fontsize": 7}
-                panel.annotate("not run", (at, 0.02), **here)
+                panel.annotate(
+                    "not run", (at, 0.02), xycoords=("data", "axes fraction"), rotation=90, ha="center", fontsize=7
+                )
     for panel, (landmark, task) in zip(above, landmark_tasks, strict=True):
         panel.set_title(f"{get_task_title(task)}\n({landmark})", fontsize=9)
     for panel in axes[-len(landmark_tasks) :]:
@@ -134,11 +135,9 @@ def _draw_worth(panel: Axes, along: Axis, landmark_task: LandmarkTask, worth: di
     """Draw a task's stored differences with their intervals."""
     panel.axhline(0, color="#8C8C8C", linewidth=0.8, linestyle=":")
     for i, (name, title) in enumerate(worth.items()):
-        found = [
-            (at, arm.find_difference(name, landmark_task))
-            for at, arm in zip(along.dodge(i, len(worth)), along.arms, strict=True)
-        ]
-        found = [(at, r) for at, r in found if r is not None and r["difference"] is not None]
+        records = (arm.find_difference(name, landmark_task) for arm in along.arms)
+        positions = zip(along.dodge(i, len(worth)), records, strict=True)
+        found = [(at, r) for at, r in positions if r is not None and r["difference"] is not None]
         style = get_line_style(i)
         panel.errorbar(
             [at for at, _ in found], [r["difference"] for _, r in found], yerr=compute_whiskers([r for _, r in found]), capsize=2,

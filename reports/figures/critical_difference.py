@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pandas as pd
 from matplotlib.axes import Axes
 
 from reports.figures.drawing import COLOURS, create_figure
@@ -11,6 +14,7 @@ from results.statistics.ranking import LEVEL, Ranking
 WIDTH = 7.0
 LINE = 0.25
 """Inches between two names."""
+Clique = tuple[str, ...]
 
 
 def draw_critical_difference(ranking: Ranking, name: str = "critical_difference") -> Figure:
@@ -20,15 +24,15 @@ def draw_critical_difference(ranking: Ranking, name: str = "critical_difference"
         axes.axis("off")
         axes.text(0.5, 0.5, "no average ranks", ha="center", va="center")
         return Figure(name, _compose_caption(ranking), f"No diagram. {ranking.reason}", figure)
-    k = len(ranking.ranks)
+    k, ends = len(ranking.ranks), _find_clique_ends(ranking.ranks, ranking.cliques)
     figure, (axes,) = create_figure(WIDTH, LINE * (k + 5))
     for i, rank in enumerate(ranking.ranks):
         axes.plot((1, rank), (i, i), color="0.75", linewidth=1)
         axes.plot((rank,), (i,), color="black", marker="o", markersize=5)
         axes.annotate(f"{rank:.2f}", (rank, i), xytext=(6, 0), textcoords="offset points", va="center")
     step = 0.03 * (k - 1)
-    levels = _assign_levels(ranking)
-    for (first, last), level in zip(_find_clique_ends(ranking), levels, strict=True):
+    levels = _assign_levels(ends)
+    for (first, last), level in zip(ends, levels, strict=True):
         x = k + 4.5 * step + step * level
         axes.plot((x, x), (first - 0.25, last + 0.25), color=COLOURS[0], linewidth=4, solid_capstyle="butt")
     axes.set_yticks(range(k), [str(method) for method in ranking.ranks.index])
@@ -38,7 +42,7 @@ def draw_critical_difference(ranking: Ranking, name: str = "critical_difference"
     )
     if ranking.critical_difference is not None:
         _draw_scale(axes, ranking.critical_difference)
-    return Figure(name, _compose_caption(ranking), _describe_ranking(ranking), figure)
+    return Figure(name, _compose_caption(ranking), _describe_ranking(ranking.ranks, ranking.cliques), figure)
 
 
 def _draw_scale(axes: Axes, length: float) -> None:
@@ -48,18 +52,18 @@ def _draw_scale(axes: Axes, length: float) -> None:
     )
 
 
-def _find_clique_ends(ranking: Ranking) -> list[tuple[int, int]]:
+def _find_clique_ends(ranks: pd.Series, cliques: Sequence[Clique]) -> list[tuple[int, int]]:
     """Return the rows of the first and the last method of each clique."""
-    place = {method: i for i, method in enumerate(ranking.ranks.index)}
-    return [(place[clique[0]], place[clique[-1]]) for clique in ranking.cliques]
+    row = {method: i for i, method in enumerate(ranks.index)}
+    return [(row[clique[0]], row[clique[-1]]) for clique in cliques]
 
 
-def _assign_levels(ranking: Ranking) -> list[int]:
+def _assign_levels(bars: Sequence[tuple[int, int]]) -> list[int]:
     """Return the column in which each clique's bar is drawn: the first in which it meets no other."""
     ends: dict[int, int] = {}
     levels = []
-    for first, last in _find_clique_ends(ranking):
-        level = next(i for i in range(len(ranking.cliques)) if ends.get(i, -1) < first)
+    for first, last in bars:
+        level = next(i for i in range(len(bars)) if ends.get(i, -1) < first)
         ends[level] = last
         levels.append(level)
     return levels
@@ -82,7 +86,7 @@ def _compose_caption(ranking: Ranking) -> str:
     return " ".join([*parts, *([ranking.reason] if ranking.reason else [])])
 
 
-def _describe_ranking(ranking: Ranking) -> str:
-    order = ", ".join(f"{method} {rank:.2f}" for method, rank in ranking.ranks.items())
-    groups = "; ".join(f"{clique[0]} to {clique[-1]}" for clique in ranking.cliques)
+def _describe_ranking(ranks: pd.Series, cliques: Sequence[Clique]) -> str:
+    order = ", ".join(f"{method} {rank:.2f}" for method, rank in ranks.items())
+    groups = "; ".join(f"{clique[0]} to {clique[-1]}" for clique in cliques)
     return f"Average ranks from best to worst: {order}.{f' Not told apart: {groups}.' if groups else ''}"

@@ -64,7 +64,7 @@ def _draw_figure(store: Store, plan: Plan, curves: dict[str, Any], kind: str) ->
     places = list(dict.fromkeys((c["landmark"], c["task"]) for c in curves["curves"]))
     by_place = {(c["landmark"], c["task"], c["method"], c["variant"]): c for c in drawn}
     titles = {(c["method"], c["variant"]): c["title"] for c in drawn}
-    common = [(name, "default") for name in (*COMMON, plan.reference)]
+    common = [(str(name), "default") for name in (*COMMON, plan.reference)]
     groups = group_lines(list(titles), common)
     figure, axes = create_figure(2.6 * len(places) + 2.4, 1.7 * len(groups) + 0.6, len(groups), len(places))
     styles = {key: get_line_style(i) for group in groups for i, key in enumerate(reversed(group))}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -13,7 +15,7 @@ from reports.tables.table import get_task_title
 
 DODGE = 0.12
 """How far the lines of neighbouring tasks stand apart; values stand 1 apart."""
-DEFAULT = {"difference": 0.0, "ci_low": None, "ci_high": None}
+DEFAULT: dict[str, Any] = {"difference": 0.0, "ci_low": None, "ci_high": None}
 
 
 def draw_sensitivity_figure(study: Study, caption: str) -> Figure:
@@ -50,11 +52,8 @@ def _draw_tasks(panel: Axes, study: Study, sweep: Sweep) -> None:
     panel.axhline(0, color="#8C8C8C", linewidth=0.8, linestyle=":")
     stored = {(r["name"], r["landmark"], r["task"]): r for r in study.find_records(sweep) if r["metric"] == "auc"}
     for t, (landmark, task) in enumerate(study.tasks):
-        points = [
-            (i, DEFAULT if p.default else stored.get((p.row.variant, landmark, task)))
-            for i, p in enumerate(sweep.points)
-        ]
-        points = [(i, r) for i, r in points if r is not None and r["difference"] is not None]
+        records = (DEFAULT if p.default else stored.get((p.row.variant, landmark, task)) for p in sweep.points)
+        points = [(i, r) for i, r in enumerate(records) if r is not None and r["difference"] is not None]
         style, shift = get_line_style(t), DODGE * (t - (len(study.tasks) - 1) / 2)
         panel.errorbar(
             [i + shift for i, _ in points], [r["difference"] for _, r in points], yerr=compute_whiskers([r for _, r in points]),
@@ -72,8 +71,8 @@ def _draw_mean(panel: Axes, study: Study, sweep: Sweep) -> None:
     own = [average_by_fold(study.aucs, p.row, study.tasks) for p in sweep.points]
     points = [(i, [f[k] - base[k] for k in f if k in base]) for i, f in enumerate(own)]
     points = [(i, d) for i, d in points if d]
-    spread = [np.std(d, ddof=1) if len(d) > 1 else 0 for _, d in points]
-    means = [np.mean(d) for _, d in points]
+    spread = [float(np.std(d, ddof=1)) if len(d) > 1 else 0.0 for _, d in points]
+    means = [float(np.mean(d)) for _, d in points]
     label = f"{MEAN.capitalize()} (± sd over folds)"
     panel.errorbar(
         [i for i, _ in points], means, yerr=spread, color="black", linewidth=1.6, capsize=3, zorder=3, label=label

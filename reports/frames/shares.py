@@ -48,7 +48,11 @@ def _compute_share(row: dict[str, Any], top: dict[str, Any], of: str, plan: Plan
         nothing = 0.5
     else:
         whole = plan.landmarks[row["landmark"]].tasks[row["task"]]
-        nothing = float(np.mean([_compute_prevalence_loss(*row["by_fold"][f][1:], whole) for f in folds]))
+        nothing = float(
+            np.mean(
+                [_compute_prevalence_loss(n, positives, whole) for _, n, positives in map(row["by_fold"].get, folds)]
+            )
+        )
     ceiling = float(np.mean([top["by_fold"][f][0] for f in folds]))
     value = float(np.mean([row["by_fold"][f][0] for f in folds]))
     way = ceiling - nothing

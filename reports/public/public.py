@@ -114,13 +114,13 @@ def _describe_plan(store: Records, plan: Plan, hide: Suppression, tally: Tally) 
 
 def _describe_landmark(plan: Plan, landmark: str, facts: Landmark, hide: Suppression, tally: Tally) -> dict[str, Any]:
     at = {"dataset": plan.dataset, "protocol": plan.protocol, "landmark": landmark}
-    tasks = {}
+    tasks: dict[str, dict[str, Any]] = {}
     for task, whole in facts.tasks.items():
         blank, n, positives = suppress_counts({**at, "task": task, "n": whole.n, "positives": whole.positives}, hide)
         tasks[task] = {"n": n or whole.n, "positives": positives or whole.positives}
         tally.counts += bool(n) + bool(positives)
         tasks[task]["prevalence"] = None if blank or n or positives else whole.prevalence
-    shares = {}
+    shares: dict[str, float | str | None] = {}
     for name, share in facts.modalities.items():
         shares[name] = HIDDEN if (*at.values(), name) in hide.shares else share
         tally.counts += shares[name] == HIDDEN
@@ -129,9 +129,9 @@ def _describe_landmark(plan: Plan, landmark: str, facts: Landmark, hide: Suppres
         hidden = (plan.dataset, step["step"], step["n"]) in hide.steps
         flow.append({"step": step["step"], "n": SMALL if is_small(step["n"]) else HIDDEN if hidden else step["n"]})
         tally.counts += hidden
-    n = SMALL if is_small(facts.n) else facts.n
     return {
-        "n": n, "tasks": tasks, "modalities": shares, "flow": flow, "fingerprint": facts.fingerprint, "split": facts.split
+        "n": SMALL if is_small(facts.n) else facts.n, "tasks": tasks, "modalities": shares, "flow": flow,
+        "fingerprint": facts.fingerprint, "split": facts.split,
     }  # fmt: skip
 
 

@@ -111,7 +111,8 @@ def _find_small_rates(frame: pd.DataFrame) -> list[bool]:
 
 
 def _get_cohort_task(row: dict[str, Any]) -> CohortTask:
-    return tuple(row.get(k) or "" for k in ("dataset", "protocol", "landmark", "task"))
+    dataset, protocol, landmark, task = (row.get(k) or "" for k in ("dataset", "protocol", "landmark", "task"))
+    return dataset, protocol, landmark, task
 
 
 def _get_count(row: dict[str, Any]) -> Count | None:

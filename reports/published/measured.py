@@ -60,7 +60,7 @@ def _search_frames(measure: Measure, row: dict[str, Any], plan: Plan, frames: Se
     task = measure.task or (None if row["task"] in ("-", "unspecified") else row["task"])
     task = "readmission_30d" if row["metric"] == "n" else task
     defined = {name for facts in plan.landmarks.values() for name in facts.tasks}
-    own = next((t for t in (task, *NEAREST_TASK.get((row["dataset"], task), ())) if t in defined), task)
+    own = next((t for t in (task, *NEAREST_TASK.get((row["dataset"], str(task)), ())) if t in defined), task)
     notes = []
     if own != task:
         notes.append(

@@ -17,7 +17,7 @@ WHY_NOT_COMPARABLE = {
     "embedded-mimic": "drawn from a structural causal model with the sizes of MIMIC-IV, no patients: not comparable",
     "embedded-eicu": "drawn from a structural causal model shaped like eICU, no patients: not comparable",
 }
-NEAREST_TASK = {("eICU", "readmission_30d"): ("icu_readmission",)}
+NEAREST_TASK: dict[tuple[str, str], tuple[str, ...]] = {("eICU", "readmission_30d"): ("icu_readmission",)}
 """Where the task itself is not derivable: eICU has no dates between hospital stays. The embedded cohort's tasks are those of MIMIC-IV."""
 METHODS = {
     "CM-AE": "cm_ae", "MT": "mt", "SMIL": "smil", "GRAPE": "grape", "HGMF": "hgmf", "M3Care": "m3care", "COM": "com",

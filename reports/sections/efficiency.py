@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pandas as pd
-from matplotlib.ticker import LogLocator, NullFormatter
 
-from reports.figures.drawing import COLOURS, MARKERS, create_figure
+from reports.figures.time_figure import Panels, TimePoint, scatter_time_and_auc
 from reports.frames.tidy import build_tidy_frame
 from reports.report import Figure, Section
 from reports.tables.captions import describe_settings
@@ -42,7 +41,7 @@ def section(store: Store, plans: Sequence[Plan]) -> Section:
         numbers.append(frame)
         devices = _describe_devices(store, plan, frame)
         tables.append(build_cost_table(said, plan, frame, devices))
-        figures.append(time_figure(said, plan, frame, build_tidy_frame(store, plan), devices))
+        figures.append(_draw_time_figure(said, plan, frame, build_tidy_frame(store, plan), devices))
     frames = {"_numbers": pd.concat(numbers, ignore_index=True).drop(columns=["title", "by_fold"])}
     return Section(tuple(tables), frames, tuple(figures))
 
@@ -73,8 +72,8 @@ def _build_latency_entry(cells: NumberIndex, at: tuple[str, str, str], metric: s
     found = build_probe_entry(cells.get(*at, metric))
     if found.mean is None:
         return found
-    quartiles = tuple(float(cells.get(*at, f"{metric}_{q}")["mean"]) for q in ("q1", "q3"))
-    return replace(found, sd=None, interval=quartiles)
+    low, high = ((cells.get(*at, f"{metric}_{q}") or {})["mean"] for q in ("q1", "q3"))
+    return replace(found, sd=None, interval=(float(low), float(high)))
 
 
 def _describe_devices(store: Store, plan: Plan, frame: pd.DataFrame) -> str:
@@ -90,36 +89,22 @@ def _describe_devices(store: Store, plan: Plan, frame: pd.DataFrame) -> str:
     return f"Measured on {where}{busy}." if names else "No cell was measured."
 
 
-def time_figure(said: Said, plan: Plan, frame: pd.DataFrame, metrics: pd.DataFrame, devices: str) -> Figure:
-    """Return seconds to fit (logarithmic) against the AUC of ``metrics`` (tidy), a mark a method, a panel a task."""
+def _draw_time_figure(said: Said, plan: Plan, frame: pd.DataFrame, metrics: pd.DataFrame, devices: str) -> Figure:
+    """Draw the measured seconds to fit against the AUC of ``metrics``, a tidy frame; methods without both are named in the caption."""
     aucs = NumberIndex(metrics[(metrics["metric"] == "auc") & (metrics["stage"] == "final")], ("task",))
     times = NumberIndex(frame, ("metric",))
-    methods = list_methods(frame)
-    places = plan.landmark_tasks
-    figure, axes = create_figure(3.2 * len(places), 3.4 + 0.19 * -(-len(methods) // len(places)), 1, len(places))
-    absent = {}
-    for ax, (landmark, task) in zip(axes, places, strict=True):
-        for i, (method, variant, title) in enumerate(methods):
+    panels: Panels = {place: [] for place in plan.landmark_tasks}
+    absent: dict[str, None] = {}
+    for (landmark, task), points in panels.items():
+        for method, variant, title in list_methods(frame):
             time, auc = times.get(method, variant, landmark, "fit_seconds"), aucs.get(method, variant, landmark, task)
             if time is None or auc is None or pd.isna(time["mean"]) or pd.isna(auc["mean"]):
                 absent[f"{title} ({get_task_title(task)}: {(auc or time or {}).get('status', 'missing')})"] = None
-                x, y = [], []
             else:
-                x, y = [time["mean"]], [auc["mean"]]
-            colour = COLOURS[(i + i // len(MARKERS)) % len(COLOURS)]
-            ax.plot(x, y, MARKERS[i % len(MARKERS)], color=colour, markersize=6, label=title)
-        ax.set_xscale("log")
-        ax.margins(0.12)
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.xaxis.set_major_formatter("{x:g}")
-        ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.set_title(f"{get_task_title(task)}\n({landmark})", fontsize=9)
-        ax.set_xlabel("seconds to fit (log scale)")
-    axes[0].set_ylabel("AUC")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(places), frameon=False, fontsize=8)
+                points.append(TimePoint(title, time["mean"], auc["mean"], method == plan.reference))
+    figure, alt = scatter_time_and_auc(panels, "seconds to fit (log scale)")
     without = f" Not shown, for want of a number: {', '.join(absent)}." if absent else ""
-    what = f"Seconds to fit one model against the AUC of the test part (means over folds).{without} {SHARED}"
-    caption = f"{what} {devices} "
-    alt = f"{len(methods)} methods: seconds to fit across (logarithmic), AUC upwards, a panel for each of {len(places)} tasks."
-    return Figure(f"time_auc_{plan.dataset}_{plan.protocol}", caption + said["all"], alt, figure)
+    what = (
+        f"Seconds to fit one model against the AUC of the test part (means over folds). Square: the reference.{without}"
+    )
+    return Figure(f"time_auc_{plan.dataset}_{plan.protocol}", f"{what} {SHARED} {devices} {said['all']}", alt, figure)

@@ -77,11 +77,11 @@ def build_decoding_table(said: Said, plan: Plan, frame: pd.DataFrame) -> Table:
                 build_probe_entry(c, spread=None if metric == "chance" else "sd_folds")
                 for c, metric in zip(own, DECODED, strict=True)
             ]
-            known = (method, variant, landmark) in span.index
-            two = span.loc[(method, variant, landmark)] if known else (None, None)
-            entries += [
-                Entry(float(x), None, "", "", False, digits=2) if known else build_probe_entry(own[0]) for x in two
-            ]
+            if (method, variant, landmark) in span.index:
+                ends = span.loc[(method, variant, landmark)]
+                entries += [Entry(float(x), None, "", "", False, digits=2) for x in ends]
+            else:
+                entries += [build_probe_entry(own[0])] * 2
         rows.append((title, False, tuple(entries)))
     caption = (
         "What the representation h says of the observation pattern: a logistic regression fitted on the training part's h decodes "
@@ -89,8 +89,8 @@ def build_decoding_table(said: Said, plan: Plan, frame: pd.DataFrame) -> Table:
         "frequent pattern; chance: 1 / number of patterns). " + said["all"]
     )
     ours = any(method == "crl_mmnar" for method, _, _ in list_methods(frame))
-    said = (BY_CONSTRUCTION,) if ours else ()
-    return Table(tuple(columns), tuple(rows), caption, (*collect_notes(used), *said))
+    more = (BY_CONSTRUCTION,) if ours else ()
+    return Table(tuple(columns), tuple(rows), caption, (*collect_notes(used), *more))
 
 
 def pool_correlations(frame: pd.DataFrame) -> pd.DataFrame:
@@ -230,7 +230,7 @@ def draw_norm_figures(said: Said, plan: Plan, frame: pd.DataFrame) -> list[Figur
         rates, sizes = count_outcomes(frame[frame["landmark"] == landmark])
         norm = dict(zip(own["group"], own["mean"], strict=True))
         shown = [name for name in sizes if name in norm and (name, task) in rates][:MOST_PATTERNS]
-        for i, name in enumerate(sorted(shown, key=norm.get)):
+        for i, name in enumerate(sorted(shown, key=lambda name: norm[name])):
             positives, n = rates[name, task]
             low, high = compute_wilson_interval(positives, n)
             ax.plot([norm[name]] * 2, [100 * low, 100 * high], color=get_line_style(7).colour, linewidth=1, zorder=1)

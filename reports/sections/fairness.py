@@ -56,7 +56,7 @@ def section(store: Store, plans: Sequence[Plan]) -> Section:
         if frame.empty:
             tables.append(build_empty_table(store, plan, "By group of patients", _explain_nothing(store, plan)))
             continue
-        how = HOW.format(share=store.statistics(plan.name)[DERIVED]["flagged_share"])
+        how = HOW.format(share=frame["alarm_share"].iloc[0])
         for subgroups in build_subgroup_tables(store, plan, DERIVED, frame):
             about = f"{how}. {BOOTSTRAP} {describe_setting(store, plan, subgroups.landmark)}"
             tables += [_build_metrics_table(subgroups, about), _build_gap_table(subgroups, about)]

@@ -17,7 +17,7 @@ from reports.frames.tidy import COLUMNS, build_tidy_frame, set_dtypes
 from reports.report import Figure, Section
 from reports.tables.captions import describe_setting
 from reports.tables.subgroup_places import SubgroupTable, build_subgroup_tables
-from reports.tables.table import NOT_PLANNED, WORDS, Entry, Table, get_task_title, make_text_entry
+from reports.tables.table import NOT_PLANNED, WORDS, Entry, Table, TableRow, get_task_title, make_text_entry
 from results.plan import Plan, Settings
 from results.storage.store import Store
 
@@ -96,16 +96,22 @@ def subtract_estimates(a: tuple[float, float, float], b: tuple[float, float, flo
 
 
 def _compute_difference(sites: dict[str, Any] | None, folds: dict[str, Any] | None) -> dict[str, Any]:
-    nothing = {"mean": math.nan, "ci_low": math.nan, "ci_high": math.nan}
-    for name, arm in (("sites", sites), ("folds", folds)):
-        if arm is None or math.isnan(arm["mean"]):
-            status, why = ("missing", "not run") if arm is None else (arm["status"], arm["note"])
-            return nothing | {"status": status, "note": f"{ARMS[name]}: {why}"}
-    value, low, high = subtract_estimates(*((arm["mean"], arm["ci_low"], arm["ci_high"]) for arm in (sites, folds)))
+    if sites is None or math.isnan(sites["mean"]):
+        return _explain_no_difference("sites", sites)
+    if folds is None or math.isnan(folds["mean"]):
+        return _explain_no_difference("folds", folds)
+    of_sites, of_folds = ((arm["mean"], arm["ci_low"], arm["ci_high"]) for arm in (sites, folds))
+    value, low, high = subtract_estimates(of_sites, of_folds)
     partial = next((arm for arm in (sites, folds) if arm["status"] == "partial"), None)
     status, note = ("done", "") if partial is None else ("partial", partial["note"])
     counted = {k: min(sites[k], folds[k]) for k in ("folds", "seeds", "n", "positives")}
     return counted | {"mean": value, "ci_low": low, "ci_high": high, "status": status, "note": note}
+
+
+def _explain_no_difference(name: str, arm: dict[str, Any] | None) -> dict[str, Any]:
+    status, why = ("missing", "not run") if arm is None else (arm["status"], arm["note"])
+    nothing = dict.fromkeys(("mean", "ci_low", "ci_high"), math.nan)
+    return nothing | {"status": status, "note": f"{ARMS[name]}: {why}"}
 
 
 def _build_table(
@@ -116,7 +122,8 @@ def _build_table(
     heads = [*ARMS, DIFFERENCE]
     columns = tuple((get_task_title(t), {**ARMS, DIFFERENCE: "difference"}[h]) for t in tasks for h in heads)
     here = numbers[numbers["landmark"].eq(landmark)]
-    rows, said = [], {}
+    rows: list[TableRow] = []
+    said: dict[str, None] = {}
     for (title, known), own in here.groupby(["title", "known"], sort=False):
         cells = {(c["task"], c["arm"]): c for c in own.to_dict("records")}
         rows.append((title, bool(known), tuple(_build_entry(cells.get((t, h)), h) for t in tasks for h in heads)))

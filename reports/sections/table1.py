@@ -21,19 +21,18 @@ def section(store: Store, plans: Sequence[Plan]) -> Section:
     figures: list[Figure] = []
     notes: list[str] = []
     for plan in plans:
-        curves = draw_curve_figures(store, plan)
-        drawn = {
+        drawn: dict[str, Sequence[Figure | None]] = {
             "forest plot: no comparison with the reference is stored": [draw_forest(store, plan)],
-            "ROC, precision-recall and reliability curves: none are stored (an experiment with derived: [curves] has them)": curves
-            or [None],
-            "map of row x pattern: no patterns are derived (an experiment with derived: [patterns] has them)": draw_pattern_maps(
-                store, plan
-            )
-            or [None],
+            "ROC, precision-recall and reliability curves: none are stored (an experiment with derived: [curves] has them)": (
+                draw_curve_figures(store, plan)
+            ),
+            "map of row x pattern: no patterns are derived (an experiment with derived: [patterns] has them)": (
+                draw_pattern_maps(store, plan)
+            ),
             "time against AUC: no record says how long a fit took": [draw_time_figure(store, plan)],
         }
         figures += [figure for found in drawn.values() for figure in found if figure]
-        notes += [f"No {why}{compose_title_suffix(plan, plans)}." for why, found in drawn.items() if found == [None]]
+        notes += [f"No {why}{compose_title_suffix(plan, plans)}." for why, found in drawn.items() if not any(found)]
     for protocol in dict.fromkeys(plan.protocol for plan in plans):
         ranking = rank_methods(collect_cohort_values(store, [plan for plan in plans if plan.protocol == protocol]))
         if ranking.ranks is None:

@@ -41,7 +41,7 @@ def section(store: Store, plans: Sequence[Plan]) -> Section:
         numbers = build_tidy_frame(store, plan)
         records = index_records(store.statistics(plan.name), "steps")
         rows = list_rows(plan)
-        rungs = [(step, find_rung(step, plan.reference, rows)) for step in LADDER]
+        rungs = [(step, find_rung(step, plan.reference or "", rows)) for step in LADDER]
         size = sum(r["in_family"] for r in records.values())
         for metrics, more in ((("auc",), TESTED.format(size=size)), (("auprc", "brier"), OTHERS)):
             caption = compose_short_caption(store, [plan], WHAT + more)
@@ -78,7 +78,8 @@ def build_ladder_table(
                 entries.append(build_entry(cell, spread) if cell else make_text_entry("not planned"))
                 if cell and cell["note"]:
                     notes.append(f"{step.name} ({get_task_title(task)}, {METRICS[metric]}): {cell['note']}.")
-                own = records.get((step.name, row and row.method, row and row.variant, landmark, task, metric))
+                names = (row.method, row.variant) if row else (None, None)
+                own = records.get((step.name, *names, landmark, task, metric))
                 tested = [build_p_entry(own) if i else NOT_PLANNED] if metric == "auc" else []
                 entries += [build_difference_entry(own, numbers) if i else NOT_PLANNED, *tested]
         rows.append((step.name, False, tuple(entries)))

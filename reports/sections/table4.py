@@ -24,7 +24,7 @@ from reports.tables.sensitivity import (
     index_aucs,
     list_sweeps,
 )
-from reports.tables.table import Entry, Table, build_entry, get_task_title, make_text_entry
+from reports.tables.table import Entry, Table, TableRow, build_entry, get_task_title, make_text_entry
 from results.plan import Plan
 from results.storage.store import Store
 
@@ -113,7 +113,8 @@ def build_values_table(study: Study, caption: str) -> Table:
         for head in (MEAN.capitalize(), *(get_task_title(t) for _, t in study.tasks))
         for name in ("AUC", "Difference")
     ]
-    rows, notes = [], {}
+    rows: list[TableRow] = []
+    notes: dict[str, None] = {}
     for sweep in study.sweeps:
         base = average_by_fold(study.aucs, sweep.base, study.tasks)
         for point in sweep.points:

@@ -151,7 +151,7 @@ def _describe_tests(store: Store, plan: Plan, statistics: dict[str, Any] | None)
 def _describe_source(store: Store, plan: Plan) -> str:
     """Return commit and date of the plan, and of the cells where they come from others."""
     dirty = not plan.clean
-    commits = {}
+    commits: dict[str, None] = {}
     for row in list_rows(plan):
         for planned in row.cells:
             found = (store.record(planned) or {}).get("provenance") or {}

@@ -14,8 +14,8 @@ FURTHER = (
     "name", "base_method", "base_variant", "value", "base_value", "ci_low", "ci_high", "n_test", "n_train", "t", "p", "in_family",
     "p_holm", "better", "worse", "reason",
 )  # fmt: skip
-DifferenceRecords = dict[tuple[str, str, str, str, str, str], dict[str, Any]]
-"""By name, method, variant, landmark, task, metric."""
+DifferenceRecords = dict[tuple[str | None, ...], dict[str, Any]]
+"""By name, method, variant, landmark, task, metric; method and variant are None where no such row is planned."""
 
 
 def index_records(statistics: dict[str, Any] | None, derivation: str) -> DifferenceRecords:

@@ -100,7 +100,7 @@ def compute_drop(aucs: Aucs, sweep: Sweep, tasks: list[tuple[str, str]]) -> Drop
     at_default = next(p.value for p in sweep.points if p.default)
     lost = tuple(p.value for p in sweep.points if not average_by_fold(aucs, p.row, tasks))
     if not base:
-        return Drop(*([np.nan] * 5), at_default, np.nan, lost)
+        return Drop(np.nan, np.nan, np.nan, np.nan, np.nan, at_default, np.nan, lost)
     default = float(np.mean(list(base.values())))
     means, worst, sd, at = [default], 0.0, np.nan, at_default
     for point in sweep.points:

@@ -82,8 +82,8 @@ class SubgroupTable:
     ) -> list[str]:
         """Say what the words and marks of these entries mean, and which rows have predictions on some of the stays only."""
         said: dict[str, None] = {}
-        found = [(row, self.find_cell(row, g, m)) for row in rows for g in groups for m in metrics]
-        found = [(row, cell) for row, cell in found if cell]
+        keys = [(row, g, m) for row in rows for g in groups for m in metrics]
+        found = [(row, cell) for row, g, m in keys if (cell := self.find_cell(row, g, m))]
         for row, cell in found:
             if cell["status"] in ("failed", "skipped", "missing"):
                 said[f"{self.titles[row]} ({self.landmark}): {cell['note']}."] = None

@@ -107,7 +107,8 @@ def build_table(
     frame = frame[frame["metric"].isin(metrics)]
     places = list(dict.fromkeys(zip(frame["landmark"], frame["task"], strict=True)))
     spread = "sd_seeds" if plan.seeds > 1 else "sd_folds"
-    rows, notes = [], {}
+    rows: list[TableRow] = []
+    notes: dict[str, None] = {}
     for (method, variant), own in frame.groupby(["method", "variant"], sort=False):
         cells = {(c["landmark"], c["task"], c["metric"]): c for c in own.to_dict("records")}
         title = own["title"].iloc[0]

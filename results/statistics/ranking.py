@@ -39,8 +39,8 @@ class Ranking:
     ranks: pd.Series | None = None
     statistic: float | None = None
     p: float | None = None
-    compute_critical_difference: float | None = None
-    find_cliques: tuple[tuple[str, ...], ...] = ()
+    critical_difference: float | None = None
+    cliques: tuple[tuple[str, ...], ...] = ()
     reason: str | None = None
 
 

@@ -184,6 +184,10 @@ def test_efficiency_prints_quartiles_sizes_and_the_machine_of_the_run(tmp_path):
     assert "-j above 1" in section.tables[0].caption
     (figure,) = section.figures
     assert "CM-AE (adapted) (In-hospital mortality: failed)" in figure.caption
+    mortality = figure.mpl_figure.axes[0]
+    assert next(float(line.get_xdata()[0]) for line in mortality.lines) == 15
+    assert "CM-AE" not in {text.get_text() for text in mortality.texts}
+    assert "CRL-MMNAR" in {text.get_text() for text in mortality.texts}
 
 
 def test_embedding_shows_patterns_by_frequency_and_rows_without_representation(tmp_path):
