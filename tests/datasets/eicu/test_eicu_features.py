@@ -5,6 +5,7 @@ import pytest
 
 from datasets.eicu import static
 from datasets.eicu.build import build
+from datasets.eicu.drugs import DRUG_CODES
 from datasets.eicu.features import MODALITIES, compute_balances, compute_shock_indices, list_features
 from datasets.eicu.sources import LONG, VITALS, WIDE
 
@@ -161,6 +162,32 @@ def test_drugs_without_a_name_go_by_their_code(empty, tmp_path):
         "ordered_antibiotic",
     }
     assert values["Medication"]["orders"] == 3
+
+
+PIVOTED_MED = {
+    "vasopressor": (37410, 36346, 2051, 37407, 39089, 36437, 34361, 2050, 2060, 2059, 37028, 35517, 35587, 2087, 38884, 38883, 2839),
+    "inotrope": (8777, 40, 9744),
+    "anticoagulant": (39654, 9545, 2807, 33442, 8643, 33314, 2808, 2810, 2812, 24859),
+}  # fmt: skip
+"""Codes of the concept ``pivoted_med`` of MIT-LCP/eicu-code: norepinephrine, epinephrine, dopamine, phenylephrine and vasopressin;
+dobutamine and milrinone; heparin and warfarin."""
+
+
+def test_codes_agree_with_the_public_concept(empty, tmp_path):
+    """Ours are theirs and, for anticoagulants, three more, of drugs that the concept does not look for (enoxaparin and newer ones)."""
+    ours = {name: set(DRUG_CODES[name]) - set(codes) for name, codes in PIVOTED_MED.items()}
+    assert ours == {"vasopressor": set(), "inotrope": set(), "anticoagulant": {7878, 35915, 37792}}
+    stays = {
+        100 + i: (name, code) for i, (name, code) in enumerate((n, c) for n in PIVOTED_MED for c in PIVOTED_MED[n])
+    }
+    for stay, (_, code) in stays.items():
+        empty.patient(stay, f"002-{stay}")
+        empty.add("medication", stay, 10, drugname="", drughiclseqno=code)
+    cohort = build(empty.write(tmp_path), landmarks=["icu_24h"])["icu_24h"].cohort
+    medication = cohort.modalities[MODALITIES.index("Medication")]
+    for name in PIVOTED_MED:
+        flags = medication.values[:, medication.feature_names.index(f"ordered_{name}")]
+        assert flags.tolist() == [float(of == name) for of, _ in stays.values()]
 
 
 def test_fluids_sum_cells_since_admission_not_totals(empty, tmp_path):
