@@ -66,6 +66,8 @@ def _build_block(
     if modality == "Vitals":
         return _append_columns(names, values, compute_shock_indices(names, values))
     if modality == "Fluid balance":
+        _, totals = compute_wide_features(con, sources.INTAKE_OUTPUT.name, sources.FLUID_TOTALS, n)
+        values = fill_from_totals(names, values, totals)
         return _append_columns(names, values, compute_balances(names, values, cutoff))
     return names, values
 
@@ -79,8 +81,17 @@ def compute_shock_indices(names: list[str], values: np.ndarray) -> dict[str, np.
     }
 
 
+def fill_from_totals(names: list[str], values: np.ndarray, totals: np.ndarray) -> np.ndarray:
+    """Return ``values`` with intake and output, where none of their cells is charted, from ``totals`` [N, 2]: intake, output."""
+    values = values.copy()
+    for total, name in enumerate(("intake", "output")):
+        j = names.index(name)
+        values[:, j] = np.where(np.isnan(values[:, j]), totals[:, total], values[:, j])
+    return values
+
+
 def compute_balances(names: list[str], values: np.ndarray, cutoff: np.ndarray) -> dict[str, np.ndarray]:
-    """Return intake minus output (mL), and urine per hour since unit admission (mL/h)."""
+    """Return intake minus output (mL; NaN where either side is not charted), and urine per hour since unit admission (mL/h)."""
     at = {name: values[:, j] for j, name in enumerate(names)}
     return {
         "fluid_balance": at["intake"] - at["output"] - at["dialysis_out"],

@@ -15,6 +15,9 @@ FORBIDDEN = (
 )  # fmt: skip
 
 
+FLOW = "flowsheet|Flowsheet Cell Labels|I&O|"
+
+
 def features(raw, root, landmark="icu_24h"):
     """The value of each feature of stay 101 (row 0), the first stay, and whether its modality is observed."""
     cohort = build(raw.write(root), landmarks=[landmark])[landmark].cohort
@@ -192,7 +195,6 @@ def test_codes_agree_with_the_public_concept(empty, tmp_path):
 
 def test_fluids_sum_cells_since_admission_not_totals(empty, tmp_path):
     empty.patient(101, "002-1")
-    flow = "flowsheet|Flowsheet Cell Labels|I&O|"
     for minute, path, label, value in (
         (-10, "Output (ml)|Urine", "Urine", 5000),
         (60, "Output (ml)|Urine", "Urine", 300),
@@ -209,7 +211,7 @@ def test_fluids_sum_cells_since_admission_not_totals(empty, tmp_path):
             "intakeOutput",
             101,
             minute,
-            cellpath=flow + path,
+            cellpath=FLOW + path,
             celllabel=label,
             cellvaluenumeric=value,
             intaketotal=77777,
@@ -221,6 +223,39 @@ def test_fluids_sum_cells_since_admission_not_totals(empty, tmp_path):
             "body_weight_mean": 80, "body_weight_max": 80, "fluid_entries": 7, "fluid_balance": 340, "urine_per_hour": 12.5,
         }
     )  # fmt: skip
+
+
+INTAKE, OUTPUT = "Intake (ml)|Crystalloids (ml)|", "Output (ml)|"
+
+
+SIDES = [
+    ([(INTAKE, "INTAKE", 7434), (INTAKE, "intake ", 100)], 7534, np.nan, np.nan),
+    ([(INTAKE, "Total In", 800), (OUTPUT, "TOTAL OUT", 300)], 800, 300, np.nan),
+    ([(INTAKE, "24 HR TOTAL INTAKE  0700-0659", 653), (OUTPUT, "Urine", 200)], 653, 200, 200),
+    ([(INTAKE, "INTAKE", 7434), (INTAKE, "NS", 500), (OUTPUT, "Emesis", 0)], 500, 0, 0),
+    ([(INTAKE, "Nutrition Total", 90), (INTAKE, "Total Amount (mcg)-fentaNYL", 500)], 90, np.nan, np.nan),
+    ([(OUTPUT, "Urine", 5), (OUTPUT, "Output", 900), (OUTPUT, "Urine Count", 3)], np.nan, 5, 5),
+    ([(INTAKE, "INTAKE", 10_001), (OUTPUT, "Stool occurrence", 2), (OUTPUT, "Urine", "")], np.nan, np.nan, np.nan),
+]
+"""Cells of a stay, and its intake, output and urine: NaN where nothing of a side is charted."""
+
+
+def test_totals_count_where_a_side_has_nothing_else(empty, tmp_path):
+    for stay, (cells, *_) in enumerate(SIDES, 101):
+        empty.patient(stay, f"002-{stay}")
+        empty.add("treatment", stay, 10)
+        for path, label, value in (*cells, ("Weight|", "Bodyweight (kg)", 80), ("Dialysis (ml)|", "In", 40)):
+            empty.add("intakeOutput", stay, 60, cellpath=FLOW + path + label, celllabel=label, cellvaluenumeric=value)
+    cohort = build(empty.write(tmp_path), landmarks=["icu_24h"])["icu_24h"].cohort
+    fluid = cohort.modalities[MODALITIES.index("Fluid balance")]
+    at = {name: fluid.values[:, j] for j, name in enumerate(fluid.feature_names)}
+    intake, output, urine = np.array([right for _, *right in SIDES]).T
+    np.testing.assert_array_equal(at["intake"], intake)
+    np.testing.assert_array_equal(at["output"], output)
+    np.testing.assert_array_equal(at["urine"], urine)
+    np.testing.assert_array_equal(at["fluid_balance"], intake - output)
+    np.testing.assert_allclose(at["urine_per_hour"], urine / 24, rtol=1e-6)
+    assert at["dialysis_out"].tolist() == [0] * len(SIDES)
 
 
 def test_a_modality_is_missing_when_more_than_80_percent_of_it_is(empty, tmp_path):
