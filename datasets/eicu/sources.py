@@ -21,7 +21,7 @@ from datasets.eicu import vocabulary as words
 from datasets.eicu.drugs import DRUG_CODES
 from datasets.raw.drug_words import DRUG_CLASSES, INFUSIONS
 from datasets.raw.features import COUNT, EVER, FLAG, RANGE, SPREAD, SUM, Column, LongSource, Measure, Source
-from datasets.raw.tables import identifier, literal, number
+from datasets.raw.tables import identifier, literal, number, text
 
 DAY = 1440
 MOST_IN_A_CELL = 10_000
@@ -38,6 +38,11 @@ def _match(column: str, pattern: str) -> str:
 def _match_start(column: str, prefixes: tuple[str, ...]) -> str:
     tests = " OR ".join(f"starts_with(lower(trim({column})), {literal(p)})" for p in prefixes)
     return f"coalesce({tests}, false)"
+
+
+def _match_treatment(pattern: str, unless: str) -> str:
+    matched = _match("trim(treatmentstring)", pattern)
+    return f"({matched} AND NOT {_match('treatmentstring', unless)})" if unless else matched
 
 
 def _match_drug(name: str) -> str:
@@ -138,7 +143,8 @@ LAB = LongSource(
         *(("Laboratory", SPREAD, m) for m in words.LABS),
         *(("Respiratory", RANGE, m) for m in words.GAS_LABS),
     ),
-    value_sql=number("labresult"),
+    # A base deficit is a base excess with the other sign.
+    value_sql=f"CASE WHEN {text('labname')} = 'Base Deficit' THEN -{number('labresult')} ELSE {number('labresult')} END",
 )
 
 RESPIRATORY_CHARTING = LongSource(
@@ -193,8 +199,8 @@ TREATMENT = Source(
     since=EVER,
     reads=("treatmentstring",),
     columns=tuple(
-        Column(f"treated_{k}", FLAG, _match_start("treatmentstring", p), modality=modality)
-        for k, (modality, p) in words.TREATMENTS.items()
+        Column(f"treated_{k}", FLAG, _match_treatment(pattern, unless), modality=modality)
+        for k, (modality, pattern, unless) in words.TREATMENTS.items()
     ),
 )
 

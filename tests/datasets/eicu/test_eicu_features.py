@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import duckdb
 import numpy as np
 import pytest
 
@@ -7,7 +8,7 @@ from datasets.eicu import static
 from datasets.eicu.build import build
 from datasets.eicu.drugs import DRUG_CODES
 from datasets.eicu.features import MODALITIES, compute_balances, compute_shock_indices, list_features
-from datasets.eicu.sources import LONG, VITALS, WIDE
+from datasets.eicu.sources import LONG, TREATMENT, VITALS, WIDE
 
 FORBIDDEN = (
     "diedinhospital", "discharge", "actual", "unabridged", "activeupon", "stop", "ventend", "ventstart", "cancel", "predicted", "expired",
@@ -256,6 +257,70 @@ def test_totals_count_where_a_side_has_nothing_else(empty, tmp_path):
     np.testing.assert_array_equal(at["fluid_balance"], intake - output)
     np.testing.assert_allclose(at["urine_per_hour"], urine / 24, rtol=1e-6)
     assert at["dialysis_out"].tolist() == [0] * len(SIDES)
+
+
+OXYGENATION, SURGERY = "pulmonary|ventilation and oxygenation|", "surgery|pulmonary therapies|"
+TREATED = {
+    OXYGENATION + "mechanical ventilation": {"mechanical_ventilation"},
+    OXYGENATION + "mechanical ventilation|volume controlled": {"mechanical_ventilation"},
+    SURGERY + "mechanical ventilation|tidal volume > 10 ml/kg": {"mechanical_ventilation"},
+    "toxicology|drug overdose|mechanical ventilation|assist controlled": {"mechanical_ventilation"},
+    OXYGENATION + "mechanical ventilation|non-invasive ventilation|face mask": {"noninvasive_ventilation"},
+    OXYGENATION + "non-invasive ventilation|nasal mask": {"noninvasive_ventilation"},
+    SURGERY + "non-invasive ventilation": {"noninvasive_ventilation"},
+    SURGERY + "CPAP/PEEP therapy": {"noninvasive_ventilation"},
+    OXYGENATION + "CPAP/PEEP therapy|5-10 cm H2O": {"noninvasive_ventilation"},
+    SURGERY + "ventilator weaning|rapid": {"ventilator_weaning"},
+    OXYGENATION + "oxygen therapy (< 40%)|25-30%": {"oxygen_therapy_low"},
+    OXYGENATION + "oxygen therapy (> 60%)": {"oxygen_therapy_high"},
+    OXYGENATION + "oxygen therapy (40% to 60%)|face mask": {"oxygen_therapy_high"},
+    "cardiovascular|vascular disorders|non-invasive testing for DVT": set(),
+    **{f"renal|dialysis|{kind}": {"dialysis"} for kind in (
+        "hemodialysis|emergent", "C V V H", "C V V H D", "C V V H D F", "C A V H D", "SLED", "peritoneal dialysis",
+        "ultrafiltration (fluid removal only)", "peritoneal dialysis|with cannula placement",
+    )},
+    "endocrine|electrolyte correction|treatment of hyperkalemia|dialysis": {"dialysis"},
+    "renal|dialysis|insertion of venous catheter for hemodialysis|tunneled catheter": set(),
+    "renal|procedures/radiology|insertion of venous catheter for hemodialysis": set(),
+    "renal|dialysis|arteriovenous shunt for renal dialysis": set(),
+}  # fmt: skip
+
+
+def test_treatments_go_by_path_under_every_chapter():
+    con, columns = duckdb.connect(), {c.name.removeprefix("treated_"): c.sql for c in TREATMENT.columns}
+    for path, right in TREATED.items():
+        given = {
+            k
+            for k, sql in columns.items()
+            if con.execute(f"SELECT {sql} FROM (SELECT ? AS treatmentstring)", [path]).fetchone()[0]
+        }
+        assert given == right, path
+
+
+def test_other_names_of_a_lab_join_it(empty, tmp_path):
+    empty.patient(101, "002-1")
+    for name in (
+        "pH",
+        "RDW",
+        "paCO2",
+        "BUN",
+        "creatinine",
+        "glucose",
+        "calcium",
+        "Hgb",
+        "albumin",
+        "lactate",
+        "AST (SGOT)",
+        "chloride",
+    ):
+        empty.add("lab", 101, 10, labname=name, labresult=7)
+    for minute, name, value in (
+        (1, "bicarbonate", 20), (2, "HCO3", 22), (3, "Total CO2", 27), (4, "Base Excess", 2), (5, "Base Deficit", 8),
+    ):  # fmt: skip
+        empty.add("lab", 101, minute, labname=name, labresult=value)
+    lab = features(empty, tmp_path)[0]["Laboratory"]
+    assert (lab["bicarbonate_mean"], lab["bicarbonate_max"]) == (23, 27)
+    assert (lab["base_excess_min"], lab["base_excess_mean"]) == (-8, -3)
 
 
 def test_a_modality_is_missing_when_more_than_80_percent_of_it_is(empty, tmp_path):
