@@ -143,6 +143,7 @@ LAB = LongSource(
         *(("Laboratory", SPREAD, m) for m in words.LABS),
         *(("Respiratory", RANGE, m) for m in words.GAS_LABS),
     ),
+    revised=True,
     # A base deficit is a base excess with the other sign.
     value_sql=f"CASE WHEN {text('labname')} = 'Base Deficit' THEN -{number('labresult')} ELSE {number('labresult')} END",
 )

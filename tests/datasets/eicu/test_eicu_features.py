@@ -323,6 +323,40 @@ def test_other_names_of_a_lab_join_it(empty, tmp_path):
     assert (lab["base_excess_min"], lab["base_excess_mean"]) == (-8, -3)
 
 
+def test_the_last_revision_known_counts_once(empty, tmp_path):
+    empty.patient(101, "002-1")
+    for name in (
+        "BUN",
+        "creatinine",
+        "glucose",
+        "calcium",
+        "Hgb",
+        "albumin",
+        "lactate",
+        "AST (SGOT)",
+        "chloride",
+        "pH",
+        "RDW",
+    ):
+        empty.add("lab", 101, 10, labname=name, labresult=7)
+    for result, revised, value in (
+        (60, 60, 130), (60, 90, 140), (60, 90, 140),  # revised, and the revision stands twice
+        (70, 70, 150), (70, 1440, 120),  # revised after 24 hours
+        (80, 80, 155), (80, 85, ""),  # taken back
+        (90, 100, 143), (90, 100, 143.5),  # two results of one minute
+    ):  # fmt: skip
+        empty.add("lab", 101, result, revised, labname="sodium", labresult=value)
+    built = build(empty.write(tmp_path), landmarks=["icu_24h", "unit_discharge"])
+    for landmark, last in (("icu_24h", 150), ("unit_discharge", 120)):
+        cohort, values = built[landmark].cohort, [140, last, 143, 143.5]
+        labs = cohort.modalities[MODALITIES.index("Laboratory")]
+        lab = dict(zip(labs.feature_names, labs.values[0].tolist(), strict=True))
+        right = [np.mean(values), min(values), max(values), np.std(values, ddof=1)]
+        assert [lab[f"sodium_{s}"] for s in ("mean", "min", "max", "sd")] == pytest.approx(right, rel=1e-6)
+        sodium = cohort.series.channels.index("sodium")
+        assert cohort.series.values[0, 1, sodium] == pytest.approx(np.mean(values))
+
+
 def test_a_modality_is_missing_when_more_than_80_percent_of_it_is(empty, tmp_path):
     """Vitals has 30 features: six recorded ones (80 % missing) are enough, five are not."""
     empty.patient(101, "002-1")
