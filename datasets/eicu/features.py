@@ -40,6 +40,9 @@ def build_modalities(
     modalities, seen = [], []
     for name in MODALITIES:
         names, values = _build_block(con, frame, cutoff, name, n)
+        if name == "APACHE":
+            # Nothing dates these rows but the day that they describe.
+            values[cutoff < sources.DAY] = np.nan
         missing = np.isnan(values).sum(axis=1) * 10 > MISSING_TENTHS * len(names)
         values[missing] = np.nan
         modalities.append(Modality(name, values, tuple(names)))
@@ -134,8 +137,8 @@ def _list_modality(modality: str) -> list[Feature]:
 
 def _find_static_origin(modality: str, name: str) -> tuple[str, str]:
     if modality == "APACHE":
-        table = {"aps": "apacheApsVar", "pred": "apachePredVar", "score": "apachePatientResult"}[name.split("_")[0]]
-        return table, "none: first day in the unit"
+        table = {"aps": "apacheApsVar", "pred": "apachePredVar"}[name.split("_")[0]]
+        return table, "none: known when the first day in the unit is over"
     of_hospital = name.startswith(("region=", "hospital_beds", "teaching"))
     return ("hospital", "none: constant") if of_hospital else ("patient", "none: known at unit admission")
 
@@ -156,5 +159,4 @@ _STATIC_COLUMNS = {
     **dict.fromkeys(("years", "height", "weight", "hospital_start", "unit_hour", "visit"), "float64"),
     **{f"apacheApsVar_{c}": "float64" for c in words.APACHE_APS},
     **{f"apachePredVar_{c}": "float64" for c in words.APACHE_PRED},
-    **{f"apachePatientResult_{c}": "float64" for c in words.APACHE_SCORES},
 }

@@ -278,6 +278,3 @@ APACHE_PRED: dict[str, tuple[float, float]] = {
     "diabetes": (0, 1), "ventday1": (0, 1), "oobventday1": (0, 1), "oobintubday1": (0, 1),
 }  # fmt: skip
 """Columns of ``apachePredVar`` that are known on the first day."""
-
-APACHE_SCORES: dict[str, tuple[float, float]] = {"acutephysiologyscore": (0, 252), "apachescore": (0, 286)}
-"""Columns of ``apachePatientResult`` (version IVa) that are known on the first day."""

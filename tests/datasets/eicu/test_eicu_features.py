@@ -41,7 +41,7 @@ def test_every_feature_has_a_table_and_a_clock(untouched):
 
 def test_no_input_reads_a_column_that_is_known_later():
     reads = [c for source in (*WIDE, *VITALS, *LONG) for c in source.reads] + list(static.PATIENT_READS)
-    reads += [*static.words.APACHE_APS, *static.words.APACHE_PRED, *static.words.APACHE_SCORES]
+    reads += [*static.words.APACHE_APS, *static.words.APACHE_PRED]
     assert not [c for c in reads for word in FORBIDDEN if word in c.lower()]
     assert not {"visitnumber", "var03hspxlos", "dischargelocation", "apacheadmissiondx", "wardid"} & set(reads)
 
@@ -392,9 +392,16 @@ def test_minus_one_is_missing_in_the_apache_tables(raw, tmp_path):
     values, _ = features(raw, tmp_path)
     assert np.isnan(values["APACHE"]["aps_ph"])
     assert (values["APACHE"]["aps_intubated"], values["APACHE"]["pred_diabetes"]) == (0, 1)
-    raw.tables["apachePatientResult"] = [r for r in raw.tables["apachePatientResult"] if r["apacheversion"] == "IV"]
-    values, _ = features(raw, tmp_path / "b")
-    assert np.isnan(values["APACHE"]["score_apachescore"])
+
+
+def test_apache_counts_once_its_day_is_over(raw, tmp_path):
+    for stay, row in zip((101, 102), raw.tables["patient"], strict=False):
+        assert row["patientunitstayid"] == stay
+        row["unitdischargeoffset"] = {101: 1439, 102: 1440}[stay]
+    cohort = build(raw.write(tmp_path), landmarks=["stay"])["stay"].cohort
+    apache = MODALITIES.index("APACHE")
+    assert np.isnan(cohort.modalities[apache].values[0]).all()
+    assert cohort.observed[:, apache].tolist() == [False] + [True] * 5
 
 
 def test_derived_features_follow_their_formulas():
