@@ -22,7 +22,7 @@ from datasets.storage import GroundTruth
 LANDMARKS = tuple(stays.PROTOCOL)
 NOTES = {
     "clock": "a row counts when its event offset and, where the table has one, its entry, order or revision offset lie strictly "
-    "before the landmark; the APACHE tables, which have no clock, hold the first 24 hours in the unit",
+    "before the landmark; the APACHE tables, which have no clock, count once the first 24 hours in the unit, which they hold, are over",
     "missing modality": "more than 80 % of its features NaN",
     "paper": "the paper gives no counts for its eICU cohort",
     "icu_readmission": "a later unit stay of the same hospital stay of type readmit: there are no dates between hospital stays, so "

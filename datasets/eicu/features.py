@@ -40,6 +40,9 @@ def build_modalities(
     modalities, seen = [], []
     for name in MODALITIES:
         names, values = _build_block(con, frame, cutoff, name, n)
+        if name == "APACHE":
+            # Nothing dates these rows but the day that they describe.
+            values[cutoff < sources.DAY] = np.nan
         missing = np.isnan(values).sum(axis=1) * 10 > MISSING_TENTHS * len(names)
         values[missing] = np.nan
         modalities.append(Modality(name, values, tuple(names)))
@@ -66,6 +69,8 @@ def _build_block(
     if modality == "Vitals":
         return _append_columns(names, values, compute_shock_indices(names, values))
     if modality == "Fluid balance":
+        _, totals = compute_wide_features(con, sources.INTAKE_OUTPUT.name, sources.FLUID_TOTALS, n)
+        values = fill_from_totals(names, values, totals)
         return _append_columns(names, values, compute_balances(names, values, cutoff))
     return names, values
 
@@ -79,8 +84,17 @@ def compute_shock_indices(names: list[str], values: np.ndarray) -> dict[str, np.
     }
 
 
+def fill_from_totals(names: list[str], values: np.ndarray, totals: np.ndarray) -> np.ndarray:
+    """Return ``values`` with intake and output, where none of their cells is charted, from ``totals`` [N, 2]: intake, output."""
+    values = values.copy()
+    for total, name in enumerate(("intake", "output")):
+        j = names.index(name)
+        values[:, j] = np.where(np.isnan(values[:, j]), totals[:, total], values[:, j])
+    return values
+
+
 def compute_balances(names: list[str], values: np.ndarray, cutoff: np.ndarray) -> dict[str, np.ndarray]:
-    """Return intake minus output (mL), and urine per hour since unit admission (mL/h)."""
+    """Return intake minus output (mL; NaN where either side is not charted), and urine per hour since unit admission (mL/h)."""
     at = {name: values[:, j] for j, name in enumerate(names)}
     return {
         "fluid_balance": at["intake"] - at["output"] - at["dialysis_out"],
@@ -123,8 +137,8 @@ def _list_modality(modality: str) -> list[Feature]:
 
 def _find_static_origin(modality: str, name: str) -> tuple[str, str]:
     if modality == "APACHE":
-        table = {"aps": "apacheApsVar", "pred": "apachePredVar", "score": "apachePatientResult"}[name.split("_")[0]]
-        return table, "none: first day in the unit"
+        table = {"aps": "apacheApsVar", "pred": "apachePredVar"}[name.split("_")[0]]
+        return table, "none: known when the first day in the unit is over"
     of_hospital = name.startswith(("region=", "hospital_beds", "teaching"))
     return ("hospital", "none: constant") if of_hospital else ("patient", "none: known at unit admission")
 
@@ -145,5 +159,4 @@ _STATIC_COLUMNS = {
     **dict.fromkeys(("years", "height", "weight", "hospital_start", "unit_hour", "visit"), "float64"),
     **{f"apacheApsVar_{c}": "float64" for c in words.APACHE_APS},
     **{f"apachePredVar_{c}": "float64" for c in words.APACHE_PRED},
-    **{f"apachePatientResult_{c}": "float64" for c in words.APACHE_SCORES},
 }

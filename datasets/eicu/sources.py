@@ -9,7 +9,7 @@ itself) for fluids, ``EVER`` (no bound) for what describes the patient (history,
 Left out on purpose, because it is known later or nothing says when: ``activeupondischarge``, stop offsets
 (``drugstopoffset``, ``ventendoffset``, ``priorventendoffset``), ``drugordercancelled`` (an order may be cancelled
 after the landmark: all orders count), ``intaketotal``/``outputtotal``/``nettotal`` (totals of an interval, which
-include cells entered later: the cells themselves are summed), and ``ventstartoffset`` (a row of ``respiratoryCare``
+include cells entered later: the cells themselves are summed, see ``FLUID_TOTALS``), and ``ventstartoffset`` (a row of ``respiratoryCare``
 moves it to ``priorventstartoffset`` once ventilation has stopped).
 """
 
@@ -21,7 +21,7 @@ from datasets.eicu import vocabulary as words
 from datasets.eicu.drugs import DRUG_CODES
 from datasets.raw.drug_words import DRUG_CLASSES, INFUSIONS
 from datasets.raw.features import COUNT, EVER, FLAG, RANGE, SPREAD, SUM, Column, LongSource, Measure, Source
-from datasets.raw.tables import identifier, literal, number
+from datasets.raw.tables import identifier, literal, number, text
 
 DAY = 1440
 MOST_IN_A_CELL = 10_000
@@ -38,6 +38,11 @@ def _match(column: str, pattern: str) -> str:
 def _match_start(column: str, prefixes: tuple[str, ...]) -> str:
     tests = " OR ".join(f"starts_with(lower(trim({column})), {literal(p)})" for p in prefixes)
     return f"coalesce({tests}, false)"
+
+
+def _match_treatment(pattern: str, unless: str) -> str:
+    matched = _match("trim(treatmentstring)", pattern)
+    return f"({matched} AND NOT {_match('treatmentstring', unless)})" if unless else matched
 
 
 def _match_drug(name: str) -> str:
@@ -71,18 +76,29 @@ _IS_DIALYSIS = f"coalesce(contains({_PATH}, '|dialysis (ml)|'), false)"
 _IS_FLUID = f"({_IS_INTAKE} OR {_IS_OUTPUT} OR {_IS_DIALYSIS})"
 _URINE = _match("celllabel", r"urin|void|foley|urethral|catheter out|nephrostomy")
 _WEIGHT = _match("cellpath", r"\|bodyweight \(kg\)")
-_NOT_A_VOLUME = _match("celllabel", r"^total|^intake$|^output$|24 ?hr|count|occurr|number of|residual|meal eaten")
-"""Totals of other cells, and cells that count instead of measuring."""
+_NOT_A_VOLUME = _match("celllabel", r"^total (amount|lumen)|count|occurr|number of|residual|meal eaten")
+"""Cells that count or weigh instead of measuring a volume, and the sum of flushes that are charted one by one as well."""
+_TOTAL = _match("celllabel", r"^\s*(24 ?hr )?total (in|out|intake|output)\b|^\s*(intake|output)\s*$|^\s*24 ?hr")
+"""Cells that hold the whole of one side, over a shift or a day. Those of one kind ("Nutrition Total") are parts like any other."""
 
 
 _HISTORY = "lower(regexp_replace(pasthistorypath, '\\s+', ' ', 'g'))"
 
 
-def _make_volume(name: str, test: str) -> Column:
+def _make_volume(name: str, side: str, test: str = "true", modality: str = "Fluid balance") -> Column:
+    """Make the sum of the cells of ``side`` that pass ``test``: 0 where only others of that side are charted, NaN where none is."""
     measured = f"{_CELL} BETWEEN 0 AND {MOST_IN_A_CELL} AND NOT {_NOT_A_VOLUME}"
-    volume = f"CASE WHEN {_IS_FLUID} THEN CASE WHEN ({test}) AND {measured} THEN {_CELL} ELSE 0 END END"
-    return Column(name, SUM, volume, "mL", 0, MOST_IN_A_CELL, modality="Fluid balance")
+    volume = f"CASE WHEN {side} AND {measured} THEN CASE WHEN {test} THEN {_CELL} ELSE 0 END END"
+    return Column(name, SUM, volume, "mL", 0, MOST_IN_A_CELL, modality=modality)
 
+
+_INTAKE_PART, _OUTPUT_PART = f"{_IS_INTAKE} AND NOT {_TOTAL}", f"{_IS_OUTPUT} AND NOT {_TOTAL}"
+
+FLUID_TOTALS: tuple[Column, ...] = (
+    _make_volume("intake_total", f"{_IS_INTAKE} AND {_TOTAL}", modality=""),
+    _make_volume("output_total", f"{_IS_OUTPUT} AND {_TOTAL}", modality=""),
+)
+"""The charted totals of a side, for stays where it has no other cell; no features of their own."""
 
 VITAL_PERIODIC = Source(
     name="vitalPeriodic",
@@ -127,7 +143,9 @@ LAB = LongSource(
         *(("Laboratory", SPREAD, m) for m in words.LABS),
         *(("Respiratory", RANGE, m) for m in words.GAS_LABS),
     ),
-    value_sql=number("labresult"),
+    revised=True,
+    # A base deficit is a base excess with the other sign.
+    value_sql=f"CASE WHEN {text('labname')} = 'Base Deficit' THEN -{number('labresult')} ELSE {number('labresult')} END",
 )
 
 RESPIRATORY_CHARTING = LongSource(
@@ -182,8 +200,8 @@ TREATMENT = Source(
     since=EVER,
     reads=("treatmentstring",),
     columns=tuple(
-        Column(f"treated_{k}", FLAG, _match_start("treatmentstring", p), modality=modality)
-        for k, (modality, p) in words.TREATMENTS.items()
+        Column(f"treated_{k}", FLAG, _match_treatment(pattern, unless), modality=modality)
+        for k, (modality, pattern, unless) in words.TREATMENTS.items()
     ),
 )
 
@@ -260,15 +278,17 @@ INTAKE_OUTPUT = Source(
     since=UNIT,
     reads=("cellpath", "celllabel", "cellvaluenumeric"),
     columns=(
-        _make_volume("intake", _IS_INTAKE),
-        _make_volume("crystalloids", f"{_IS_INTAKE} AND contains({_PATH}, '|crystalloids (ml)|')"),
-        _make_volume("nutrition", f"{_IS_INTAKE} AND contains({_PATH}, '|nutrition (ml)|')"),
-        _make_volume("blood_products", f"{_IS_INTAKE} AND contains({_PATH}, '|blood products (ml)|')"),
-        _make_volume("output", _IS_OUTPUT),
-        _make_volume("urine", f"{_IS_OUTPUT} AND {_URINE}"),
-        _make_volume("dialysis_out", f"{_IS_DIALYSIS} AND trim(lower(celllabel)) = 'out'"),
+        _make_volume("intake", _INTAKE_PART),
+        _make_volume("crystalloids", _INTAKE_PART, f"contains({_PATH}, '|crystalloids (ml)|')"),
+        _make_volume("nutrition", _INTAKE_PART, f"contains({_PATH}, '|nutrition (ml)|')"),
+        _make_volume("blood_products", _INTAKE_PART, f"contains({_PATH}, '|blood products (ml)|')"),
+        _make_volume("output", _OUTPUT_PART),
+        _make_volume("urine", _OUTPUT_PART, _URINE),
+        # Dialysis is charted where there is some: fluids without it mean none, not an unknown volume.
+        _make_volume("dialysis_out", _IS_FLUID, f"{_IS_DIALYSIS} AND trim(lower(celllabel)) = 'out'"),
         Column("body_weight", RANGE, f"CASE WHEN {_WEIGHT} THEN {_CELL} END", "kg", 20, 400, modality="Fluid balance"),
         Column("fluid_entries", SUM, f"CASE WHEN {_IS_FLUID} THEN 1 END", low=0, high=1, modality="Fluid balance"),
+        *FLUID_TOTALS,
     ),
 )
 

@@ -1,10 +1,11 @@
-"""Inputs with one row a stay and no clock: admission fields of ``patient``, ``hospital``, and the three APACHE tables.
+"""Inputs with one row a stay and no clock: admission fields of ``patient``, ``hospital``, and two of the three APACHE tables.
 
-Admission fields are known when the stay begins. The APACHE tables have no clock: they hold the worst values of the
-first 24 hours in the unit (the APACHE day; of the unit stay, where it is shorter) and the scores made of them. They count
-as known at 24 hours and at unit discharge; that is a decision, since nothing in the data can confirm it. Of them, only the
-columns listed in ``vocabulary`` are read. Left out, because they are outcomes, are set after the first day, or nothing says
-when they are set:
+Admission fields are known when the stay begins. The APACHE tables have no clock. ``apacheApsVar`` and ``apachePredVar`` hold the worst
+values of the first 24 hours in the unit (the APACHE day) and what was known of the patient on that day: they count as known once
+that day is over, and are missing for a stay that is cut before (`features.build_modalities`). That is a decision, since nothing in the data
+can confirm it. ``apachePatientResult`` is no input: it has rows only for stays whose status at hospital discharge is recorded, so that
+even the presence of a row comes from the future. Only the columns listed in ``vocabulary`` are read. Left out, because they are
+outcomes, are set after the first day, or nothing says when they are set:
 
 - ``patient``: everything named discharge or status (``dischargeweight``, ``hospitaldischargeyear``, ...), ``wardid``
   and ``apacheadmissiondx`` (it has no clock; ``admissionDx``, which has one, gives the same);
@@ -12,9 +13,9 @@ when they are set:
   ``activetx``, ``saps3*``, ``sicuday``, ``graftcount``, ``ejectfx``, ``amilocation``, ``ima``, ``midur``,
   ``admitsource`` and ``admitdiagnosis`` (repeat ``patient`` and ``admissionDx``), the constants, and ``day1*`` and
   other columns that repeat ``apacheApsVar``;
-- ``apachePatientResult``: ``predicted*`` (``apache_iva`` is a comparison row, never an input), ``actual*``,
-  ``unabridged*``, ``predventdays``, ``preopmi``, ``preopcardiaccath``, ``ptcawithin24h`` and the physician's
-  speciality.
+- ``apachePatientResult``: the scores (sums of what ``apacheApsVar`` and the admission fields hold), ``predicted*`` (``apache_iva`` is a
+  comparison row, never an input), ``actual*``, ``unabridged*``, ``predventdays``, ``preopmi``, ``preopcardiaccath``,
+  ``ptcawithin24h`` and the physician's speciality.
 
 A value outside its bounds, -1 among them, is missing. Categories are one column a word of a fixed vocabulary plus one
 for any other word, all NaN where the field is empty.
@@ -57,7 +58,6 @@ def _list_columns() -> dict[str, tuple[str, ...]]:
         "apachePatientResult": (
             "patientunitstayid",
             "apacheversion",
-            *words.APACHE_SCORES,
             "predictedhospitalmortality",
         ),
     }
@@ -91,13 +91,9 @@ def read_static(con: duckdb.DuckDBPyConnection, release: Release, stays: np.ndar
         key="hospital",
     )
     frame = patient.merge(hospital, on="hospital", how="left")
-    for table, read, where in (
-        ("apacheApsVar", words.APACHE_APS, "true"),
-        ("apachePredVar", words.APACHE_PRED, "true"),
-        ("apachePatientResult", words.APACHE_SCORES, f"{text('apacheversion')} = '{APACHE_VERSION}'"),
-    ):
+    for table, read in (("apacheApsVar", words.APACHE_APS), ("apachePredVar", words.APACHE_PRED)):
         selected = ", ".join(f"{number(c)} AS {table}_{c}" for c in read)
-        rows = _read_table(con, release, table, f"{identifier('patientunitstayid')} AS stay, {selected}", where)
+        rows = _read_table(con, release, table, f"{identifier('patientunitstayid')} AS stay, {selected}")
         frame = frame.merge(rows, on="stay", how="left")
     return frame.set_index("stay").loc[stays].reset_index()
 
@@ -147,13 +143,12 @@ def build_admission(frame: pd.DataFrame) -> Block:
 
 
 def build_apache(frame: pd.DataFrame) -> Block:
-    """Build the first-day APACHE variables and scores: names and float32 [N, d]."""
+    """Build the first-day APACHE variables: names and float32 [N, d]."""
     tables = {
         "apacheApsVar": words.APACHE_APS,
         "apachePredVar": words.APACHE_PRED,
-        "apachePatientResult": words.APACHE_SCORES,
     }
-    prefix = {"apacheApsVar": "aps", "apachePredVar": "pred", "apachePatientResult": "score"}
+    prefix = {"apacheApsVar": "aps", "apachePredVar": "pred"}
     return stack_columns(
         {
             f"{prefix[table]}_{column}": blank_outside(frame[f"{table}_{column}"], bounds)

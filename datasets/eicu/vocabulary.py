@@ -22,7 +22,7 @@ LABS: tuple[Measure, ...] = (
     _make_lab("sodium", "sodium", "mmol/L", 90, 200),
     _make_lab("potassium", "potassium", "mmol/L", 1, 12),
     _make_lab("chloride", "chloride", "mmol/L", 50, 170),
-    _make_lab("bicarbonate", "bicarbonate", "mmol/L", 2, 60),
+    Measure("bicarbonate", ("bicarbonate", "HCO3", "Total CO2"), "mmol/L", 2, 60),
     _make_lab("anion_gap", "anion gap", "mmol/L", -10, 60),
     _make_lab("bun", "BUN", "mg/dL", 0, 300),
     _make_lab("creatinine", "creatinine", "mg/dL", 0, 40),
@@ -55,7 +55,7 @@ LABS: tuple[Measure, ...] = (
     _make_lab("ph", "pH", "1", 6.3, 8.4),
     _make_lab("pao2", "paO2", "mm Hg", 15, 750),
     _make_lab("paco2", "paCO2", "mm Hg", 5, 200),
-    _make_lab("base_excess", "Base Excess", "mmol/L", -50, 50),
+    Measure("base_excess", ("Base Excess", "Base Deficit"), "mmol/L", -50, 50),
     _make_lab("lactate", "lactate", "mmol/L", 0, 40),
     _make_lab("troponin_i", "troponin - I", "ng/mL", 0, 1_000),
     _make_lab("troponin_t", "troponin - T", "ng/mL", 0, 500),
@@ -232,27 +232,26 @@ ADMISSION_DIAGNOSES: dict[str, str] = {
 }
 """APACHE admission diagnoses by a regular expression over ``admissionDx.admitdxpath`` in lower case."""
 
-TREATMENTS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "mechanical_ventilation": ("Respiratory", ("pulmonary|ventilation and oxygenation|mechanical ventilation",)),
+_OXYGENATION = r"^(pulmonary\|ventilation and oxygenation|surgery\|pulmonary therapies|toxicology\|drug overdose)\|"
+
+TREATMENTS: dict[str, tuple[str, str, str]] = {
+    "mechanical_ventilation": ("Respiratory", _OXYGENATION + r"mechanical ventilation", r"\|non-invasive ventilation"),
     "noninvasive_ventilation": (
         "Respiratory",
-        (
-            "pulmonary|ventilation and oxygenation|non-invasive ventilation",
-            "pulmonary|ventilation and oxygenation|cpap",
-        ),
+        _OXYGENATION + r"(cpap|(mechanical ventilation\|)?non-invasive ventilation)",
+        "",
     ),
-    "oxygen_therapy_low": ("Respiratory", ("pulmonary|ventilation and oxygenation|oxygen therapy (< 40%)",)),
-    "oxygen_therapy_high": (
-        "Respiratory",
-        (
-            "pulmonary|ventilation and oxygenation|oxygen therapy (40%",
-            "pulmonary|ventilation and oxygenation|oxygen therapy (>",
-        ),
+    "oxygen_therapy_low": ("Respiratory", _OXYGENATION + r"oxygen therapy \(< 40%\)", ""),
+    "oxygen_therapy_high": ("Respiratory", _OXYGENATION + r"oxygen therapy \((40%|>)", ""),
+    "ventilator_weaning": ("Respiratory", _OXYGENATION + r"ventilator weaning", ""),
+    "dialysis": (
+        "Fluid balance",
+        r"^renal\|dialysis(\||$)|\|(hemo|peritoneal )?dialysis(\||$)",
+        r"insertion of|arteriovenous shunt",
     ),
-    "ventilator_weaning": ("Respiratory", ("pulmonary|ventilation and oxygenation|ventilator weaning",)),
-    "dialysis": ("Fluid balance", ("renal|dialysis",)),
 }
-"""Treatments: the modality each belongs to, and prefixes of ``treatment.treatmentstring`` in lower case."""
+"""Treatments: the modality each belongs to, a regular expression over ``treatment.treatmentstring`` in lower case, and one that must not
+match (empty: none). The same therapy stands under several chapters; access for dialysis is no dialysis."""
 
 ETHNICITIES = ("Caucasian", "African American", "Hispanic", "Asian", "Native American", "Other/Unknown")
 ADMIT_SOURCES = (
@@ -279,6 +278,3 @@ APACHE_PRED: dict[str, tuple[float, float]] = {
     "diabetes": (0, 1), "ventday1": (0, 1), "oobventday1": (0, 1), "oobintubday1": (0, 1),
 }  # fmt: skip
 """Columns of ``apachePredVar`` that are known on the first day."""
-
-APACHE_SCORES: dict[str, tuple[float, float]] = {"acutephysiologyscore": (0, 252), "apachescore": (0, 286)}
-"""Columns of ``apachePatientResult`` (version IVa) that are known on the first day."""

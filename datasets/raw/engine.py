@@ -32,7 +32,8 @@ def load_staging_table(
 ) -> int:
     """Load the rows of ``source`` that some landmark may know into table ``staged_NAME``; return how many are kept.
 
-    Columns: ``id`` of the stay, ``event``, ``known``, and the columns of a wide source by name, or ``item`` and ``x`` of a long one.
+    Columns: ``id`` of the stay, ``event``, ``known``, ``revised`` (when a later revision of the row was known, or NULL), and the columns
+    of a wide source by name, or ``item`` and ``x`` of a long one.
 
     Raises:
         CohortError: where the table or one of its columns is missing, or its file is damaged.
@@ -52,7 +53,7 @@ def _select_columns(release: Release, source: Source, date_rows: DateRows) -> st
     raw = ", ".join(f"{c.sql} AS {c.name}" for c in columns)
     kept = ", ".join(c.name if c.how == FLAG else f"{_scale_column(c)} AS {c.name}" for c in columns)
     rows = date_rows(release, source, raw)
-    query = f"SELECT id, event, known, {kept} FROM ({rows}) WHERE {_cut(source)}"
+    query = f"SELECT id, event, known, NULL AS revised, {kept} FROM ({rows}) WHERE {_cut(source)}"
     # A row without any value adds nothing to means and extremes; it would only lengthen the largest tables.
     if all(c.how == SPREAD for c in columns):
         query = f"SELECT * FROM ({query}) WHERE coalesce({', '.join(c.name for c in columns)}) IS NOT NULL"
@@ -66,8 +67,15 @@ def _select_pairs(con: duckdb.DuckDBPyConnection, release: Release, source: Long
     others = [(i, m.convert) for i, (_, _, m) in enumerate(source.measures) if m.convert != "v"]
     value = f"CASE item {' '.join(f'WHEN {i} THEN {sql}' for i, sql in others)} ELSE v END" if others else "v"
     rows = date_rows(release, source, f"{text(source.label)} AS label, {source.value_sql} AS v")
-    pairs = f"SELECT id, event, known, item, {value} AS v, low, high FROM ({rows}) JOIN items USING (label) WHERE {_cut(source)}"
-    return f"SELECT id, event, known, item, {_scale('v')} AS x FROM ({pairs}) WHERE v BETWEEN low AND high"
+    pairs = f"SELECT id, event, known, label, item, {value} AS v, low, high FROM ({rows}) JOIN items USING (label) WHERE {_cut(source)}"
+    if not source.revised:
+        return f"SELECT id, event, known, NULL AS revised, item, {_scale('v')} AS x FROM ({pairs}) WHERE v BETWEEN low AND high"
+    # A revision without a usable value still takes the place of the result before it, so it is dropped only at the end.
+    usable = f"CASE WHEN v BETWEEN low AND high THEN {_scale('v')} END"
+    once = f"SELECT DISTINCT id, event, known, label, item, {usable} AS x FROM ({pairs})"
+    later = "PARTITION BY id, label, event ORDER BY known RANGE BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING"
+    chained = f"SELECT id, event, known, min(known) OVER ({later}) AS revised, item, x FROM ({once})"
+    return f"SELECT * FROM ({chained}) WHERE x IS NOT NULL"
 
 
 def _cut(source: Source | LongSource) -> str:
@@ -86,8 +94,12 @@ def _scale_column(column: Column) -> str:
 
 
 def select_rows_known_at_landmark(name: str) -> str:
-    """Return SQL for the staged rows of source ``name`` that are known at the landmark in table ``landmark`` (id, row, cutoff)."""
-    return f"(SELECT l.row AS row, s.* FROM staged_{name} s JOIN landmark l USING (id) WHERE s.known < l.cutoff)"
+    """Return SQL for the staged rows of source ``name`` that are known, and not yet revised, at the landmark in table ``landmark``
+    (id, row, cutoff)."""
+    return (
+        f"(SELECT l.row AS row, s.* FROM staged_{name} s JOIN landmark l USING (id) "
+        "WHERE s.known < l.cutoff AND coalesce(s.revised >= l.cutoff, true))"
+    )
 
 
 def summarise(statistic: str, x: str) -> str:

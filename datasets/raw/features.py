@@ -76,8 +76,9 @@ class Source:
 class LongSource:
     """A raw table with one (label, value) pair in each row; ``measures`` are (modality, how, measure).
 
-    ``value_sql`` is SQL for the number in the raw column ``value``; ``optional`` clocks may be missing as columns. The rest is as in
-    ``Source``.
+    ``value_sql`` is SQL for the number in the raw column ``value``; ``optional`` clocks may be missing as columns. Where ``revised``, rows
+    of one label and event are revisions of one result, of which the last one known counts, and equal rows count once. The rest is as
+    in ``Source``.
     """
 
     name: str
@@ -89,6 +90,7 @@ class LongSource:
     value_sql: str
     measures: tuple[tuple[str, str, Measure], ...]
     optional: tuple[str, ...] = ()
+    revised: bool = False
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -31,11 +31,13 @@ def staged():
             "id": rng.integers(0, STAYS, n).astype(np.int32),
             "event": rng.permutation(n).astype(np.int32) - 300,
             "known": rng.integers(0, 1000, n).astype(np.int32),
+            "revised": pd.array(rng.integers(0, 1500, n), dtype="Int64"),
             "item": rng.integers(0, 3, n).astype(np.int16),
             "x": rng.integers(-40_000, 900_000, n),
             "flag": rng.random(n) < 0.1,
         }
     )
+    rows["revised"] = rows.revised.mask(rng.random(n) < 0.5)
     wide = rows.assign(x=rows.x.astype("Int64").mask(rng.random(n) < 0.3))
     landmark = pd.DataFrame(
         {"id": np.arange(STAYS), "row": np.arange(STAYS)[::-1], "cutoff": rng.integers(0, 1200, STAYS)}
@@ -44,7 +46,10 @@ def staged():
     for name, frame in (("staged_wide", wide), ("staged_long", rows), ("landmark", landmark)):
         con.register("frame", frame)
         con.execute(f"CREATE TABLE {name} AS SELECT * FROM frame")
-    known = [f.merge(landmark, on="id").query("known < cutoff").sort_values("event") for f in (wide, rows)]
+    known = [
+        f.merge(landmark, on="id").query("known < cutoff and revised.fillna(9999) >= cutoff").sort_values("event")
+        for f in (wide, rows)
+    ]
     yield con, *(f.assign(x=f.x.astype(float) / SCALE) for f in known)
     con.close()
 

@@ -110,6 +110,20 @@ def test_what_the_patient_table_says_of_later_changes_no_input(raw, untouched, t
     np.testing.assert_array_equal(after.outcomes, 1 - before.outcomes)
 
 
+def test_no_input_depends_on_whether_an_outcome_is_recorded(raw, untouched, tmp_path):
+    """As in the release: a stay without a hospital status has no APACHE result either. Others lose theirs, and no input changes."""
+    lost = {102, 103, 105}
+    for row in raw.tables["patient"]:
+        if row["patientunitstayid"] in lost:
+            row["hospitaldischargestatus"] = ""
+    results = raw.tables["apachePatientResult"]
+    raw.tables["apachePatientResult"] = [row for row in results if row["patientunitstayid"] not in lost]
+    for landmark, built in build(raw.write(tmp_path / "after")).items():
+        assert inputs(built.cohort) == inputs(untouched[landmark]), landmark
+        unknown = np.isnan(built.cohort.outcomes[:, 0])
+        assert unknown.sum() == (0 if landmark == "unit_discharge" else len(lost))
+
+
 @pytest.mark.parametrize(
     ("table", "fields"),
     [

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import duckdb
 import numpy as np
 import pytest
 
 from datasets.eicu import static
 from datasets.eicu.build import build
+from datasets.eicu.drugs import DRUG_CODES
 from datasets.eicu.features import MODALITIES, compute_balances, compute_shock_indices, list_features
-from datasets.eicu.sources import LONG, VITALS, WIDE
+from datasets.eicu.sources import LONG, TREATMENT, VITALS, WIDE
 
 FORBIDDEN = (
     "diedinhospital", "discharge", "actual", "unabridged", "activeupon", "stop", "ventend", "ventstart", "cancel", "predicted", "expired",
     "death", "total",
 )  # fmt: skip
+
+
+FLOW = "flowsheet|Flowsheet Cell Labels|I&O|"
 
 
 def features(raw, root, landmark="icu_24h"):
@@ -36,7 +41,7 @@ def test_every_feature_has_a_table_and_a_clock(untouched):
 
 def test_no_input_reads_a_column_that_is_known_later():
     reads = [c for source in (*WIDE, *VITALS, *LONG) for c in source.reads] + list(static.PATIENT_READS)
-    reads += [*static.words.APACHE_APS, *static.words.APACHE_PRED, *static.words.APACHE_SCORES]
+    reads += [*static.words.APACHE_APS, *static.words.APACHE_PRED]
     assert not [c for c in reads for word in FORBIDDEN if word in c.lower()]
     assert not {"visitnumber", "var03hspxlos", "dischargelocation", "apacheadmissiondx", "wardid"} & set(reads)
 
@@ -163,9 +168,34 @@ def test_drugs_without_a_name_go_by_their_code(empty, tmp_path):
     assert values["Medication"]["orders"] == 3
 
 
+PIVOTED_MED = {
+    "vasopressor": (37410, 36346, 2051, 37407, 39089, 36437, 34361, 2050, 2060, 2059, 37028, 35517, 35587, 2087, 38884, 38883, 2839),
+    "inotrope": (8777, 40, 9744),
+    "anticoagulant": (39654, 9545, 2807, 33442, 8643, 33314, 2808, 2810, 2812, 24859),
+}  # fmt: skip
+"""Codes of the concept ``pivoted_med`` of MIT-LCP/eicu-code: norepinephrine, epinephrine, dopamine, phenylephrine and vasopressin;
+dobutamine and milrinone; heparin and warfarin."""
+
+
+def test_codes_agree_with_the_public_concept(empty, tmp_path):
+    """Ours are theirs and, for anticoagulants, three more, of drugs that the concept does not look for (enoxaparin and newer ones)."""
+    ours = {name: set(DRUG_CODES[name]) - set(codes) for name, codes in PIVOTED_MED.items()}
+    assert ours == {"vasopressor": set(), "inotrope": set(), "anticoagulant": {7878, 35915, 37792}}
+    stays = {
+        100 + i: (name, code) for i, (name, code) in enumerate((n, c) for n in PIVOTED_MED for c in PIVOTED_MED[n])
+    }
+    for stay, (_, code) in stays.items():
+        empty.patient(stay, f"002-{stay}")
+        empty.add("medication", stay, 10, drugname="", drughiclseqno=code)
+    cohort = build(empty.write(tmp_path), landmarks=["icu_24h"])["icu_24h"].cohort
+    medication = cohort.modalities[MODALITIES.index("Medication")]
+    for name in PIVOTED_MED:
+        flags = medication.values[:, medication.feature_names.index(f"ordered_{name}")]
+        assert flags.tolist() == [float(of == name) for of, _ in stays.values()]
+
+
 def test_fluids_sum_cells_since_admission_not_totals(empty, tmp_path):
     empty.patient(101, "002-1")
-    flow = "flowsheet|Flowsheet Cell Labels|I&O|"
     for minute, path, label, value in (
         (-10, "Output (ml)|Urine", "Urine", 5000),
         (60, "Output (ml)|Urine", "Urine", 300),
@@ -182,7 +212,7 @@ def test_fluids_sum_cells_since_admission_not_totals(empty, tmp_path):
             "intakeOutput",
             101,
             minute,
-            cellpath=flow + path,
+            cellpath=FLOW + path,
             celllabel=label,
             cellvaluenumeric=value,
             intaketotal=77777,
@@ -194,6 +224,137 @@ def test_fluids_sum_cells_since_admission_not_totals(empty, tmp_path):
             "body_weight_mean": 80, "body_weight_max": 80, "fluid_entries": 7, "fluid_balance": 340, "urine_per_hour": 12.5,
         }
     )  # fmt: skip
+
+
+INTAKE, OUTPUT = "Intake (ml)|Crystalloids (ml)|", "Output (ml)|"
+
+
+SIDES = [
+    ([(INTAKE, "INTAKE", 7434), (INTAKE, "intake ", 100)], 7534, np.nan, np.nan),
+    ([(INTAKE, "Total In", 800), (OUTPUT, "TOTAL OUT", 300)], 800, 300, np.nan),
+    ([(INTAKE, "24 HR TOTAL INTAKE  0700-0659", 653), (OUTPUT, "Urine", 200)], 653, 200, 200),
+    ([(INTAKE, "INTAKE", 7434), (INTAKE, "NS", 500), (OUTPUT, "Emesis", 0)], 500, 0, 0),
+    ([(INTAKE, "Nutrition Total", 90), (INTAKE, "Total Amount (mcg)-fentaNYL", 500)], 90, np.nan, np.nan),
+    ([(OUTPUT, "Urine", 5), (OUTPUT, "Output", 900), (OUTPUT, "Urine Count", 3)], np.nan, 5, 5),
+    ([(INTAKE, "INTAKE", 10_001), (OUTPUT, "Stool occurrence", 2), (OUTPUT, "Urine", "")], np.nan, np.nan, np.nan),
+]
+"""Cells of a stay, and its intake, output and urine: NaN where nothing of a side is charted."""
+
+
+def test_totals_count_where_a_side_has_nothing_else(empty, tmp_path):
+    for stay, (cells, *_) in enumerate(SIDES, 101):
+        empty.patient(stay, f"002-{stay}")
+        empty.add("treatment", stay, 10)
+        for path, label, value in (*cells, ("Weight|", "Bodyweight (kg)", 80), ("Dialysis (ml)|", "In", 40)):
+            empty.add("intakeOutput", stay, 60, cellpath=FLOW + path + label, celllabel=label, cellvaluenumeric=value)
+    cohort = build(empty.write(tmp_path), landmarks=["icu_24h"])["icu_24h"].cohort
+    fluid = cohort.modalities[MODALITIES.index("Fluid balance")]
+    at = {name: fluid.values[:, j] for j, name in enumerate(fluid.feature_names)}
+    intake, output, urine = np.array([right for _, *right in SIDES]).T
+    np.testing.assert_array_equal(at["intake"], intake)
+    np.testing.assert_array_equal(at["output"], output)
+    np.testing.assert_array_equal(at["urine"], urine)
+    np.testing.assert_array_equal(at["fluid_balance"], intake - output)
+    np.testing.assert_allclose(at["urine_per_hour"], urine / 24, rtol=1e-6)
+    assert at["dialysis_out"].tolist() == [0] * len(SIDES)
+
+
+OXYGENATION, SURGERY = "pulmonary|ventilation and oxygenation|", "surgery|pulmonary therapies|"
+TREATED = {
+    OXYGENATION + "mechanical ventilation": {"mechanical_ventilation"},
+    OXYGENATION + "mechanical ventilation|volume controlled": {"mechanical_ventilation"},
+    SURGERY + "mechanical ventilation|tidal volume > 10 ml/kg": {"mechanical_ventilation"},
+    "toxicology|drug overdose|mechanical ventilation|assist controlled": {"mechanical_ventilation"},
+    OXYGENATION + "mechanical ventilation|non-invasive ventilation|face mask": {"noninvasive_ventilation"},
+    OXYGENATION + "non-invasive ventilation|nasal mask": {"noninvasive_ventilation"},
+    SURGERY + "non-invasive ventilation": {"noninvasive_ventilation"},
+    SURGERY + "CPAP/PEEP therapy": {"noninvasive_ventilation"},
+    OXYGENATION + "CPAP/PEEP therapy|5-10 cm H2O": {"noninvasive_ventilation"},
+    SURGERY + "ventilator weaning|rapid": {"ventilator_weaning"},
+    OXYGENATION + "oxygen therapy (< 40%)|25-30%": {"oxygen_therapy_low"},
+    OXYGENATION + "oxygen therapy (> 60%)": {"oxygen_therapy_high"},
+    OXYGENATION + "oxygen therapy (40% to 60%)|face mask": {"oxygen_therapy_high"},
+    "cardiovascular|vascular disorders|non-invasive testing for DVT": set(),
+    **{f"renal|dialysis|{kind}": {"dialysis"} for kind in (
+        "hemodialysis|emergent", "C V V H", "C V V H D", "C V V H D F", "C A V H D", "SLED", "peritoneal dialysis",
+        "ultrafiltration (fluid removal only)", "peritoneal dialysis|with cannula placement",
+    )},
+    "endocrine|electrolyte correction|treatment of hyperkalemia|dialysis": {"dialysis"},
+    "renal|dialysis|insertion of venous catheter for hemodialysis|tunneled catheter": set(),
+    "renal|procedures/radiology|insertion of venous catheter for hemodialysis": set(),
+    "renal|dialysis|arteriovenous shunt for renal dialysis": set(),
+}  # fmt: skip
+
+
+def test_treatments_go_by_path_under_every_chapter():
+    con, columns = duckdb.connect(), {c.name.removeprefix("treated_"): c.sql for c in TREATMENT.columns}
+    for path, right in TREATED.items():
+        given = {
+            k
+            for k, sql in columns.items()
+            if con.execute(f"SELECT {sql} FROM (SELECT ? AS treatmentstring)", [path]).fetchone()[0]
+        }
+        assert given == right, path
+
+
+def test_other_names_of_a_lab_join_it(empty, tmp_path):
+    empty.patient(101, "002-1")
+    for name in (
+        "pH",
+        "RDW",
+        "paCO2",
+        "BUN",
+        "creatinine",
+        "glucose",
+        "calcium",
+        "Hgb",
+        "albumin",
+        "lactate",
+        "AST (SGOT)",
+        "chloride",
+    ):
+        empty.add("lab", 101, 10, labname=name, labresult=7)
+    for minute, name, value in (
+        (1, "bicarbonate", 20), (2, "HCO3", 22), (3, "Total CO2", 27), (4, "Base Excess", 2), (5, "Base Deficit", 8),
+    ):  # fmt: skip
+        empty.add("lab", 101, minute, labname=name, labresult=value)
+    lab = features(empty, tmp_path)[0]["Laboratory"]
+    assert (lab["bicarbonate_mean"], lab["bicarbonate_max"]) == (23, 27)
+    assert (lab["base_excess_min"], lab["base_excess_mean"]) == (-8, -3)
+
+
+def test_the_last_revision_known_counts_once(empty, tmp_path):
+    empty.patient(101, "002-1")
+    for name in (
+        "BUN",
+        "creatinine",
+        "glucose",
+        "calcium",
+        "Hgb",
+        "albumin",
+        "lactate",
+        "AST (SGOT)",
+        "chloride",
+        "pH",
+        "RDW",
+    ):
+        empty.add("lab", 101, 10, labname=name, labresult=7)
+    for result, revised, value in (
+        (60, 60, 130), (60, 90, 140), (60, 90, 140),  # revised, and the revision stands twice
+        (70, 70, 150), (70, 1440, 120),  # revised after 24 hours
+        (80, 80, 155), (80, 85, ""),  # taken back
+        (90, 100, 143), (90, 100, 143.5),  # two results of one minute
+    ):  # fmt: skip
+        empty.add("lab", 101, result, revised, labname="sodium", labresult=value)
+    built = build(empty.write(tmp_path), landmarks=["icu_24h", "unit_discharge"])
+    for landmark, last in (("icu_24h", 150), ("unit_discharge", 120)):
+        cohort, values = built[landmark].cohort, [140, last, 143, 143.5]
+        labs = cohort.modalities[MODALITIES.index("Laboratory")]
+        lab = dict(zip(labs.feature_names, labs.values[0].tolist(), strict=True))
+        right = [np.mean(values), min(values), max(values), np.std(values, ddof=1)]
+        assert [lab[f"sodium_{s}"] for s in ("mean", "min", "max", "sd")] == pytest.approx(right, rel=1e-6)
+        sodium = cohort.series.channels.index("sodium")
+        assert cohort.series.values[0, 1, sodium] == pytest.approx(np.mean(values))
 
 
 def test_a_modality_is_missing_when_more_than_80_percent_of_it_is(empty, tmp_path):
@@ -231,9 +392,16 @@ def test_minus_one_is_missing_in_the_apache_tables(raw, tmp_path):
     values, _ = features(raw, tmp_path)
     assert np.isnan(values["APACHE"]["aps_ph"])
     assert (values["APACHE"]["aps_intubated"], values["APACHE"]["pred_diabetes"]) == (0, 1)
-    raw.tables["apachePatientResult"] = [r for r in raw.tables["apachePatientResult"] if r["apacheversion"] == "IV"]
-    values, _ = features(raw, tmp_path / "b")
-    assert np.isnan(values["APACHE"]["score_apachescore"])
+
+
+def test_apache_counts_once_its_day_is_over(raw, tmp_path):
+    for stay, row in zip((101, 102), raw.tables["patient"], strict=False):
+        assert row["patientunitstayid"] == stay
+        row["unitdischargeoffset"] = {101: 1439, 102: 1440}[stay]
+    cohort = build(raw.write(tmp_path), landmarks=["stay"])["stay"].cohort
+    apache = MODALITIES.index("APACHE")
+    assert np.isnan(cohort.modalities[apache].values[0]).all()
+    assert cohort.observed[:, apache].tolist() == [False] + [True] * 5
 
 
 def test_derived_features_follow_their_formulas():
