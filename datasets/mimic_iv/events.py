@@ -46,7 +46,7 @@ def load_staging_tables(con: duckdb.DuckDBPyConnection, release: Release, progre
         CohortError: where a table or column is missing, or a file is damaged.
     """
     for source in (*sources.WIDE, *sources.LONG):
-        rows = load_staging_table(con, release, source, date_rows)
+        rows = load_staging_table(con, release, source, date_rows, progress)
         progress(f"{source.table}: {rows:,} rows kept for {source.name}")
 
 
