@@ -8,6 +8,7 @@ empty or blank field is NULL; a number that cannot be read is NULL.
 from __future__ import annotations
 
 import csv
+import glob
 import gzip
 import re
 import zlib
@@ -125,9 +126,14 @@ class Release:
                     f"table {table} lacks column {column}; {self.path(table).name} has {', '.join(names)}"
                 )
         struct = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
+        # The engine takes a path for a pattern ("eicu[12]" would be read from a folder "eicu1" next to it), and what follows a
+        # question mark for no part of the name, so it would not see the ending either.
+        path = glob.escape(str(self.path(table)))
+        compression = "gzip" if path.lower().endswith(".gz") else "none"
         return (
-            f"read_csv({literal(str(self.path(table)))}, columns = {{{struct}}}, auto_detect = false, header = true, "
-            "delim = ',', quote = '\"', escape = '\"', nullstr = '', null_padding = false, ignore_errors = false)"
+            f"read_csv({literal(path)}, columns = {{{struct}}}, auto_detect = false, header = true, "
+            "delim = ',', quote = '\"', escape = '\"', nullstr = '', null_padding = false, ignore_errors = false, "
+            f"compression = '{compression}')"
         )
 
     @contextmanager

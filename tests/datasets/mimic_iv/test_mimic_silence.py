@@ -110,3 +110,12 @@ def test_a_damaged_file_is_to_be_fetched_again_unless_it_is_as_released(raw, tmp
     said = build_and_catch(root)
     assert "table hosp/pharmacy: pharmacy.csv.gz is truncated or corrupt" in said
     assert ("it is as released" in said, "fetch it again" in said) == (listed, not listed)
+
+
+@pytest.mark.parametrize(("folder", "sibling"), [("mimic[12]", "mimic1"), ("mimic*", "mimic-iv"), ("mimic?", "mimic2")])
+def test_a_folder_whose_name_is_a_pattern_is_read_and_its_sibling_is_not(raw, empty, tmp_path, folder, sibling):
+    raw.write(tmp_path / sibling)
+    for subject in (901, 902):
+        empty.stay(subject)
+    built = build(empty.write(tmp_path / folder), landmarks_asked=["icu_24h"])["icu_24h"]
+    assert built.cohort.patient.tolist() == [901, 902]
