@@ -73,7 +73,7 @@ def show_description(described: dict[str, Any], patterns: bool) -> None:
 
 
 def _show_counts(out: Console, part: dict[str, Any]) -> None:
-    """Print the further tables that a builder counted, and how much is missing."""
+    """Print the further tables that a builder counted, how much is missing of each feature, and which features are constant."""
     for title, rows in part.items():
         if isinstance(rows, list) and rows and title not in ("flow", "patterns"):
             out.print(f"\n  {title}")
@@ -85,7 +85,18 @@ def _show_counts(out: Console, part: dict[str, Any]) -> None:
         order = sorted(shares.values())
         most = sum(share > 0.8 for share in order)
         median = f"median {order[len(order) // 2]:.0%}, more than 80 % in {most:,} of {len(order):,}"
-        out.print(f"\n  missing by feature of {name}: {median} (--json has each)")
+        out.print(f"\n  missing by feature of {name}: {median}")
+        if order[0] == order[-1]:
+            out.print(f"    {order[0]:.1%} in each of {len(order):,}")
+            continue
+        out.print(f"    {', '.join(f'{feature} {share:.1%}' for feature, share in shares.items())}", markup=False)
+    for name, values in part.get("constant", {}).items():
+        never = [feature for feature, value in values.items() if value is None]
+        shown = [f"{feature} {value:g}" for feature, value in values.items() if value is not None]
+        for what, of in (("the same in every stay that has it", shown), ("never recorded", never)):
+            if of:
+                out.print(f"\n  {name}, {what}: {len(of):,} features")
+                out.print(f"    {', '.join(of)}", markup=False)
 
 
 def _format_rate(row: dict[str, Any], task: str) -> str:

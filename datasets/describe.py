@@ -66,6 +66,30 @@ def compute_missing_shares(cohort: Cohort) -> dict[str, dict[str, float]]:
     return shares
 
 
+def list_constant_features(cohort: Cohort) -> dict[str, dict[str, float | None]]:
+    """List {modality: {feature: its one value}}, of the features that are the same in every stay with the modality observed.
+
+    The value is None where the feature is never recorded; NaN next to one value is missing, not another value. A modality without
+    such a feature, or observed in no stay, is left out.
+    """
+    constant = {}
+    for m, modality in enumerate(cohort.modalities):
+        values = modality.values[cohort.observed[:, m]]
+        if not len(values):
+            continue
+        recorded = ~np.isnan(values)
+        low = np.where(recorded, values, np.inf).min(axis=0)
+        high = np.where(recorded, values, -np.inf).max(axis=0)
+        here = {
+            name: float(low[j]) if recorded[:, j].any() else None
+            for j, name in enumerate(modality.feature_names)
+            if low[j] >= high[j]
+        }
+        if here:
+            constant[modality.name] = here
+    return constant
+
+
 def _describe_task(outcomes: np.ndarray) -> dict:
     defined = int((~np.isnan(outcomes)).sum())
     positives = int((outcomes == 1).sum())

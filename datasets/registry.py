@@ -35,7 +35,17 @@ BUILT = PACKAGE / "built"
 DEFAULT_DATA = PACKAGE.parent.parent / "shared" / "data"
 SHARED = tuple(
     PACKAGE / "raw" / name
-    for name in ("tables.py", "blocks.py", "drug_words.py", "mapped.py", "engine.py", "features.py", "series.py")
+    for name in (
+        "tables.py",
+        "blocks.py",
+        "drug_words.py",
+        "mapped.py",
+        "engine.py",
+        "features.py",
+        "series.py",
+        "silence.py",
+        "checksums.py",
+    )
 )
 """Sources that every builder of raw tables stands on."""
 

@@ -53,9 +53,9 @@ def run(options: Namespace) -> int:
 
 
 def describe_dataset(dataset: Any) -> dict[str, Any]:
-    """Return by landmark: n, flow of inclusions, tasks, observed share by modality, patterns with outcomes, missing share by feature, and
-    the builder's further counts (``paper``, ``label rules``, ``absence``)."""
-    from datasets.describe import add_absent_patterns, compute_missing_shares, describe_cohort
+    """Return by landmark: n, flow of inclusions, tasks, observed share by modality, patterns with outcomes, missing share by feature,
+    constant features, and the builder's further counts (``paper``, ``label rules``, ``absence``)."""
+    from datasets.describe import add_absent_patterns, compute_missing_shares, describe_cohort, list_constant_features
 
     described = {}
     for landmark, part in dataset.manifest["landmarks"].items():
@@ -70,6 +70,7 @@ def describe_dataset(dataset: Any) -> dict[str, Any]:
             "flow": part["flow"],
             **description,
             "missing": compute_missing_shares(cohort),
+            "constant": list_constant_features(cohort),
             **counted,
         }
     return described

@@ -24,7 +24,7 @@ def load_staging_tables(con: duckdb.DuckDBPyConnection, release: Release, progre
         CohortError: where a table or column is missing, or a file is damaged.
     """
     for source in (*sources.WIDE, *sources.VITALS, *sources.LONG):
-        progress(f"{source.table}: {load_staging_table(con, release, source, date_rows):,} rows kept")
+        progress(f"{source.table}: {load_staging_table(con, release, source, date_rows, progress):,} rows kept")
     con.execute(
         "CREATE OR REPLACE VIEW staged_vitals AS "
         + " UNION ALL BY NAME ".join(f"SELECT * FROM staged_{source.name}" for source in sources.VITALS)

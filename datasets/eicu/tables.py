@@ -24,5 +24,9 @@ class Release(tables.Release):
         CohortError: where the folder does not exist.
     """
 
+    owner = "patientunitstayid"
+    moment_form = "minutes such as 1439"
+    read_moment = staticmethod(minute)
+
     def __init__(self, root: Path) -> None:
         super().__init__(root, "patient.csv.gz and the other eICU tables")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import duckdb
 
 from datasets.mimic_iv import sources
+from datasets.mimic_iv import vocabulary as words
 from datasets.mimic_iv.tables import Release
 from datasets.raw.engine import Progress, load_staging_table
 from datasets.raw.features import LongSource, Source
@@ -45,7 +46,7 @@ def load_staging_tables(con: duckdb.DuckDBPyConnection, release: Release, progre
         CohortError: where a table or column is missing, or a file is damaged.
     """
     for source in (*sources.WIDE, *sources.LONG):
-        rows = load_staging_table(con, release, source, date_rows)
+        rows = load_staging_table(con, release, source, date_rows, progress)
         progress(f"{source.table}: {rows:,} rows kept for {source.name}")
 
 
@@ -57,24 +58,45 @@ def date_rows(release: Release, source: Source | LongSource, selected: str) -> s
     dated = " AND ".join(f"{sources.build_clock_sql(c)} IS NOT NULL" for c in clocks)
     if isinstance(source, LongSource):
         # Most rows of labevents and chartevents are of no item in use: they go before the join to the stays.
-        items = (literal(str(item)) for _, _, measure in source.measures for item in measure.labels)
+        items = [literal(str(item)) for _, _, measure in source.measures for item in measure.labels]
+        if source is sources.LAB:
+            items.append(literal(str(words.SPECIMEN_ITEM)))
+            selected += f", {identifier('specimen_id')} AS specimen, upper(trim(value)) AS said"
         dated = f"trim({source.label}) IN ({', '.join(items)}) AND {dated}"
     raw = (
         f"SELECT {identifier('subject_id')} AS subject, {sources.build_event_sql(source)} AS happened, "
         f"{sources.build_known_sql(source, clocks)} AS stored, {selected} FROM {_join_other_tables(release, source, rows)} "
         f"WHERE {dated}"
     )
-    return (
+    of_stays = (
         "SELECT k.id, k.began, k.last, TRY_CAST(r.happened - k.origin AS INTEGER) AS event, TRY_CAST(r.stored - k.origin AS INTEGER) "
         f"AS known, r.* EXCLUDE (subject, happened, stored) FROM ({raw}) r JOIN stays k USING (subject)"
+    )
+    return _leave_arterial_oxygen(of_stays, source.since) if source is sources.LAB else of_stays
+
+
+def _leave_arterial_oxygen(rows: str, since: str) -> str:
+    """Return SQL for the lab ``rows`` without the oxygen pressures of venous, mixed or unnamed blood.
+
+    That blood was arterial is a row of its own, with clocks of its own: a pressure is known when both rows are. The rows are cut at
+    the window and the latest landmark before they are set side by side, so that the table is read once and little of it is held.
+    """
+    arterial = f"label = '{words.SPECIMEN_ITEM}' AND starts_with(said, {literal(words.ARTERIAL)})"
+    return (
+        f"WITH cut AS MATERIALIZED (SELECT * FROM ({rows}) WHERE known < last AND {since}), "
+        f"arterial AS (SELECT id, specimen, min(known) AS told FROM cut WHERE {arterial} GROUP BY ALL) "
+        f"SELECT c.* REPLACE (CASE WHEN label = '{words.PAO2_ITEM}' THEN greatest(known, told) ELSE known END AS known) "
+        f"FROM cut c LEFT JOIN arterial USING (id, specimen) WHERE label <> '{words.PAO2_ITEM}' OR told IS NOT NULL"
     )
 
 
 def _join_other_tables(release: Release, source: Source | LongSource, rows: str) -> str:
     """Return SQL for the raw rows of ``source`` with what it needs of another table."""
     if source is sources.INFUSED:
-        labels = f"(SELECT trim(itemid) AS itemid, label FROM {release.scan(ITEMS_TABLE, ('itemid', 'label'))})"
-        return f"(SELECT i.*, d.label FROM {rows} i LEFT JOIN {labels} d ON trim(i.itemid) = d.itemid)"
+        labels = (
+            f"(SELECT {identifier('itemid')} AS itemid, label FROM {release.scan(ITEMS_TABLE, ('itemid', 'label'))})"
+        )
+        return f"(SELECT i.*, d.label FROM {rows} i LEFT JOIN {labels} d ON {identifier('i.itemid')} = d.itemid)"
     if source is sources.DIAGNOSIS:
         return f"(SELECT * FROM {rows} i JOIN admission_clock c ON {identifier('hadm_id')} = c.hadm)"
     return rows

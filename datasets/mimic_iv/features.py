@@ -13,11 +13,14 @@ from datasets.mimic_iv.landmarks import ETHNICITIES, Selection
 from datasets.mimic_iv.stays import DAY, HOUR, History
 from datasets.mimic_iv.tables import Release
 from datasets.raw.blocks import Block, blank_outside, encode_one_hot, join_blocks, stack_columns
-from datasets.raw.engine import compute_long_features, compute_wide_features
-from datasets.raw.features import Feature, list_source_features
+from datasets.raw.engine import compute_long_features, compute_wide_features, select_rows_known_at_landmark
+from datasets.raw.features import Feature, LongSource, list_source_features
 
 AT_DISCHARGE = ("discharge_72h", "discharge")
 """Landmarks after a discharge alive, at which its destination and the length of stay are known."""
+
+FIO2_HOURS = 4
+"""An oxygen fraction charted longer than this before an arterial gas says nothing of it."""
 
 
 def build_structured(con: duckdb.DuckDBPyConnection, history: History, selection: Selection) -> Block:
@@ -29,7 +32,7 @@ def build_structured(con: duckdb.DuckDBPyConnection, history: History, selection
     blocks += [compute_wide_features(con, source.name, source.columns, n) for source in sources.WIDE]
     blocks += [compute_long_features(con, source.name, source.select_measures(), n) for source in sources.LONG]
     names, values = join_blocks(*blocks)
-    more = stack_columns(_derive_features(names, values, selection))
+    more = stack_columns(_derive_features(names, values, selection, compute_pf_ratio(con, n)))
     return join_blocks((names, values), more)
 
 
@@ -96,13 +99,37 @@ def count_earlier_admissions(history: History, index: pd.DataFrame) -> pd.DataFr
     return counts.fillna({"admissions": 0, "unplanned": 0}).reset_index(drop=True)
 
 
-def _derive_features(names: list[str], values: np.ndarray, selection: Selection) -> dict[str, np.ndarray]:
+def compute_pf_ratio(con: duckdb.DuckDBPyConnection, n: int) -> np.ndarray:
+    """Compute PaO2 / FiO2 in mm Hg of the latest arterial gas with a charted FiO2 at most ``FIO2_HOURS`` before it: float64 [n].
+
+    NaN where no known gas has one. Of several values at one moment the largest counts, as in ``engine.summarise``.
+    """
+
+    def select(source: LongSource, name: str) -> str:
+        item = [measure.name for _, _, measure in source.measures].index(name)
+        rows = select_rows_known_at_landmark(source.name)
+        return f"(SELECT row, event, max(x) AS x FROM {rows} WHERE item = {item} GROUP BY row, event)"
+
+    pairs = (
+        "SELECT gas.row, gas.event, 100.0 * gas.x / arg_max(air.x, air.event) AS ratio "
+        f"FROM {select(sources.LAB, 'pao2')} gas JOIN {select(sources.CHART, 'fio2')} air "
+        f"ON gas.row = air.row AND air.event BETWEEN gas.event - {FIO2_HOURS * HOUR} AND gas.event GROUP BY gas.row, gas.event, gas.x"
+    )
+    result = con.execute(f"SELECT row, arg_max(ratio, event) AS ratio FROM ({pairs}) GROUP BY row").fetchnumpy()
+    ratio = np.full(n, np.nan)
+    ratio[result["row"]] = result["ratio"]
+    return ratio
+
+
+def _derive_features(
+    names: list[str], values: np.ndarray, selection: Selection, pf_ratio: np.ndarray
+) -> dict[str, np.ndarray]:
     at = {name: values[:, names.index(name)].astype(np.float64) for name in _PARTS}
     hours = (selection.cutoff - selection.index.begin.to_numpy(dtype=float)) / HOUR
     with np.errstate(divide="ignore", invalid="ignore"):
         derived = {
             "shock_index": at["heart_rate_mean"] / at["systolic_mean"],
-            "pf_ratio": at["pao2_last"] / (at["fio2_last"] / 100),
+            "pf_ratio": pf_ratio,
             "gcs_last": at["gcs_eye_last"] + at["gcs_verbal_last"] + at["gcs_motor_last"],
             "gcs_min": at["gcs_eye_min"] + at["gcs_verbal_min"] + at["gcs_motor_min"],
             "bun_to_creatinine": at["bun_last"] / at["creatinine_last"],
@@ -113,7 +140,7 @@ def _derive_features(names: list[str], values: np.ndarray, selection: Selection)
 
 
 _PARTS = (
-    "heart_rate_mean", "systolic_mean", "pao2_last", "fio2_last", "gcs_eye_last", "gcs_verbal_last", "gcs_motor_last", "gcs_eye_min",
+    "heart_rate_mean", "systolic_mean", "gcs_eye_last", "gcs_verbal_last", "gcs_motor_last", "gcs_eye_min",
     "gcs_verbal_min", "gcs_motor_min", "bun_last", "creatinine_last", "intake", "output", "urine",
 )  # fmt: skip
 

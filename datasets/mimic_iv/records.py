@@ -78,7 +78,7 @@ def _check_utf8(path: Path, number: int, column: str, value: str) -> None:
     except UnicodeEncodeError as error:
         byte = ord(value[error.start]) & 0xFF
         raise CohortError(
-            f"{path}: row {number:,}: {column} is not UTF-8 (byte 0x{byte:02x} at character {error.start:,}); fetch it again"
+            f"{path}: row {number:,}: {column} is not UTF-8 (byte 0x{byte:02x} at character {error.start:,}); convert a copy to UTF-8"
         ) from None
 
 

@@ -39,8 +39,8 @@ def _match_items(items: tuple[int, ...]) -> str:
     return f"coalesce({identifier('itemid')} IN ({', '.join(map(str, items))}), false)"
 
 
-def _bound_volume(value: str, test: str) -> str:
-    return f"CASE WHEN ({test}) AND {value} BETWEEN 0 AND 10000 THEN {value} ELSE 0 END"
+def _bound_volume(value: str, test: str, otherwise: str = "0") -> str:
+    return f"CASE WHEN ({test}) AND {value} BETWEEN 0 AND 10000 THEN {value} ELSE {otherwise} END"
 
 
 def _match_chapter(name: str) -> str:
@@ -64,16 +64,31 @@ def _make_flags(prefix: str, tests: dict[str, str]) -> tuple[Column, ...]:
 
 _VALUENUM = ("itemid", "valuenum", number("valuenum"))
 LAB = LongSource(
-    "lab", "hosp/labevents", ("charttime", "storetime"), DAY, *_VALUENUM, tuple(("", COURSE, m) for m in words.LABS)
+    "lab",
+    "hosp/labevents",
+    ("charttime", "storetime"),
+    DAY,
+    *_VALUENUM,
+    tuple(("", COURSE, m) for m in words.LABS),
+    others=("specimen_id", "value"),
+)
+"""``pao2`` is known when its row and the row that calls its specimen arterial are (`events.date_rows`)."""
+
+_CHARTED = (
+    f"CASE WHEN trim(itemid) = '{words.VERBAL_ITEM}' AND trim(value) = {literal(words.INTUBATED)} THEN NULL "
+    f"WHEN trim(itemid) = '{words.INCH_ITEM}' THEN {number('valuenum')} * 2.54 ELSE {number('valuenum')} END"
 )
 CHART = LongSource(
     "chart",
     "icu/chartevents",
     ("charttime", "storetime"),
     DAY,
-    *_VALUENUM,
+    "itemid",
+    "valuenum",
+    _CHARTED,
     tuple(("", LAST if m.name in words.ONCE else COURSE, m) for m in words.VITALS),
     optional=("storetime",),
+    others=("value",),
 )
 
 _AMOUNT = number("amount")
@@ -116,6 +131,8 @@ INTAKE = Source(
 )
 
 _VALUE = number("value")
+_URINE = _bound_volume(_VALUE, _match_items(words.URINE_ITEMS), "NULL")
+_IRRIGANT = _bound_volume(_VALUE, _match_items((words.IRRIGANT_ITEM,)), "NULL")
 OUTPUT = Source(
     "output",
     "icu/outputevents",
@@ -123,8 +140,8 @@ OUTPUT = Source(
     UNIT,
     ("itemid", "value"),
     (
-        Column("urine", SUM, f"{_bound_volume(_VALUE, _match_items(words.URINE_ITEMS))} - "
-               f"{_bound_volume(_VALUE, _match_items((words.IRRIGANT_ITEM,)))}", "mL"),
+        # A row of neither is NULL, not 0: where no urine is charted at all, its sum is not known.
+        Column("urine", SUM, f"coalesce({_URINE}, -{_IRRIGANT})", "mL"),
         Column("output", SUM, _bound_volume(_VALUE, f"NOT {_match_items(words.NOT_OUTPUT_ITEMS)}"), "mL"),
         Column("output_entries", COUNT, "true"),
     ),

@@ -17,7 +17,7 @@ import pandas as pd
 
 from datasets.cohort import CohortError
 from datasets.mimic_iv.tables import Release, second
-from datasets.raw.tables import identifier, number, text
+from datasets.raw.tables import EXAMPLE, identifier, number, text
 
 HOUR, DAY = 3600, 86_400
 JOIN_HOURS = 6
@@ -38,6 +38,12 @@ READS = {
     ),
     "icu/icustays": ("subject_id", "hadm_id", "stay_id", "first_careunit", "last_careunit", "intime", "outtime"),
 }  # fmt: skip
+MOMENTS = {
+    "hosp/patients": ("dod",),
+    "hosp/admissions": ("admittime", "dischtime", "deathtime", "edregtime"),
+    "icu/icustays": ("intime", "outtime"),
+}
+"""The moments among them; most patients have no ``dod``, so a date in another form would pass for one that is blank."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,8 +169,20 @@ def _read_stays(con: duckdb.DuckDBPyConnection, release: Release) -> pd.DataFram
 
 def _read_table(con: duckdb.DuckDBPyConnection, release: Release, table: str, selected: str) -> pd.DataFrame:
     rows = release.scan(table, READS[table])
+    moments = MOMENTS[table]
+    unread = ", ".join(f"CASE WHEN {second(c)} IS NULL THEN {text(c)} END AS unread_{c}" for c in moments)
     with release.reading(table):
-        return con.execute(f"SELECT {selected} FROM {rows}").df()
+        frame = con.execute(
+            f"SELECT {selected}, {unread}, {', '.join(f'{second(c)} AS read_{c}' for c in moments)} FROM {rows}"
+        ).df()
+    for column in moments:
+        examples, readable = frame.pop(f"unread_{column}").dropna(), frame.pop(f"read_{column}")
+        if len(examples) and readable.isna().all():
+            raise CohortError(
+                f"table {table}: column {column} is unreadable in all of its {len(examples):,} values, e.g. "
+                f"{examples.min()[:EXAMPLE]!r}; expected {release.moment_form}"
+            )
+    return frame
 
 
 def _check_unique(table: str, column: str, values: pd.Series) -> None:

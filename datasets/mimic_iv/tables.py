@@ -23,6 +23,10 @@ class Release(tables.Release):
         CohortError: where the folder does not exist.
     """
 
+    owner = "subject_id"
+    moment_form = "2150-03-01 12:00:00"
+    read_moment = staticmethod(second)
+
     def __init__(self, root: Path) -> None:
         super().__init__(root, "hosp/ and icu/ of MIMIC-IV")
 

@@ -42,7 +42,7 @@ LABS: tuple[Measure, ...] = (
     Measure("mcv", (51250, 51691), "fL", 50, 150),
     Measure("rdw", (51277,), "%", 5, 40),
     Measure("neutrophils", (51256,), "%", 0, 100),
-    Measure("lymphocytes", (51244, 51690), "%", 0, 100),
+    Measure("lymphocytes", (51244, 51245, 51690), "%", 0, 100),
     Measure("bands", (51144,), "%", 0, 100),
     Measure("inr", (51237, 51675), "ratio", 0.5, 30),
     Measure("pt", (51274, 52921), "s", 5, 200),
@@ -61,35 +61,48 @@ LABS: tuple[Measure, ...] = (
     Measure("uric_acid", (51007,), "mg/dL", 0, 40),
     Measure("vancomycin_level", (51009,), "ug/mL", 0, 150),
 )
-"""Labs of blood (``labevents``); arterial and venous gases are one."""
+"""Labs of blood (``labevents``). ``pao2`` is of arterial specimens alone; the other gases are of any blood."""
+
+PAO2_ITEM, SPECIMEN_ITEM = 50821, 52033
+"""Oxygen pressure of a blood gas, and the row of the same specimen that says which blood it was."""
+
+ARTERIAL = "ART"
+"""How the value of ``SPECIMEN_ITEM`` begins for arterial blood (the release writes ``ART.``)."""
 
 VITALS: tuple[Measure, ...] = (
     Measure("heart_rate", (220045,), "1/min", 10, 300),
     Measure("respiratory_rate", (220210, 224690), "1/min", 1, 90),
     Measure("oxygen_saturation", (220277,), "%", 20, 100),
-    Measure("temperature", (223761, 223762), "°C", 20, 45, CELSIUS),
+    Measure("temperature", (223761, 223762, 226329, 227632, 227634), "°C", 20, 45, CELSIUS),
     Measure("systolic", (220050, 220179, 225309), "mm Hg", 20, 300),
     Measure("diastolic", (220051, 220180, 225310), "mm Hg", 5, 225),
     Measure("map", (220052, 220181, 225312), "mm Hg", 10, 250),
     Measure("cvp", (220074,), "mm Hg", -10, 50),
-    Measure("icp", (220765,), "mm Hg", -10, 100),
+    Measure("icp", (220765, 227989), "mm Hg", -10, 100),
     Measure("gcs_eye", (220739,), "1", 1, 4),
     Measure("gcs_verbal", (223900,), "1", 1, 5),
     Measure("gcs_motor", (223901,), "1", 1, 6),
     Measure("rass", (228096,), "1", -5, 4),
     Measure("fingerstick_glucose", (225664,), "mg/dL", 5, 2500),
+    Measure("charted_glucose", (220621, 226537), "mg/dL", 5, 2500),
     Measure("fio2", (223835,), "%", 21, 100, PERCENT),
-    Measure("oxygen_flow", (223834,), "L/min", 0, 80),
-    Measure("peep", (220339,), "cmH2O", 0, 40),
-    Measure("tidal_volume", (224684, 224685), "mL", 50, 2_000),
+    Measure("oxygen_flow", (223834, 227582), "L/min", 0, 80),
+    Measure("peep", (220339, 224700), "cmH2O", 0, 40),
+    Measure("tidal_volume", (224684, 224685, 224686), "mL", 50, 2_000),
     Measure("minute_volume", (224687,), "L/min", 0.5, 60),
     Measure("peak_pressure", (224695,), "cmH2O", 3, 90),
     Measure("plateau_pressure", (224696,), "cmH2O", 3, 70),
     Measure("cardiac_output", (220088, 224842, 227543), "L/min", 0.5, 20),
     Measure("weight", (226512, 224639), "kg", 20, 400),
-    Measure("height", (226730,), "cm", 100, 230),
+    Measure("height", (226730, 226707), "cm", 100, 230),
 )
 """Charted values (``chartevents``)."""
+
+INCH_ITEM = 226707
+"""Height in inches; ``Measure.convert`` sees the value alone and could not tell it from one in cm."""
+
+VERBAL_ITEM, INTUBATED = 223900, "No Response-ETT"
+"""Who has a tube in the throat cannot be asked: this verbal response has the number 1 in the table and is no value here."""
 
 ONCE = ("weight", "height")
 """Charted values of which only the last is an input, and which are no channel of the series."""
@@ -101,8 +114,10 @@ SERIES_LABS = (
 """The labs that are channels of the hourly series, with the charted values."""
 
 URINE_ITEMS = (
-    226559, 226560, 226561, 226584, 226563, 226564, 226565, 226567, 226557, 226558, 226627, 226631, 227489,
+    226559, 226560, 226561, 226584, 226563, 226564, 226565, 226567, 226557, 226558, 227489,
 )  # fmt: skip
+"""Urine of the unit. That of the operating and recovery rooms (226627, 226631) is charted as one volume at arrival, of hours before."""
+
 IRRIGANT_ITEM = 227488
 """Volume put in through the catheter, to be taken off the urine."""
 
@@ -123,8 +138,8 @@ PROCEDURES: dict[str, tuple[int, ...]] = {
     "invasive_ventilation": (225792, 224385),
     "noninvasive_ventilation": (225794,),
     "extubation": (227194, 225468, 225477),
-    "crrt": (225802,),
-    "dialysis": (225441, 224270),
+    "crrt": (225802, 225803, 225809, 225955),
+    "dialysis": (225441, 225803, 225805, 225809, 225955),
     "arterial_line": (225752,),
     "central_line": (224263, 224264, 224267, 224268),
     "pa_catheter": (224560,),
@@ -137,7 +152,7 @@ PROCEDURES: dict[str, tuple[int, ...]] = {
     "eeg": (221223,),
     "operating_room": (225469, 225470),
 }
-"""``procedureevents`` by item."""
+"""``procedureevents`` by item. ``dialysis`` is a treatment of named form, not its catheter; ``crrt`` a continuous one."""
 
 SERVICES = (
     "MED", "CMED", "SURG", "OMED", "CSURG", "NSURG", "VSURG", "NMED", "TRAUM", "ORTHO", "TSURG", "GU", "GYN", "PSURG", "ENT", "OBS",

@@ -16,6 +16,7 @@ import numpy as np
 
 from datasets.raw.blocks import Block
 from datasets.raw.features import COUNT, FLAG, SPREAD, STATISTICS, Column, LongSource, Measure, Source
+from datasets.raw.silence import explain_no_rows
 from datasets.raw.tables import Release, text
 
 SCALE = 10_000
@@ -28,15 +29,21 @@ DateRows = Callable[[Release, Source | LongSource, str], str]
 
 
 def load_staging_table(
-    con: duckdb.DuckDBPyConnection, release: Release, source: Source | LongSource, date_rows: DateRows
+    con: duckdb.DuckDBPyConnection,
+    release: Release,
+    source: Source | LongSource,
+    date_rows: DateRows,
+    progress: Progress | None = None,
 ) -> int:
     """Load the rows of ``source`` that some landmark may know into table ``staged_NAME``; return how many are kept.
+
+    Where the table has rows and none is kept, ``progress`` is told why.
 
     Columns: ``id`` of the stay, ``event``, ``known``, ``revised`` (when a later revision of the row was known, or NULL), and the columns
     of a wide source by name, or ``item`` and ``x`` of a long one.
 
     Raises:
-        CohortError: where the table or one of its columns is missing, or its file is damaged.
+        CohortError: where the table or one of its columns is missing, its file is damaged, or a column is unreadable in every row.
     """
     if isinstance(source, LongSource):
         query = _select_pairs(con, release, source, date_rows)
@@ -45,7 +52,12 @@ def load_staging_table(
     with release.reading(source.table):
         con.execute(f"CREATE OR REPLACE TABLE staged_{source.name} AS {query}")
     # ``fetchone`` would leave the result unfinished, and the connection refuses to register a frame until it is.
-    return con.execute(f"SELECT count(*) FROM staged_{source.name}").fetchall()[0][0]
+    kept = con.execute(f"SELECT count(*) FROM staged_{source.name}").fetchall()[0][0]
+    if not kept:
+        why = explain_no_rows(con, release, source)
+        if why and progress is not None:
+            progress(why)
+    return kept
 
 
 def _select_columns(release: Release, source: Source, date_rows: DateRows) -> str:

@@ -76,9 +76,9 @@ class Source:
 class LongSource:
     """A raw table with one (label, value) pair in each row; ``measures`` are (modality, how, measure).
 
-    ``value_sql`` is SQL for the number in the raw column ``value``; ``optional`` clocks may be missing as columns. Where ``revised``, rows
-    of one label and event are revisions of one result, of which the last one known counts, and equal rows count once. The rest is as
-    in ``Source``.
+    ``value_sql`` is SQL for the number in the raw column ``value``; ``optional`` clocks may be missing as columns; ``others`` are the
+    further raw columns that its SQL reads. Where ``revised``, rows of one label and event are revisions of one result, of which the last
+    one known counts, and equal rows count once. The rest is as in ``Source``.
     """
 
     name: str
@@ -91,11 +91,12 @@ class LongSource:
     measures: tuple[tuple[str, str, Measure], ...]
     optional: tuple[str, ...] = ()
     revised: bool = False
+    others: tuple[str, ...] = ()
 
     @property
     def reads(self) -> tuple[str, ...]:
         """The raw columns besides the clocks."""
-        return (self.label, self.value)
+        return (self.label, self.value, *self.others)
 
     def select_measures(self, modality: str = "") -> dict[int, tuple[str, Measure]]:
         """Return the measures that belong to ``modality``: position in ``measures`` -> (how, measure)."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from datasets.cohort import CohortError
-from datasets.raw.verify import LIST, compute_digest, read_checksums
+from datasets.raw.checksums import LIST, compute_digest, read_checksums
 
 FILES = "https://physionet.org/files"
 THERE, FETCHED = "there", "fetched"

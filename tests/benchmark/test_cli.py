@@ -313,7 +313,7 @@ def test_data_describe_gives_the_documented_json(cli):
     assert status == 0
     assert set(described) == {"icu_24h", "discharge", "stay"}
     for part in described.values():
-        assert {"n", "flow", "tasks", "modalities", "patterns"} <= set(part)
+        assert {"n", "flow", "tasks", "modalities", "patterns", "missing", "constant"} <= set(part)
         assert sum(p["n"] for p in part["patterns"]) == part["n"]
         assert set(part["flow"][0]) == {"step", "n"}
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from datasets.cohort import Cohort, Modality
-from datasets.describe import add_absent_patterns, compute_missing_shares, describe_cohort
+from datasets.describe import add_absent_patterns, compute_missing_shares, describe_cohort, list_constant_features
 
 
 def cohort(observed, outcomes):
@@ -66,3 +66,24 @@ def test_missing_shares_are_those_of_stays_with_the_modality_observed():
     assert compute_missing_shares(small) == {}
     small.modalities[1].values[:2] = np.nan
     assert compute_missing_shares(small) == {"T": {"x": 0.5}}
+
+
+def test_constant_features_are_those_with_one_value_or_none_in_the_stays_that_have_the_modality():
+    values = {
+        "zero": [0, 0, 0, 7], "some": [np.nan, 3, 3, 3], "never": [np.nan] * 4, "varies": [0, 1, 0, 0], "gaps": [1, np.nan, 2, 1],
+    }  # fmt: skip
+    small = Cohort(
+        name="small",
+        landmark="now",
+        patient=np.arange(4),
+        modalities=(
+            Modality("S", np.array(list(values.values()), np.float32).T, tuple(values)),
+            Modality("T", np.ones((4, 1), np.float32), ("x",)),
+        ),
+        observed=np.array([[True, False]] * 3 + [[False, False]]),
+        outcomes=np.zeros((4, 1), np.float32),
+        tasks=("death",),
+    )
+    assert list_constant_features(small) == {"S": {"zero": 0, "some": 3, "never": None}}
+    small.modalities[0].values[1, 0] = 1
+    assert list_constant_features(small) == {"S": {"some": 3, "never": None}}
