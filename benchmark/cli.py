@@ -15,8 +15,8 @@ from typing import NoReturn, TextIO
 from benchmark.errors import UsageError, unknown
 
 OVERRIDES = (
-    "overrides are key=value: dataset= method= n= folds= seeds= protocol=strict|paper landmark= rectifier=auto|on|off|shrunk "
-    "schedule=short|paper method.FIELD= dataset.DIAL= device= store=DIR out=DIR built=DIR"
+    "overrides are key=value: dataset= method= n= folds= seeds= protocol=strict|paper landmark= "
+    "rectifier=auto|on|off|hierarchical|offset|shrunk schedule=short|paper method.FIELD= dataset.DIAL= device= store=DIR out=DIR built=DIR"
 )
 VERBS = {
     "list": "list the methods, datasets or experiments",

@@ -17,7 +17,7 @@ Lin = affine map, LN = layer norm, [p] = dropout):
     L_con   = mean_i -log exp(s_ii / tau) / sum_j exp(s_ij / tau),   s_ij = cos(e_im, Dec_m(h_j^(-m))), j with m(j) = m(i)
     L       = L_pred + lambda_miss L_miss + lambda_rec L_rec + lambda_con L_con
 
-The rectifier, the paper's last step, comes after prediction and is applied outside this file (``methods/common/rectifier.py``).
+The rectifier, the paper's last step, comes after prediction and is applied outside this file (``methods/common/rectifier``).
 Table 2's ladder is ``variants``: ``concat`` (e_i1 .. e_iM side by side, Lin(->D), heads), ``mmnar`` (z, gate, attention, L_miss),
 ``mmnar_mr`` (plus reconstruction and contrast: the defaults), then the defaults with the rectifier.
 

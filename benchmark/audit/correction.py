@@ -1,4 +1,4 @@
-"""A4 to A7 one at a time, on the suite's own rectifier: what it is fitted on, and what is done with its offsets."""
+"""A4 to A7 one at a time, on the suite's rectifier of the kind ``offset``: what it is fitted on, and what is done with its offsets."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ def correct_predictions(
     rectifier = Rectifier("offset", seed=seed).fit(rows.probability, rows.label, rows.pattern)
     # apply the threshold now: the steps below change offsets that passed it, which must not be tested again
     rectifier.delta = np.where(np.abs(rectifier.delta) > rectifier.tau, rectifier.delta, 0.0)
+    rectifier.unseen = np.where(np.abs(rectifier.unseen) > rectifier.tau, rectifier.unseen, 0.0)
     rectifier.tau = 0.0
     if "A6" in steps:
         rectifier.delta = rectifier.delta * _look_up_factors(tasks, rectifier.patterns)

@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from benchmark.errors import UsageError, unknown
+from methods.common.rectifier.scale import logit, sigmoid
 from results.audit.rounding import compute_half_widths
 from results.cell import Cell
 from results.storage.store import Store, read_plan
@@ -25,7 +27,8 @@ MISSING = ("", "nan", "NaN", "NA", "None", "<NA>")
 class Predictions:
     """Test predictions of one method: ``frame`` as ``results.audit.checks.examine_predictions`` takes it, ``left_out``: rows without one.
 
-    ``rectifier``: of a stored cell, the step that its record names: ``off, on, shrunk``; ``protocol`` likewise.
+    ``rectifier``: of a stored cell, the step that its name has: ``off, on, offset, shrunk``; ``protocol`` likewise. ``base`` of a stored
+    cell is the probability to which its rectifier adds an offset: that after the intercept that its record has.
     """
 
     name: str
@@ -51,14 +54,16 @@ def read_predictions(path: Path, columns: Sequence[str], one_fold: bool) -> Iter
         yield from _read_plan(path)
         return
     cell = path.with_name("cell.json")
-    stored = Cell(**_read_json(cell)["cell"]) if path.name == "predictions.parquet" and cell.exists() else None
+    record = _read_json(cell) if path.name == "predictions.parquet" and cell.exists() else None
+    stored = Cell(**record["cell"]) if record else None
     table = _select_test_rows(_rename_columns(read_table(path), columns, path))
     if stored is not None and "fold" not in table:
         table["fold"] = str(stored.fold)
     if one_fold:
         table["fold"] = "0"
     facts = (stored.rectifier, stored.protocol) if stored else (None, None)
-    yield Predictions(path.name, *parse_predictions(table, path), *facts)
+    frame, left_out = parse_predictions(table, path)
+    yield Predictions(path.name, _add_intercepts(frame, {frame["fold"].iloc[0]: record or {}}), left_out, *facts)
 
 
 def read_train(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -156,17 +161,37 @@ def _read_plan(path: Path) -> Iterator[Predictions]:
         raise UsageError(f"{path} is no stored plan: STORE/plans/NAME.json")
     store = Store(path.parent.parent)
     rows: dict[tuple, list[pd.DataFrame]] = {}
+    records: dict[tuple, dict[str, dict[str, Any]]] = {}
     for planned in plan.cells:
-        if (store.record(planned) or {}).get("status") == "done":
+        record = store.record(planned) or {}
+        if record.get("status") == "done":
             table = _select_test_rows(store.predictions(planned))
             table = pd.DataFrame({name: _convert_to_text(table[name]) for name in table})
             table["line"], table["fold"] = np.arange(1, len(table) + 1), str(planned.cell.fold)
             rows.setdefault((*planned.cell.group, planned.cell.seed), []).append(table)
+            records.setdefault((*planned.cell.group, planned.cell.seed), {})[str(planned.cell.fold)] = record
     if not rows:
         raise UsageError(f"{path}: none of its cells is done")
-    for (_, landmark, protocol, method, variant, rectifier, _, seed), tables in rows.items():
+    for key, tables in rows.items():
+        _, landmark, protocol, method, variant, rectifier, _, seed = key
         name = f"{landmark} {method}:{variant} rectifier-{rectifier} seed-{seed}"
-        yield Predictions(name, *parse_predictions(pd.concat(tables, ignore_index=True), path), rectifier, protocol)
+        frame, left_out = parse_predictions(pd.concat(tables, ignore_index=True), path)
+        yield Predictions(name, _add_intercepts(frame, records[key]), left_out, rectifier, protocol)
+
+
+def _add_intercepts(frame: pd.DataFrame, records: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """Return the frame with ``base`` and ``base_half`` after the intercepts that the records, by fold, have of their tasks."""
+    added = {
+        (fold, task): value
+        for fold, record in records.items()
+        for task, value in ((record.get("rectifier") or {}).get("intercept") or {}).items()
+    }
+    intercept = np.array([added.get(key, 0.0) for key in zip(frame["fold"], frame["task"], strict=True)])
+    base, half = frame["base"].to_numpy(), frame["base_half"].to_numpy()
+    # the ends of the interval that a stored value stands for, since the slope is not that of the middle
+    low, high = (sigmoid(logit(end) + intercept) for end in (base - half, base + half))
+    moved = intercept != 0
+    return frame.assign(base=np.where(moved, (low + high) / 2, base), base_half=np.where(moved, (high - low) / 2, half))
 
 
 def _rename_columns(table: pd.DataFrame, columns: Sequence[str], path: Path, strict: bool = True) -> pd.DataFrame:

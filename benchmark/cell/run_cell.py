@@ -251,10 +251,12 @@ def _rectify(
     calibration, probability = rows["valid"], base["valid"]
     if how["calibration"] == "oof":
         calibration, probability = rows["train"], predict_out_of_fold(planned, cohort, rows["train"], rows["valid"])
-    rectifier = Rectifier("shrunk" if how["kind"] == "shrunk" else "offset", seed=seed)
-    rectifier.fit(probability, outcome[calibration], names[calibration])
-    final = {part: rectifier.apply(base[part], names[rows[part]]) for part in ("valid", "test")}
-    return CellPredictions(base, final, rectifier.record(cohort.tasks, base["test"], names[rows["test"]]))
+    size = cohort.observed.sum(axis=1)
+    rectifier = Rectifier(how["kind"], seed=seed, tasks=cohort.tasks)
+    rectifier.fit(probability, outcome[calibration], names[calibration], size[calibration])
+    final = {part: rectifier.apply(base[part], names[rows[part]], size[rows[part]]) for part in ("valid", "test")}
+    record = rectifier.record(cohort.tasks, base["test"], names[rows["test"]], size[rows["test"]])
+    return CellPredictions(base, final, record)
 
 
 def predict_out_of_fold(planned: PlannedCell, cohort: Cohort, train: np.ndarray, valid: np.ndarray) -> np.ndarray:

@@ -37,11 +37,16 @@ class Protocol(Enum):
 
 
 class RectifierKind(Enum):
-    """Whether predictions are rectified: ``auto`` is on for the methods that have it by default (crl_mmnar) and off for the others."""
+    """Whether and how predictions are rectified: ``auto`` is on for the methods that have it by default (crl_mmnar) and off for the others.
+
+    ``on`` is ``hierarchical`` under protocol=strict, and the paper's rule under protocol=paper.
+    """
 
     auto = "auto"
     on = "on"
     off = "off"
+    hierarchical = "hierarchical"
+    offset = "offset"
     shrunk = "shrunk"
 
 
@@ -290,10 +295,11 @@ def _validate(config: RunConfig) -> None:
     if config.landmark is not None and config.landmark not in landmarks:
         raise unknown(f"landmark of {info.name} under protocol={config.protocol.value}", config.landmark, landmarks)
     if config.protocol is Protocol.paper and (
-        config.rectifier is RectifierKind.shrunk or config.calibration is Calibration.oof
+        config.rectifier not in (RectifierKind.auto, RectifierKind.on, RectifierKind.off)
+        or config.calibration is Calibration.oof
     ):
         raise UsageError(
-            "rectifier=shrunk and calibration=oof belong to protocol=strict; the paper's rectifier has neither"
+            "rectifier=hierarchical, offset and shrunk and calibration=oof belong to protocol=strict; the paper's rectifier is rectifier=on"
         )
     if not config.methods:
         raise UsageError("method= names no method")

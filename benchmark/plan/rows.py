@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.cell.run_cell import ORACLE
 from benchmark.errors import UsageError, unknown
-from benchmark.plan.config import Calibration, Outcomes, RectifierKind, RunConfig
+from benchmark.plan.config import Calibration, Outcomes, Protocol, RectifierKind, RunConfig
 from benchmark.plan.tuning import Budget, list_candidates, make_rules
 from datasets.cohort import Cohort
 from datasets.storage import GroundTruth
@@ -82,6 +82,8 @@ def select_method_rows(config: RunConfig) -> list[MethodSpec]:
         kind = config.rectifier
         if kind is RectifierKind.auto:
             kind = RectifierKind.on if info.rectifier and variant not in cls.unrectified else RectifierKind.off
+        if kind is RectifierKind.on and config.protocol is Protocol.strict:
+            kind = RectifierKind.hierarchical
         for change in [{}, *_list_changes(cls, config.sweep)]:
             settings, title, taken = resolve_hyperparameters(cls, config, info.title, variant, change)
             used |= taken
@@ -198,8 +200,7 @@ def make_budget(config: RunConfig) -> Budget:
 
 
 def _name_rectifier(kind: RectifierKind, calibration: Calibration) -> str:
-    return (
-        kind.value
-        if kind is RectifierKind.off or calibration is Calibration.valid
-        else f"{kind.value}-{calibration.value}"
-    )
+    """Return the rectifier's part of a cell's name: ``on`` for the kind that is the default, so that it has one name however it is asked
+    for; the configuration has the kind."""
+    name = "on" if kind is RectifierKind.hierarchical else kind.value
+    return name if kind is RectifierKind.off or calibration is Calibration.valid else f"{name}-{calibration.value}"

@@ -77,7 +77,7 @@ def _read_declaration(options: Namespace, predictions: Predictions) -> DeclaredS
     if name is None:
         if predictions.rectifier is None:
             raise UsageError(f"--declared says what was done to the probabilities: {', '.join(NAMES)}")
-        name = {"off": "none", "shrunk": "logit_offset"}.get(predictions.rectifier, "offset")
+        name = {"off": "none", "shrunk": "logit_offset"}.get(predictions.rectifier.partition("-")[0], "offset")
         halves = halves or (name == "offset" and predictions.protocol == "paper")
         if name == "logit_offset" and predictions.protocol == "paper":
             name, halves = "offset", True

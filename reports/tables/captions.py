@@ -130,7 +130,17 @@ def _describe_outcomes(plan: Plan) -> str:
 
 
 def _list_rectified(plan: Plan) -> str:
-    used = [f"{r.title} ({r.rectifier})" for r in plan.rows if r.rectifier != "off" and not r.change]
+    # a cell's name has "on" for the default kind, which its configuration names
+    kinds = {
+        p.cell.group[3:6]: p.config["rectifier"]["kind"] + p.cell.rectifier.removeprefix("on")
+        for p in plan.cells
+        if p.cell.rectifier.startswith("on") and "rectifier" in p.config
+    }
+    used = [
+        f"{r.title} ({kinds.get((r.method, r.variant, r.rectifier), r.rectifier)})"
+        for r in plan.rows
+        if r.rectifier != "off" and not r.change
+    ]
     return ", ".join(used) or "off"
 
 

@@ -27,7 +27,7 @@ def planned(method, fold=TEST, epochs=4):
     cell = Cell("random", "test", "strict", method, "default", "on", "none", fold, 0)
     how = {
         "method": {"class": method, "fitted": True, "config": settings},
-        "rectifier": {"kind": "on", "calibration": "valid"},
+        "rectifier": {"kind": "hierarchical", "calibration": "valid"},
         "device": "cpu",
     }
     return PlannedCell(cell, how, {"cell": cell.name}, title)

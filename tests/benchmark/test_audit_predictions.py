@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from tests.results.audit.declared_cases import DECLARED, honest, own_label_edits, written
-from tests.stores import fabricate
+from tests.stores import fabricate, rewrite
 
 PLAIN = {
     "n": 900,
@@ -194,6 +194,28 @@ def test_stored_cells_and_plans_name_their_step(cli, tmp_path):
     cell = next((store.root / "embedded-mimic").rglob("s_only/**/predictions.parquet"))
     status, out, _ = cli("audit", "--predictions", str(cell), "--json")
     assert json.loads(out)["audited"][0]["declared"]["name"] == "none"
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_the_intercept_of_a_hierarchical_rectifier_is_no_offset(cli, tmp_path, stored):
+    store, plan = fabricate(tmp_path / "cells", n=80, folds=2)
+    for planned in plan.cells:
+        if planned.cell.rectifier == "off":
+            continue
+        record, frame = store.record(planned), store.predictions(planned)
+        intercept = {task: 0.7 - 0.4 * k for k, task in enumerate(frame["task"].unique())}
+        base = frame["probability_base"].astype(np.float32).astype(float)
+        odds = np.log(base) - np.log1p(-base) + frame["task"].map(intercept).astype(float)
+        after = np.clip(1 / (1 + np.exp(-odds)) + 0.03, 0, 1).astype(np.float32)
+        rectifier = record["rectifier"] | ({"kind": "hierarchical", "intercept": intercept} if stored else {})
+        frame = frame.assign(probability_base=base.astype(np.float32), probability=after)
+        rewrite(store, planned, record | {"rectifier": rectifier}, {"predictions": frame})
+    _, out, _ = cli("audit", "--predictions", str(store.root / "plans" / f"{plan.name}.json"), "--json")
+    verdicts = {a["name"].split()[1]: a["verdict"] for a in json.loads(out)["audited"]}
+    assert ("offsets" not in verdicts["crl_mmnar:default"]) == stored
+    cell = next((store.root / "embedded-mimic").rglob("crl_mmnar/**/predictions.parquet"))
+    _, out, _ = cli("audit", "--predictions", str(cell), "--json")
+    assert ("offsets" not in json.loads(out)["audited"][0]["verdict"]) == stored
 
 
 BAD = {

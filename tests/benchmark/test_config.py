@@ -78,6 +78,8 @@ def test_places_and_options_of_mimic_need_no_prefix():
         ("table1", ["dataset=mimic-iv", "dataset.subst=a"], "did you mean dataset.subset"),
         ("table1", ["nonsense"], "write key=value"),
         ("table1", ["method="], "names no method"),
+        ("table1", ["protocol=paper", "rectifier=offset"], "belong to protocol=strict"),
+        ("table1", ["protocol=paper", "rectifier=hierarchical"], "belong to protocol=strict"),
     ],
 )
 def test_refusals_say_what_would_be_right(experiment, overrides, message):

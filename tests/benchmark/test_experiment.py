@@ -101,6 +101,23 @@ def test_each_step_of_the_ladder_changes_one_thing():
     assert changed == [{"fusion"}, {"reconstruct"}, {"rectifier"}]
 
 
+@pytest.mark.parametrize(
+    ("asked", "name", "kind"),
+    [
+        (["rectifier=on"], "on", "hierarchical"),
+        (["rectifier=hierarchical"], "on", "hierarchical"),
+        (["rectifier=on", "calibration=oof"], "on-oof", "hierarchical"),
+        (["rectifier=offset"], "offset", "offset"),
+        (["rectifier=shrunk", "calibration=oof"], "shrunk-oof", "shrunk"),
+        (["rectifier=on", "protocol=paper"], "on", "on"),
+        (["rectifier=off"], "off", "off"),
+    ],
+)
+def test_a_rectifier_has_one_name_in_cells_and_its_kind_in_their_configuration(asked, name, kind):
+    row = select_method_rows(load_config("table1", ["method=crl_mmnar", *asked]))[0]
+    assert (row.rectifier, row.config["rectifier"]) == (name, kind)
+
+
 def test_rectifier_on_holds_for_ablations_too():
     assert {row.rectifier for row in select_method_rows(load_config("table2", ["rectifier=on"]))} == {"on"}
 

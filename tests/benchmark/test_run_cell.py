@@ -9,8 +9,9 @@ import pytest
 from benchmark.cell import run_cell as module
 from benchmark.cell.inputs import CellInputs
 from benchmark.cell.run_cell import ORACLE, run_cell, validate_probabilities
-from benchmark.cell.splits import load_or_draw_split
+from benchmark.cell.splits import load_or_draw_split, load_split
 from benchmark.check.cohorts import draw_random_cohort
+from datasets.cohort import name_patterns
 from datasets.storage import GroundTruth, save_cohort, save_ground_truth
 from methods import registry
 from methods.base import Method, NotApplicable
@@ -39,9 +40,10 @@ def place_for(folder, cohort, known=None):
 
 def planned(method="made", rectifier="off", protocol="strict", fitted=True, calibration="valid", fold=0):
     cell = Cell("made", "icu_24h", protocol, method, "default", rectifier, "none", fold, 0)
+    kind = "hierarchical" if (rectifier, protocol) == ("on", "strict") else rectifier
     config = {
         "method": {"class": method, "fitted": fitted, "config": {}},
-        "rectifier": {"kind": rectifier, "calibration": calibration},
+        "rectifier": {"kind": kind, "calibration": calibration},
         "device": "cpu",
     }
     return PlannedCell(cell, config, {"cell": cell.name}, "Made")
@@ -131,10 +133,12 @@ def test_one_task_with_one_class_has_no_auc_and_says_why(monkeypatch, tmp_path, 
     assert metrics[cohort.tasks[1], "auc"]["value"] is not None
 
 
-@pytest.mark.parametrize("calibration", ["valid", "oof"])
-def test_the_strict_rectifier_never_reads_test_outcomes(monkeypatch, tmp_path, cohort, calibration):
+@pytest.mark.parametrize(
+    ("rectifier", "calibration"), [("on", "valid"), ("on", "oof"), ("offset", "valid"), ("shrunk", "valid")]
+)
+def test_the_strict_rectifier_never_reads_test_outcomes(monkeypatch, tmp_path, cohort, rectifier, calibration):
     use(monkeypatch, Prevalence)
-    how = planned(rectifier="on", calibration=calibration)
+    how = planned(rectifier=rectifier, calibration=calibration)
     place = place_for(tmp_path / "a", cohort)
     test = np.load(place.split_file)["fold"] == 0
     changed = cohort.outcomes.copy()
@@ -144,6 +148,31 @@ def test_the_strict_rectifier_never_reads_test_outcomes(monkeypatch, tmp_path, c
     first, second = run_cell(how, place)[1]["predictions"], run_cell(how, other)[1]["predictions"]
     np.testing.assert_array_equal(first["probability"], second["probability"])
     assert (first["label"].fillna(-1) != second["label"].fillna(-1)).any()
+
+
+@pytest.mark.parametrize(("calibration", "part"), [("valid", "valid"), ("oof", "train")])
+@pytest.mark.parametrize("rectifier", ["on", "offset", "shrunk"])
+def test_the_strict_rectifier_is_fitted_on_the_calibration_rows(
+    monkeypatch, place, cohort, rectifier, calibration, part
+):
+    use(monkeypatch, Prevalence)
+    given = []
+
+    class Spy(module.Rectifier):
+        def fit(self, probability, label, pattern, size):
+            given.append((self.kind, self.tasks, label, pattern, size))
+            return super().fit(probability, label, pattern, size)
+
+    monkeypatch.setattr(module, "Rectifier", Spy)
+    record, _ = run_cell(planned(rectifier=rectifier, calibration=calibration), place)
+    assert record["status"] == "done", record["traceback"]
+    [(kind, tasks, label, pattern, size)] = given
+    kind_of = {"on": "hierarchical"}.get(rectifier, rectifier)
+    assert (kind, tasks, record["rectifier"]["kind"]) == (kind_of, cohort.tasks, kind_of)
+    rows = dict(zip(("train", "valid", "test"), load_split(place.split_file).rows(0), strict=True))[part]
+    np.testing.assert_array_equal(label, cohort.outcomes[rows])
+    np.testing.assert_array_equal(size, cohort.observed[rows].sum(axis=1))
+    assert pattern.tolist() == name_patterns(cohort.observed[rows], cohort.modality_names)
 
 
 def test_the_papers_rectifier_reads_other_test_outcomes_and_is_recorded(monkeypatch, place):

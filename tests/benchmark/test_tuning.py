@@ -71,7 +71,7 @@ def planned(draws=True, changes=({"size": 1}, {"size": 2}, {"size": 3}, {"size":
     cell = Cell("d", "icu_24h", "strict", "m", "default", "on", "grid", fold, 3)
     settings = {
         "method": {"class": "logistic", "fitted": True, "config": {"size": 2}},
-        "rectifier": {"kind": "on", "calibration": "valid"},
+        "rectifier": {"kind": "hierarchical", "calibration": "valid"},
         "device": "cpu",
         "tuning": tuning.make_rules(list(changes), draws),
     }

@@ -4,7 +4,8 @@ import pytest
 
 from reports.tables.captions import compose_caption
 from results.statistics.derive import derive
-from tests.stores import ROWS, fabricate, rewrite
+from results.storage.store import Store
+from tests.stores import ROWS, fabricate, made_plan, rewrite
 
 
 def test_caption_says_what_a_reader_must_know(fabricated):
@@ -58,3 +59,11 @@ def test_what_a_schedule_leaves_out_of_a_methods_stages_shows(fabricated):
     sentence = f"{first.title} under this schedule: no third stage."
     assert sentence in compose_caption(store, cut, None)
     assert sentence not in compose_caption(store, plan, None)
+
+
+@pytest.mark.parametrize(("name", "kind", "said"), [("on", "hierarchical", "hierarchical"), ("on-oof", "hierarchical", "hierarchical-oof"),
+                                                    ("shrunk", "shrunk", "shrunk"), ("on", "on", "on")])  # fmt: skip
+def test_the_rectifiers_kind_is_that_of_the_cells(tmp_path, name, kind, said):
+    plan = made_plan(("crl_mmnar", "default", name))
+    cells = [replace(p, config={"rectifier": {"kind": kind}}) for p in plan.cells]
+    assert f"rectifier: CRL_MMNAR ({said})." in compose_caption(Store(tmp_path), replace(plan, cells=cells), None)

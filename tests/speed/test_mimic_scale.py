@@ -18,10 +18,10 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = """
 import sys
 from pathlib import Path
-from benchmark.cell.provenance import peak_memory_mib
+from benchmark.cell.provenance import read_peak_memory_mib
 from datasets.mimic_iv.build import build
 built = build(Path(sys.argv[1]), landmarks_asked=["icu_24h", "discharge_72h"], scratch=Path(sys.argv[2]))
-print(peak_memory_mib(), *(len(b.cohort) for b in built.values()))
+print(read_peak_memory_mib(), *(len(b.cohort) for b in built.values()))
 """
 
 

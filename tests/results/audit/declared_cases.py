@@ -7,7 +7,8 @@ import pandas as pd
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from methods.common.rectifier import Rectifier, add_offsets, fit_pattern_offsets, rectify_paper
+from methods.common.rectifier import Rectifier, rectify_paper
+from methods.common.rectifier.offsets import add_offsets, fit_pattern_offsets
 
 PRINTED = ("full", "float32", "%.6f", "%.5f", "%.4f", "%.6g")
 STEPS = ("rectifier", "oof", "shrunk", "paper", "platt", "isotonic", "none")
@@ -128,8 +129,8 @@ def _step(step, base, label, pattern, test, seed, rng):
         return fitted.apply(base[test, None], pattern[test])[:, 0]
     if step == "oof":
         names, code = np.unique(pattern, return_inverse=True)
-        delta = fit_pattern_offsets(base[~test, None], label[~test, None], code[~test], len(names), 5).delta
-        return add_offsets(base[test, None], delta, code[test], 0.0)[:, 0]
+        offsets = fit_pattern_offsets(base[~test, None], label[~test, None], code[~test], len(names), 5)
+        return add_offsets(base[test, None], offsets, code[test], 0.0)[:, 0]
     x = logit(np.clip(base, 1e-7, 1 - 1e-7))
     if step == "platt":
         line = LogisticRegression().fit(x[other & known, None], label[other & known])

@@ -1,0 +1,39 @@
+"""The logit scale, and the intercept that takes a shift common to all patterns out of predictions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+EPS = 1e-7
+
+
+def logit(p: np.ndarray) -> np.ndarray:
+    """Return log(p / (1 - p)) of probabilities cut to [EPS, 1 - EPS]."""
+    p = np.clip(np.asarray(p, dtype=np.float64), EPS, 1 - EPS)
+    return np.log(p) - np.log1p(-p)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """Return 1 / (1 + exp(-x))."""
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def fit_intercepts(probability: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Fit the intercept a float64 [T] of the highest likelihood of sigmoid(logit p + a), by Newton's method.
+
+    0 for a task without two classes, whose likelihood has no finite maximum. Shapes: probability, label [N, T], NaN = undefined.
+    """
+    known = ~np.isnan(label)
+    two = (label == 0).any(axis=0) & (label == 1).any(axis=0)
+    base, y = logit(probability), np.nan_to_num(label)
+    a = np.zeros(probability.shape[1])
+    for _ in range(50):
+        p = sigmoid(base + a)
+        slope = np.where(known, y - p, 0.0).sum(axis=0)
+        curvature = np.where(known, p * (1 - p), 0.0).sum(axis=0)
+        # a step of Newton's method from far out can overshoot: no step is longer than 1
+        step = np.where(two, np.clip(slope / np.maximum(curvature, EPS), -1.0, 1.0), 0.0)
+        a = a + step
+        if np.abs(step).max(initial=0.0) < 1e-12:
+            break
+    return a
