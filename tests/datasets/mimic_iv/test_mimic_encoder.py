@@ -177,7 +177,7 @@ def test_a_model_that_cannot_be_had_says_what_else_there_is(monkeypatch):
 @pytest.mark.slow
 def test_without_a_hub_the_default_is_one_line(tmp_path):
     code = f"""
-from datasets.mimic_iv.encoder import load
+from datasets.mimic_iv.encoder import load_encoder
 try:
     load_encoder({DEFAULT!r})
 except Exception as error:
