@@ -438,6 +438,42 @@ class LearnsNothing(Sound):
         return np.vstack([np.zeros((shape[0] - 1, shape[1])), super().jitter(shape)[-1:]])
 
 
+class SwapsTasks(Sound):
+    """Its columns are in another order than the tasks."""
+
+    caught_by = "learns"
+
+    def predict_proba(self, cohort):
+        return super().predict_proba(cohort)[:, ::-1]
+
+
+class SharesOneOutput(Sound):
+    """One prediction for all tasks, that of the first."""
+
+    caught_by = "learns"
+
+    def predict_proba(self, cohort):
+        return np.repeat(super().predict_proba(cohort)[:, :1], len(cohort.tasks), axis=1)
+
+
+class NeedsCommonPatterns(Sound):
+    """Answers a pattern with few training stays with the base rate."""
+
+    caught_by = "learns"
+
+    def fit(self, train, valid):
+        patterns, count = np.unique(train.observed, axis=0, return_counts=True)
+        self.common = patterns[count >= 10]
+        return super().fit(train, valid)
+
+    def state(self):
+        return {**super().state(), "common": self.common}
+
+    def predict_proba(self, cohort):
+        common = (cohort.observed[:, None] == self.common).all(axis=2).any(axis=1)
+        return np.where(common[:, None], super().predict_proba(cohort), self.base_rate)
+
+
 class PeeksThroughMemory(Sound):
     """Where it learns nothing, looks for the outcomes of the stays it predicts among the cohorts that the program holds."""
 
