@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
@@ -283,6 +284,29 @@ class StoresObjects(Sound):
 
     def state(self):
         return {**super().state(), "config": np.array([self.config], dtype=object)}
+
+
+@dataclass(frozen=True)
+class OneField:
+    """A configuration of one field."""
+
+    hidden: int = 64
+
+
+class TunesAnUnknownField(Sound):
+    """Its grid has a slip of the pen."""
+
+    caught_by = "fields"
+    Config = OneField
+    grid: ClassVar = {"hiden": [32, 64]}
+
+
+class HasAVariantOfAnUnknownField(Sound):
+    """A variant has a slip of the pen."""
+
+    caught_by = "fields"
+    Config = OneField
+    variants: ClassVar = {"narrow": {"hiden": 32}}
 
 
 class NeedsKnownPatterns(Sound):
