@@ -110,13 +110,27 @@ def load(name: str) -> type[Method]:
     Raises:
         UnknownMethod: there is none.
         UnusableMethod: its module cannot be imported, or does not define exactly one subclass of Method (or the one that INFO names)
-            with a dataclass as its Config.
+            with a dataclass as its Config, or its grid or a variant names a field that its Config lacks.
     """
     entry = info(name)
     chosen = _find_class(entry)
     if not is_dataclass(chosen.Config):
         raise UnusableMethod(f"{entry.file}: {chosen.__name__}.Config must be a dataclass")
+    fault = find_unknown_field(chosen)
+    if fault:
+        raise UnusableMethod(f"{entry.file}: {fault}")
     return chosen
+
+
+def find_unknown_field(cls: type[Method]) -> str | None:
+    """Say which field of a method's grid or variants its Config lacks, and which are near; None where it has all of them."""
+    known = [f.name for f in fields(cls.Config)]
+    for where, named in {"grid": cls.grid, **{f"variant {name!r}": v for name, v in cls.variants.items()}}.items():
+        for field in named:
+            if field not in known:
+                near = difflib.get_close_matches(field, known, n=3, cutoff=0.5) or known
+                return f"{cls.__name__}'s {where} names {field!r}, no field of its Config; nearest: {', '.join(near) or 'none'}"
+    return None
 
 
 def name_fault(name: str) -> str | None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
@@ -285,6 +286,29 @@ class StoresObjects(Sound):
         return {**super().state(), "config": np.array([self.config], dtype=object)}
 
 
+@dataclass(frozen=True)
+class OneField:
+    """A configuration of one field."""
+
+    hidden: int = 64
+
+
+class TunesAnUnknownField(Sound):
+    """Its grid has a slip of the pen."""
+
+    caught_by = "fields"
+    Config = OneField
+    grid: ClassVar = {"hiden": [32, 64]}
+
+
+class HasAVariantOfAnUnknownField(Sound):
+    """A variant has a slip of the pen."""
+
+    caught_by = "fields"
+    Config = OneField
+    variants: ClassVar = {"narrow": {"hiden": 32}}
+
+
 class NeedsKnownPatterns(Sound):
     """Looks the pattern up among those of training."""
 
@@ -436,6 +460,42 @@ class LearnsNothing(Sound):
 
     def jitter(self, shape):
         return np.vstack([np.zeros((shape[0] - 1, shape[1])), super().jitter(shape)[-1:]])
+
+
+class SwapsTasks(Sound):
+    """Its columns are in another order than the tasks."""
+
+    caught_by = "learns"
+
+    def predict_proba(self, cohort):
+        return super().predict_proba(cohort)[:, ::-1]
+
+
+class SharesOneOutput(Sound):
+    """One prediction for all tasks, that of the first."""
+
+    caught_by = "learns"
+
+    def predict_proba(self, cohort):
+        return np.repeat(super().predict_proba(cohort)[:, :1], len(cohort.tasks), axis=1)
+
+
+class NeedsCommonPatterns(Sound):
+    """Answers a pattern with few training stays with the base rate."""
+
+    caught_by = "learns"
+
+    def fit(self, train, valid):
+        patterns, count = np.unique(train.observed, axis=0, return_counts=True)
+        self.common = patterns[count >= 10]
+        return super().fit(train, valid)
+
+    def state(self):
+        return {**super().state(), "common": self.common}
+
+    def predict_proba(self, cohort):
+        common = (cohort.observed[:, None] == self.common).all(axis=2).any(axis=1)
+        return np.where(common[:, None], super().predict_proba(cohort), self.base_rate)
 
 
 class PeeksThroughMemory(Sound):

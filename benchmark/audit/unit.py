@@ -127,7 +127,7 @@ def _fit(planned: PlannedCell, drawn: Drawn, ground: Ground, store: Store) -> tu
     method.fit(cohort.take(given), cohort.take(valid))
     base = {
         part: validate_probabilities(
-            method.predict_proba(cohort.take(rows).without_outcomes()), len(rows), cohort.tasks
+            method.predict_proba(cohort.take(rows).without_outcomes()), len(rows), cohort.tasks, type(method).__name__
         )
         for part, rows in (("valid", valid), ("test", test))
     }

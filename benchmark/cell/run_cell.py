@@ -175,7 +175,10 @@ def _predict(
     clock = time.perf_counter()
     base = {
         part: validate_probabilities(
-            method.predict_proba(cohort.take(rows[part]).without_outcomes()), len(rows[part]), cohort.tasks
+            method.predict_proba(cohort.take(rows[part]).without_outcomes()),
+            len(rows[part]),
+            cohort.tasks,
+            type(method).__name__,
         )
         for part in scored
     }
@@ -201,7 +204,7 @@ def build_method(planned: PlannedCell, seed: int | None = None) -> Method:
     return cls(config, planned.cell.draw_seed() if seed is None else seed, planned.config["device"])
 
 
-def validate_probabilities(probability: np.ndarray, n: int, tasks: tuple[str, ...]) -> np.ndarray:
+def validate_probabilities(probability: np.ndarray, n: int, tasks: tuple[str, ...], method: str) -> np.ndarray:
     """Return ``probability`` as float64 [n, T].
 
     Raises:
@@ -209,12 +212,12 @@ def validate_probabilities(probability: np.ndarray, n: int, tasks: tuple[str, ..
     """
     probability = np.asarray(probability)
     if probability.shape != (n, len(tasks)):
-        raise ValueError(f"predict_proba gave shape {probability.shape}, expected ({n}, {len(tasks)})")
+        raise ValueError(f"{method}.predict_proba gave shape {probability.shape}, expected ({n}, {len(tasks)})")
     bad = ~((probability >= 0) & (probability <= 1))
     if bad.any():
         row, task = np.argwhere(bad)[0]
         raise ValueError(
-            f"predict_proba gave {probability[row, task]} for {tasks[task]} in row {row}, not a probability"
+            f"{method}.predict_proba gave {probability[row, task]} for {tasks[task]} in row {row}, not a probability"
         )
     return probability.astype(np.float64)
 
@@ -269,7 +272,9 @@ def predict_out_of_fold(planned: PlannedCell, cohort: Cohort, train: np.ndarray,
             cohort.take(train[part != k]), cohort.take(valid)
         )
         held_out = cohort.take(train[part == k]).without_outcomes()
-        probability[part == k] = validate_probabilities(method.predict_proba(held_out), len(held_out), cohort.tasks)
+        probability[part == k] = validate_probabilities(
+            method.predict_proba(held_out), len(held_out), cohort.tasks, type(method).__name__
+        )
     return probability
 
 

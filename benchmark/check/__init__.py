@@ -70,6 +70,7 @@ CHECKS: tuple[Check, ...] = tuple(
         contract.prediction_inputs,
         contract.arguments,
         contract.save_and_load,
+        contract.fields,
         odd.unseen_pattern,
         odd.single_modality,
         odd.nothing_observed,

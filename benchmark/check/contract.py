@@ -12,6 +12,7 @@ from benchmark.check.cohorts import make_wild_cohort, replace_fields, replace_ke
 from benchmark.check.harness import Fault, Harness, expect_same
 from datasets.cohort import Cohort, compute_fingerprint
 from methods.base import Method
+from methods.registry import find_unknown_field
 
 State = dict[str, np.ndarray]
 
@@ -165,6 +166,13 @@ def save_and_load(harness: Harness) -> None:
     method = harness.make(0)
     method.load_state(loaded)
     expect_same(harness.predict(method), harness.prediction, "saved and loaded")
+
+
+def fields(harness: Harness) -> None:
+    """The method's grid and variants name fields of its Config, and no others."""
+    fault = find_unknown_field(type(harness.make(0)))
+    if fault:
+        raise Fault(fault)
 
 
 def _read_state(method: Method) -> State:

@@ -27,8 +27,10 @@ from methods.common.outcomes import selection_score
 from methods.common.training import (
     CHUNK,
     Batch,
+    Output,
     Stopping,
     TorchMethod,
+    add_base_log_odds,
     choose_precision,
     descend,
     supervised_loss,
@@ -210,10 +212,13 @@ class Stack:
         batch = rebuild_batch(inputs)
         with self.precision():
             output = functional_call(self.skeleton, (parameters, buffers), (batch,))
-        supervised = supervised_loss(
-            output.logits.float() + offset, batch.labels, batch.label_mask, self.weights, self.config.gamma
-        )
+        logits = self.add_base_log_odds(output, offset, batch)
+        supervised = supervised_loss(logits, batch.labels, batch.label_mask, self.weights, self.config.gamma)
         return {"loss": supervised + sum(output.losses.values()), "supervised": supervised, **output.losses}
+
+    def add_base_log_odds(self, output: Output, offset: Tensor, batch: Batch) -> Tensor:
+        """Return the logits [B, T] of one replica, refused where they have another shape, as outside a stack."""
+        return add_base_log_odds(type(self.methods[0]).__name__, output, offset, len(batch.observed))
 
     def clip(self) -> None:
         """Scale each replica's gradient down to ``grad_clip``, as ``nn.utils.clip_grad_norm_`` does for one."""
@@ -230,8 +235,9 @@ class Stack:
         self.skeleton.eval()
 
         def logits(parameters: dict[str, Tensor], buffers: dict[str, Tensor], offset: Tensor, inputs: Any) -> Tensor:
-            output = functional_call(self.skeleton, (parameters, buffers), (rebuild_batch(inputs),))
-            return output.logits.float() + offset
+            batch = rebuild_batch(inputs)
+            output = functional_call(self.skeleton, (parameters, buffers), (batch,))
+            return self.add_base_log_odds(output, offset, batch)
 
         with torch.no_grad(), allow_vmap():
             parts = [vmap(logits)(self.parameters, self.buffers, self.offset, chunk) for chunk in self.held_out]

@@ -102,6 +102,19 @@ def supervised_loss(logits: Tensor, labels: Tensor, mask: Tensor, weights: Tenso
     return (weights * loss.sum(dim=0) / mask.sum(dim=0).clamp(min=1)).sum()
 
 
+def add_base_log_odds(method: str, output: Output, offset: Tensor, stays: int) -> Tensor:
+    """Return the logits float32 [B, T] of a module's output for ``stays`` stays, the log odds of the base rates, ``offset`` [T], added.
+
+    Raises:
+        ValueError: the logits have another shape; the message names the method.
+    """
+    got, expected = list(output.logits.shape), [stays, len(offset)]
+    if got != expected:
+        # [B, 1] would be broadcast silently to one prediction for all tasks
+        raise ValueError(f"{method}: the module's Output.logits have shape {got}, expected [B, T] = {expected}")
+    return output.logits.float() + offset
+
+
 @dataclass
 class Stopping:
     """Early stopping: the best validation score so far, and for how many epochs it has not been beaten."""
@@ -298,9 +311,15 @@ class TorchMethod(Method):
     def _predict(self, batch: Batch) -> np.ndarray:
         if not self.learnable.any():
             return np.tile(self.base_rate, (len(batch.observed), 1))
-        return self.probabilities_from_logits(
-            self.evaluate(lambda b: self.module(b).logits.float() + self.offset, batch)
-        )
+        return self.probabilities_from_logits(self.evaluate(lambda b: self.add_base_log_odds(self.module(b), b), batch))
+
+    def add_base_log_odds(self, output: Output, batch: Batch) -> Tensor:
+        """Return the logits float32 [B, T] of the module's output for ``batch``, the log odds of the base rates added.
+
+        Raises:
+            ValueError: the logits have another shape than [B, T].
+        """
+        return add_base_log_odds(type(self).__name__, output, self.offset, len(batch.observed))
 
     def probabilities_from_logits(self, logits: np.ndarray) -> np.ndarray:
         """Return probabilities float64 [N, T] of logits [N, T]; of a task that cannot be learned, its base rate."""
@@ -371,7 +390,7 @@ class TorchMethod(Method):
         optimiser.zero_grad(set_to_none=True)
         with precision():
             output = self.module(batch)
-        logits = output.logits.float() + self.offset
+        logits = self.add_base_log_odds(output, batch)
         supervised = supervised_loss(logits, batch.labels, batch.label_mask, weights, self.config.gamma)
         loss = supervised + sum(output.losses.values())
         descend(

@@ -149,7 +149,7 @@ class PolicySearch(Mt):
         self.module.gates = sample_gates(self.alpha, tau).to(self.device)
         with precision():
             output = self.module(batch)
-        logits = output.logits.float() + self.offset
+        logits = self.add_base_log_odds(output, batch)
         loss = supervised_loss(logits, batch.labels, batch.label_mask, weights, self.config.gamma)
         (self.alpha.grad,) = torch.autograd.grad(loss + sum(output.losses.values()), self.alpha)
         self.alpha_optimiser.step()

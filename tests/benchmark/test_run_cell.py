@@ -84,8 +84,8 @@ def test_a_record_and_its_predictions(monkeypatch, place, cohort):
     [
         (lambda p: p + 1, "not a probability"),
         (lambda p: np.full_like(p, np.nan), "not a probability"),
-        (lambda p: p[:, :1], "gave shape"),
-        (lambda p: p[:-1], "gave shape"),
+        (lambda p: p[:, :1], "Wrong.predict_proba gave shape"),
+        (lambda p: p[:-1], "Wrong.predict_proba gave shape"),
     ],
 )
 def test_what_is_not_a_probability_fails_the_cell(monkeypatch, place, wrong, message):
@@ -258,4 +258,4 @@ def test_oracle_features_are_all_that_the_oracle_row_sees(monkeypatch, tmp_path,
 
 
 def test_checked_gives_float64():
-    assert validate_probabilities(np.full((2, 1), 0.5, np.float32), 2, ("t",)).dtype == np.float64
+    assert validate_probabilities(np.full((2, 1), 0.5, np.float32), 2, ("t",), "Any").dtype == np.float64

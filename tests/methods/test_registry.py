@@ -149,6 +149,16 @@ def test_an_editable_install_is_found(tmp_path, monkeypatch):
     assert registry.info("mine").file == tmp_path / "elsewhere" / "edited.py"
 
 
+FIELDS = """from dataclasses import dataclass
+from methods.base import Method
+@dataclass(frozen=True)
+class C:
+    hidden: int = 1
+class A(Method):
+    Config = C
+"""
+
+
 @pytest.mark.parametrize(
     ("name", "source", "fault"),
     [
@@ -158,6 +168,12 @@ def test_an_editable_install_is_found(tmp_path, monkeypatch):
             "plug_config",
             "from methods.base import Method\nclass A(Method):\n    Config = dict",
             "A.Config must be a dataclass",
+        ),
+        ("plug_grid", FIELDS + "    grid = {'hiden': [1]}", "A's grid names 'hiden', no field .* nearest: hidden$"),
+        (
+            "plug_variant",
+            FIELDS + "    variants = {'narrow': {'hiden': 1}}",
+            "A's variant 'narrow' names 'hiden', no field .* nearest: hidden$",
         ),
     ],
 )

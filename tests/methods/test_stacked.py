@@ -147,6 +147,13 @@ class Breakable(TorchMethod):
         return module
 
 
+class Narrow(Breakable):
+    """Its logits have one column, whatever the tasks."""
+
+    def build(self, widths, tasks):
+        return super().build(widths, tasks[:1])
+
+
 class Loose(Breakable):
     """Its module holds a tensor that no state knows."""
 
@@ -154,6 +161,15 @@ class Loose(Breakable):
         module = super().build(widths, tasks)
         module.hidden = torch.zeros(2)
         return module
+
+
+def test_logits_of_another_shape_are_refused_by_name_in_a_stack_too(cohort):
+    pairs = [parts(cohort, seed) for seed in (0, 2)]
+    methods = [Narrow(TrainingConfig(max_epochs=1), seed=seed) for seed in (0, 2)]
+    with pytest.raises(
+        ValueError, match=r"Narrow: the module's Output.logits have shape \[32, 1\], expected \[B, T\] = \[32, 2\]"
+    ):
+        fit_stacked(methods, pairs)
 
 
 def test_a_replica_that_diverges_takes_no_other_with_it(cohort):

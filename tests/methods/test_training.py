@@ -171,6 +171,26 @@ def test_a_diverging_loss_is_one_clear_error(parts):
         Broken().fit(train, valid)
 
 
+def test_logits_of_another_shape_are_refused_by_name_at_fit_and_at_prediction(parts):
+    class Narrow(Simple):
+        columns = slice(1)
+
+        def build(self, widths, tasks):
+            module = super().build(widths, tasks)
+            module.register_forward_hook(lambda *given: given[-1]._replace(logits=given[-1].logits[:, self.columns]))
+            return module
+
+    with pytest.raises(
+        ValueError, match=r"Narrow: the module's Output.logits have shape \[\d+, 1\], expected \[B, T\] ="
+    ):
+        Narrow().fit(*parts[:2])
+    narrow = Narrow()
+    narrow.columns = slice(None)
+    narrow.fit(*parts[:2]).columns = slice(1)
+    with pytest.raises(ValueError, match=r"Narrow: .*expected \[B, T\] ="):
+        narrow.predict_proba(parts[2])
+
+
 def test_batch_take_keeps_fields_together():
     batch = Batch(
         (torch.arange(4.0)[:, None],), torch.ones(4, 1, dtype=torch.bool), {"a": torch.arange(4)}, rows=torch.arange(4)
