@@ -28,7 +28,7 @@ MEANINGS = {
     "skipped": "not computed in any cell, for the reason below the table",
     "missing": "nothing of it is stored yet",
     "n/a": "computed, but the number is not defined, for the reason below the table (‡)",
-    "–": "nothing to print: the row does not speak of this, or a comment beside it says why",
+    "–": "nothing to print: the row does not apply here, or a comment next to it says why",
 }
 """What the words mean that a cell without a number has."""
 MARKS = {

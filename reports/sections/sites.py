@@ -28,7 +28,7 @@ CSV = (*COLUMNS, "arm", "ci_low", "ci_high", "note")
 INTERVAL = (
     "AUC: bootstrap of patients within folds. Difference (unseen hospitals less random folds): both intervals joined as if they were "
     "independent (MOVER, Zou and Donner 2008); as the stays are the same, it is wide rather than narrow. Hospitals are not resampled: it "
-    "speaks of these hospitals"
+    "holds for these hospitals"
 )
 
 

@@ -33,7 +33,7 @@ def one_line(err):
 
 
 def embedded(root, **options):
-    """A fabricated store that ``status`` can speak of."""
+    """a fabricated store that ``status`` can report on."""
     store, plan = fabricate(root, **{**SMALL, **options})
     settings = Settings({"landmark": None, "methods": ["all"], "hyper": {}, "dataset": {}})
     store.write_plan(replace(plan, settings=settings))

@@ -1,4 +1,4 @@
-"""Which stored plans a command speaks of."""
+"""Which stored plans a command applies to."""
 
 from dataclasses import replace
 

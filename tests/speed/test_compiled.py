@@ -1,6 +1,6 @@
 """Whether ``torch.compile`` pays within a run: ``python -m pytest -m slow -s tests/speed/test_compiled.py`` prints it for each method.
 
-Full batches of 32 alone, so that one graph serves; the module is compiled anew each time, as in a run on a machine that never did it.
+Full batches of 32 alone, so that one graph serves; the module is compiled again each time, as in a run on a machine that never did it.
 """
 
 import dataclasses
