@@ -57,10 +57,10 @@ def costly(cell, rng):
     return [number(metric, float(value), device="a processor of the run") for metric, value in values.items()]
 
 
-def store_of(tmp_path, experiment, probe, landmarks=LANDMARKS):
+def fabricate_probed(root, experiment, probe):
     """CM-AE failed at icu_24h, a fold of S only is missing there; every other cell has the probe's numbers."""
     store, plan = fabricate(
-        tmp_path, experiment=experiment, rows=METHODS, n=120, folds=2, landmarks=landmarks,
+        root, experiment=experiment, rows=METHODS, n=120, folds=2,
         failed=[("cm_ae", "icu_24h", fold) for fold in range(2)], missing=[("s_only", "icu_24h", 1)],
     )  # fmt: skip
     rng, given = np.random.default_rng(0), {}
@@ -74,6 +74,13 @@ def store_of(tmp_path, experiment, probe, landmarks=LANDMARKS):
     return store, plan, given
 
 
+@pytest.fixture(scope="module")
+def probed(tmp_path_factory):
+    """By experiment: its store, plan and the probe's numbers by cell, as ``fabricate_probed`` makes them; read only."""
+    probes = {"embedding": embedded, "drop": dropped, "efficiency": costly}
+    return {name: fabricate_probed(tmp_path_factory.mktemp(name), name, probe) for name, probe in probes.items()}
+
+
 def places(table):
     """(row, heading, metric) -> the place as text."""
     return {
@@ -83,9 +90,9 @@ def places(table):
     }
 
 
-@pytest.mark.parametrize(("experiment", "probe"), [("embedding", embedded), ("drop", dropped), ("efficiency", costly)])
-def test_failed_missing_and_partial_rows_show_in_every_table_and_csv(tmp_path, experiment, probe):
-    store, plan, _ = store_of(tmp_path, experiment, probe)
+@pytest.mark.parametrize("experiment", ["embedding", "drop", "efficiency"])
+def test_failed_missing_and_partial_rows_show_in_every_table_and_csv(probed, tmp_path, experiment):
+    store, plan, _ = probed[experiment]
     section = load_section(store, [plan])
     for table in section.tables:
         text = list(places(table).values())
@@ -134,8 +141,8 @@ def test_nothing_done_is_said_in_words(tmp_path):
             figure.mpl_figure.savefig(tmp_path / f"{experiment}.svg")
 
 
-def test_means_are_over_folds_and_positives_are_sums(tmp_path):
-    store, plan, given = store_of(tmp_path, "drop", dropped)
+def test_means_are_over_folds_and_positives_are_sums(probed):
+    store, plan, given = probed["drop"]
     frame = build_probe_frame(store, plan, "drop").set_index(["landmark", "method", "task", "group", "metric"])
     cell = frame.loc["discharge", "crl_mmnar", "icu_90d", "text", "auc"]
     values = [
@@ -150,8 +157,8 @@ def test_means_are_over_folds_and_positives_are_sums(tmp_path):
     assert pd.isna(frame.loc["discharge", "crl_mmnar", "", "text", "withheld_from"]["positives"])
 
 
-def test_drop_prints_auc_and_difference(tmp_path):
-    store, plan, _ = store_of(tmp_path, "drop", dropped)
+def test_drop_prints_auc_and_difference(probed):
+    store, plan, _ = probed["drop"]
     section = load_section(store, [plan])
     assert len(section.tables) == 3
     table = places(section.tables[0])
@@ -165,15 +172,15 @@ def test_drop_prints_auc_and_difference(tmp_path):
     assert table["CRL-MMNAR", "All modalities", "AUC"] == "0.700 ± 0.000"
 
 
-def test_ten_modalities_make_two_tables_a_task(tmp_path):
-    store, plan, _ = store_of(tmp_path, "drop", dropped)
+def test_ten_modalities_make_two_tables_a_task(probed):
+    store, plan, _ = probed["drop"]
     ten = {f"m{i}": 1.0 for i in range(10)}
     plan = replace(plan, landmarks={name: replace(facts, modalities=ten) for name, facts in plan.landmarks.items()})
     assert [len(t.columns) for t in load_section(store, [plan]).tables] == [11] * 6
 
 
-def test_efficiency_prints_quartiles_sizes_and_the_machine_of_the_run(tmp_path):
-    store, plan, _ = store_of(tmp_path, "efficiency", costly)
+def test_efficiency_prints_quartiles_sizes_and_the_machine_of_the_run(probed):
+    store, plan, _ = probed["efficiency"]
     section = load_section(store, [plan])
     table = places(section.tables[0])
     assert table["CRL-MMNAR", "icu_24h", "fit (s)"] == "15.00 ± 7.07"
@@ -190,8 +197,8 @@ def test_efficiency_prints_quartiles_sizes_and_the_machine_of_the_run(tmp_path):
     assert "CRL-MMNAR" in {text.get_text() for text in mortality.texts}
 
 
-def test_embedding_shows_patterns_by_frequency_and_rows_without_representation(tmp_path):
-    store, plan, _ = store_of(tmp_path, "embedding", embedded)
+def test_embedding_shows_patterns_by_frequency_and_rows_without_representation(probed):
+    store, plan, _ = probed["embedding"]
     decoding, correlations, icu, discharge = load_section(store, [plan]).tables
     assert [title for title, *_ in discharge.rows] == list(PATTERNS)
     table = places(discharge)

@@ -47,9 +47,15 @@ def rows(table):
     return {title: [format_entry(e) for e in entries] for title, _, entries in table.rows}
 
 
-def test_values_ascend_and_an_arm_that_was_not_run_has_its_line(tmp_path):
-    store, plans = run(tmp_path, "n", ["n=90"], "learning_curve")
-    made = learning_curve.section(store, plans)
+@pytest.fixture(scope="module")
+def curve(tmp_path_factory):
+    """(store, plans, section) of a learning curve of which one arm of three was run."""
+    store, plans = run(tmp_path_factory.mktemp("curve"), "n", ["n=90"], "learning_curve")
+    return store, plans, learning_curve.section(store, plans)
+
+
+def test_values_ascend_and_an_arm_that_was_not_run_has_its_line(curve):
+    _, _, made = curve
     (table,) = made.tables
     found = rows(table)
     assert list(found) == [
@@ -65,21 +71,21 @@ def test_values_ascend_and_an_arm_that_was_not_run_has_its_line(tmp_path):
     assert [t.get_text() for t in figure.mpl_figure.axes[0].texts] == ["not run", "not run"]
 
 
-def test_the_frame_has_every_arm_and_its_own_n(tmp_path):
-    store, plans = run(tmp_path, "n", ["n=90"], "learning_curve")
-    frame = learning_curve.section(store, plans).frames["_arms"]
+def test_the_frame_has_every_arm_and_its_own_n(curve):
+    _, _, made = curve
+    frame = made.frames["_arms"]
     missing = frame[frame["status"] == "missing"]
     assert set(missing["arm"]) == {"n=60", "n=5000"}
     assert len(missing) == 2 * 4 * 3  # arms x rows x tasks
     assert missing["mean"].isna().all()
-    differences = learning_curve.section(store, plans).frames["_to_ceiling"]
+    differences = made.frames["_to_ceiling"]
     assert set(differences["n"].dropna()) == {90}
     assert set(differences["at_n"]) == {90}
 
 
-def test_distance_and_share_beside_the_ceiling(tmp_path):
-    store, plans = run(tmp_path, "n", ["n=90"], "learning_curve")
-    found = rows(learning_curve.section(store, plans).tables[0])
+def test_distance_to_the_ceiling_and_share_of_it(curve):
+    store, plans, made = curve
+    found = rows(made.tables[0])
     record = store.statistics(plans[0].name)["ceiling"][0]
     assert (record["method"], record["task"], record["metric"]) == ("zero_fill", "mortality_inhosp", "auc")
     auc, distance, share = found["n = 90: Zero-filling"][:3]
