@@ -63,9 +63,9 @@ def test_a_second_run_computes_nothing_and_a_lost_cell_alone(audited, capsys):
 
 
 def test_the_strict_row_is_the_suites_own_cell(audited):
-    """The audit wraps the suite: without a step, predictions equal those of ``run`` bit for bit."""
+    """The audit wraps the suite: without a step, predictions equal those of ``run rectifier=offset`` bit for bit."""
     _, folder = audited
-    own = ["method=s_only", "rectifier=on", "known=none", *SMALL, f"built={folder / 'built'}"]
+    own = ["method=s_only", "rectifier=offset", "known=none", *SMALL, f"built={folder / 'built'}"]
     config = load_config("table1", own)
     plan = plan_run(config)
     audit = plan_audit(config, "true", 1, True, Dials())
