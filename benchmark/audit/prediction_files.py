@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from benchmark.errors import UsageError, unknown
-from methods.common.rectifier.scale import logit, sigmoid
+from methods.common.rectifier.scale import sigmoid
 from results.audit.rounding import compute_half_widths
 from results.cell import Cell
+from results.metrics.calibration import logit
 from results.storage.store import Store, read_plan
 
 NEEDED = ("patient", "task", "label", "probability_base", "probability", "pattern", "fold")

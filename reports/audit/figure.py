@@ -21,7 +21,7 @@ def draw_steps_figure(n: AuditNumbers, metric: str, caption: str) -> Figure:
         caption: what is shown, of which cohort.
     """
     rows = [r for r in n.plan.rows if r.kind != "known"]
-    places = [(landmark, task) for landmark, facts in n.plan.landmarks.items() for task in facts.tasks]
+    places = n.plan.landmark_tasks
     heights = np.arange(len(rows), dtype=float)
     figure, axes = create_figure(3.4 + 2.3 * len(places), 1.5 + 0.24 * len(rows), 1, len(places))
     flags = 0

@@ -28,9 +28,10 @@ from methods.common.rectifier.levels import ANY_POSITIVES, POSITIVES, fit_levels
 from methods.common.rectifier.offsets import MINIMUM, choose_tau, fit_pattern_offsets
 from methods.common.rectifier.paper import rectify_paper
 from methods.common.rectifier.record import check_shapes, record_rectifier
-from methods.common.rectifier.scale import fit_intercepts, logit, sigmoid
+from methods.common.rectifier.scale import fit_intercepts, sigmoid
 from methods.common.rectifier.shrunk import fit_shrunk_offsets
 from methods.common.rectifier.strength import NOTHING, choose_strength
+from results.metrics.calibration import logit
 
 __all__ = ["KINDS", "Rectifier", "rectify_paper"]
 

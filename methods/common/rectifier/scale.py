@@ -1,16 +1,12 @@
-"""The logit scale, and the intercept that takes a shift common to all patterns out of predictions."""
+"""The intercept that takes a shift common to all patterns out of predictions."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from results.metrics.calibration import logit
+
 EPS = 1e-7
-
-
-def logit(p: np.ndarray) -> np.ndarray:
-    """Return log(p / (1 - p)) of probabilities cut to [EPS, 1 - EPS]."""
-    p = np.clip(np.asarray(p, dtype=np.float64), EPS, 1 - EPS)
-    return np.log(p) - np.log1p(-p)
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:

@@ -16,7 +16,8 @@ import numpy as np
 
 from methods.common.rectifier.groups import sum_known
 from methods.common.rectifier.offsets import Offsets
-from methods.common.rectifier.scale import EPS, fit_intercepts, logit, sigmoid
+from methods.common.rectifier.scale import EPS, fit_intercepts, sigmoid
+from results.metrics.calibration import logit
 
 
 def fit_shrunk_offsets(probability: np.ndarray, label: np.ndarray, code: np.ndarray, patterns: int) -> Offsets:
