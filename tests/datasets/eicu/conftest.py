@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import os
 from pathlib import Path
 
 import pytest
 
 from datasets.eicu.build import build
+from tests.at_hand import find_demo
 
 COLUMNS = {
     "patient": "patientunitstayid,patienthealthsystemstayid,gender,age,ethnicity,hospitalid,wardid,apacheadmissiondx,admissionheight,"
@@ -186,10 +186,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> dict:
 @pytest.fixture(scope="session")
 def demo() -> Path:
     """The open demo of eICU-CRD; tests that need it are skipped where it is absent."""
-    root = Path(os.environ.get("CRL_MMNAR_DATA", Path(__file__).parents[3] / ".." / "shared" / "data")) / "eicu-demo"
-    if not (root / "patient.csv.gz").exists():
-        pytest.skip(f"the eICU demo is not at {root}; set CRL_MMNAR_DATA to the folder that holds eicu-demo")
-    return root
+    return find_demo("eicu-demo", "patient.csv.gz")
 
 
 @pytest.fixture(scope="session")

@@ -6,24 +6,17 @@ stored (before it was mended), right and why.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from datasets.eicu.stays import encode_patients
+from tests.at_hand import read_cohort_values
 
 
 @pytest.fixture(scope="module")
 def cases():
-    folder = Path(os.environ.get("CRL_MMNAR_CASES", Path(__file__).parents[3] / ".." / "shared" / "cases"))
-    path = folder / "cohort_values.csv"
-    if not path.exists():
-        pytest.skip(f"no cohort_values.csv in {folder}; set CRL_MMNAR_CASES to the folder that holds it")
-    rows = pd.read_csv(path)
-    return rows[rows.dataset == "eicu-demo"]
+    return read_cohort_values("eicu-demo")
 
 
 def test_every_case_of_the_demo_is_right(cases, demo, demo_built):

@@ -297,23 +297,20 @@ def test_treatments_go_by_path_under_every_chapter():
         assert given == right, path
 
 
+COMMON_LABS = (
+    "BUN", "creatinine", "glucose", "calcium", "Hgb", "albumin", "lactate", "AST (SGOT)", "chloride", "pH", "RDW",
+)  # fmt: skip
+
+
+def add_common_labs(raw, *more):
+    """Add a result of so many labs to stay 101 that the laboratory is observed."""
+    for name in (*COMMON_LABS, *more):
+        raw.add("lab", 101, 10, labname=name, labresult=7)
+
+
 def test_other_names_of_a_lab_join_it(empty, tmp_path):
     empty.patient(101, "002-1")
-    for name in (
-        "pH",
-        "RDW",
-        "paCO2",
-        "BUN",
-        "creatinine",
-        "glucose",
-        "calcium",
-        "Hgb",
-        "albumin",
-        "lactate",
-        "AST (SGOT)",
-        "chloride",
-    ):
-        empty.add("lab", 101, 10, labname=name, labresult=7)
+    add_common_labs(empty, "paCO2")
     for minute, name, value in (
         (1, "bicarbonate", 20), (2, "HCO3", 22), (3, "Total CO2", 27), (4, "Base Excess", 2), (5, "Base Deficit", 8),
     ):  # fmt: skip
@@ -325,20 +322,7 @@ def test_other_names_of_a_lab_join_it(empty, tmp_path):
 
 def test_the_last_revision_known_counts_once(empty, tmp_path):
     empty.patient(101, "002-1")
-    for name in (
-        "BUN",
-        "creatinine",
-        "glucose",
-        "calcium",
-        "Hgb",
-        "albumin",
-        "lactate",
-        "AST (SGOT)",
-        "chloride",
-        "pH",
-        "RDW",
-    ):
-        empty.add("lab", 101, 10, labname=name, labresult=7)
+    add_common_labs(empty)
     for result, revised, value in (
         (60, 60, 130), (60, 90, 140), (60, 90, 140),  # revised, and the revision stands twice
         (70, 70, 150), (70, 1440, 120),  # revised after 24 hours

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import os
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 from datasets.mimic_iv.build import build
 from datasets.mimic_iv.dated import Dated
+from tests.at_hand import find_demo
 
 COLUMNS = {
     "hosp/patients": "subject_id,gender,anchor_age,anchor_year,anchor_year_group,dod",
@@ -194,12 +194,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> dict:
 @pytest.fixture(scope="session")
 def demo() -> Path:
     """The open demo of MIMIC-IV; tests that need it are skipped where it is absent."""
-    root = (
-        Path(os.environ.get("CRL_MMNAR_DATA", Path(__file__).parents[3] / ".." / "shared" / "data")) / "mimic-iv-demo"
-    )
-    if not (root / "hosp" / "patients.csv.gz").exists():
-        pytest.skip(f"the MIMIC-IV demo is not at {root}; set CRL_MMNAR_DATA to the folder that holds mimic-iv-demo")
-    return root
+    return find_demo("mimic-iv-demo", "hosp/patients.csv.gz")
 
 
 @pytest.fixture(scope="session")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from datasets.mimic_iv import vocabulary as words
 from datasets.mimic_iv.build import build
+from tests.at_hand import read_cohort_values
 
 LABS, CHART, OUTPUT, PROCEDURES = "hosp/labevents", "icu/chartevents", "icu/outputevents", "icu/procedureevents"
 
@@ -154,18 +151,8 @@ def test_no_item_stands_under_two_measures():
         assert len(set(items)) == len(items)
 
 
-def read_cases():
-    """Rows of the list of right values that are of the open demo of MIMIC-IV."""
-    folder = Path(os.environ.get("CRL_MMNAR_CASES", Path(__file__).parents[3] / ".." / "shared" / "cases"))
-    path = folder / "cohort_values.csv"
-    if not path.exists():
-        pytest.skip(f"no list of right values at {path}; set CRL_MMNAR_CASES to its folder")
-    with path.open(encoding="utf-8", newline="") as stream:
-        return [row for row in csv.DictReader(stream) if row["dataset"] == "mimic-iv-demo"]
-
-
 def test_every_listed_value_of_the_demo_is_right(demo_built):
-    cases = read_cases()
+    cases = read_cohort_values("mimic-iv-demo").to_dict("records")
     wrong = []
     for case in cases:
         cohort = demo_built[case["landmark"]].cohort
