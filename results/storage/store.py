@@ -50,10 +50,6 @@ class Store:
         except FileNotFoundError:
             return None
 
-    def whole(self, planned: PlannedCell) -> dict[str, Any] | None:
-        """Return the record of this cell where every file matches its checksum; None where it is broken or not stored."""
-        return None if self.faults(planned) else self.record(planned)
-
     def records(self, name: str) -> list[dict[str, Any]]:
         """Return the records of every whole cell of this name, whatever its key, the one that finished last first."""
         found = []
