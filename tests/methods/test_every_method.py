@@ -31,7 +31,7 @@ SMALL = {
     "mt": {"hidden": 16, "heads": 2},
     "muse": {"hidden": 8},
     "raindrop": {},
-    "smil": {"hidden": 16, "width": 8, "clusters": 4},
+    "smil": {"hidden": 16, "width": 8, "clusters": 4, "first_epochs": 2, "meta_iterations": 6},
 }
 """Sizes at which a method of several variants is fitted in a fraction of a second; BRIEF where they say nothing."""
 NAMES = list(registry.infos())
@@ -239,7 +239,7 @@ EASY = {
     "raindrop": {},
     "raindrop:released": {},
     "s_only": {},
-    "smil": {},
+    "smil": {"first_epochs": 6, "meta_iterations": 12},
 }
 """What differs from 6 epochs of batches of 64 with a rate of 3e-3; None where nothing is trained by epochs."""
 
@@ -337,6 +337,8 @@ DEFAULTS = {
     "missmodal": {"hidden": 128, "dropout": 0.2, "tau": 0.3, "views": 1, "a": 0.1, "b": 0.1, "c": 1.0, "lr": 1e-3,
                   "weight_decay": 1e-4, "batch_size": 128, "max_epochs": 100, "dist": "mean", "pos_in_denominator": True,
                   "complete_only": False, "mask_input": False},
+    "smil": {"lr": 1e-3, "weight_decay": 1e-4, "batch_size": 64, "first_epochs": 60, "fusion_dropout": 0.5, "clusters": 10,
+             "inner_lr": 1e-3, "inner_decay": 1000, "inner_steps": 1, "align": 0.01},
 }
 # fmt: on
 """Values that a paper or its released program states, or that a card settles."""
@@ -419,6 +421,7 @@ IMPOSSIBLE = [
     ("smil", {"operation": "sub"}, "add or mul"),
     ("smil", {"pretrain": "no"}, "all or"),
     ("smil", {"clusters": 0}, "at least 1"),
+    ("smil", {"meta_iterations": -1}, "at least 0"),
 ]
 
 
