@@ -123,8 +123,10 @@ class MissModalModule(nn.Module):
         encoded = c.network == "encoders"
         if encoded:
             self.first = nn.ModuleList(nn.Linear(width, d) for width in widths)
-            self.rest = nn.Sequential(GroupedLayerNorm(m, d), nn.ReLU(), Dropout(c.dropout))
+            self.rest = nn.Sequential(GroupedLayerNorm(m, d), nn.ReLU())
         sizes = [d] * m if encoded else widths
+        self.dropout = Dropout(c.dropout if encoded else 0.0)
+        """Of the f_m; the perceptron of ``concat`` has none on its inputs."""
         self.register_buffer("owner", torch.arange(m).repeat_interleave(torch.tensor(sizes)), persistent=False)
         width = sum(sizes) + (m if c.mask_input else 0)
         if encoded:
@@ -152,14 +154,15 @@ class MissModalModule(nn.Module):
 
     def represent_views(self, x: tuple[Tensor, ...], observed: Tensor, kept: Tensor) -> Tensor:
         """Return F [V B, d] of the modalities kept [V, B, M], no more than those observed [B, M]."""
-        features = self.encode(x, observed)
+        # expanded first, so that a stay and its views have dropout masks of their own
+        features = self.dropout(self.encode(x, observed).expand(len(kept), -1, -1))
         inputs = torch.where(kept[..., self.owner], features, features.new_zeros(())).flatten(0, 1)
         if self.config.mask_input:
             inputs = torch.cat([inputs, kept.flatten(0, 1).to(inputs.dtype)], dim=1)
         return self.fuse(inputs)
 
     def encode(self, x: tuple[Tensor, ...], observed: Tensor) -> Tensor:
-        """Return [B, sum of widths]: the f_m, or under ``concat`` the x_m, side by side; unobserved x_m are not read."""
+        """Return [B, sum of widths]: the f_m before dropout, or under ``concat`` the x_m, side by side; unobserved x_m are not read."""
         content = [keep_observed(v, seen) for v, seen in zip(x, observed.unbind(dim=1), strict=True)]
         if self.config.network == "concat":
             return torch.cat(content, dim=1)
