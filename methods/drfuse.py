@@ -13,7 +13,7 @@ Equations (stay i dropped; modality m, O the observed ones; outcome c of T; toke
     X      = [w_1; ..; w_M; h_sh];   one Linear(d, (2 + T) d) on each token gives q_n, v_n, k_1n .. k_Tn
     qbar   = mean of q_n over the available tokens;   alpha_c = softmax_n( qbar . k_cn / sqrt d ) over them, 0 elsewhere
     yhat_c = sig(u_c . sum_n alpha_cn v_n + b_c);     pred_m = sig(Linear_m(w_m)),   pred_sh = sig(Linear(h_sh))
-    L      = L_sup(yhat) + l_psh L_sup(pred_sh) + l_p sum_m L_sup(pred_m) + l_jsd L_jsd + l_o sum_m L_orth,m + l_att L_rank
+    L      = L_sup(yhat) + l_psh L_sup(pred_sh) + l_p (2/M) sum_m L_sup(pred_m) + l_jsd L_jsd + l_o (2/M) sum_m L_orth,m + l_att L_rank
     L_orth,m = mean over stays with m of |cos(h_m, w_m)|
     L_jsd  = mean over stays with |O| >= 2 of  (1/|O|) sum_{m in O} sum_dims sig(h_m) [ logsig(h_m) - log mubar ],
              mubar = (1/|O|) sum_{m in O} sig(h_m)
@@ -32,6 +32,8 @@ Adaptations:
   the first two of the cohort (structured data and X-ray on MIMIC-IV).
 - Linear and MLP encoders for vectors instead of a Transformer and two ResNet50 trunks: all of e_m, MLP_sh,m, MLP_di,m. d = 128 (256).
   Dropout is on e_m alone; there it is inside the Transformer.
+- The 2/M is ours: the code sums over its two modalities, so that all auxiliary predictions weigh 3 to 1 against yhat, and L_orth 2 to 1.
+  Summed over M they would weigh M + 1 to 1, eleven to one of ten modalities. With M = 2 nothing differs.
 - L_jsd of ``pairwise`` and L_rank count a pair that no stay of a batch has as 0.
 - Trained on all stays with the modalities they have (its option ``partial``; its default trains on the paired stays alone).
 - L_jsd leaves out stays with |O| = 1, and what they lack. The code adds the divergence of the EHR from whatever the X-ray branch
@@ -76,9 +78,13 @@ INFO = {
 }
 
 
+PAIR = 2
+"""Modalities of the released code: sums over M modalities weigh as much as those over its two."""
+
+
 @dataclass(frozen=True)
 class Config(TrainingConfig):
-    """Defaults: the released code's, with half its width."""
+    """Defaults: the released code's, with half its width and batches of 128 instead of 16."""
 
     lr: float = 1e-4
     weight_decay: float = 0.0
@@ -140,8 +146,8 @@ def jsd_loss(h: Tensor, pooled: Tensor, observed: Tensor, config: Config) -> Ten
 
 
 def orthogonality_loss(h: Tensor, w: Tensor, observed: Tensor) -> Tensor:
-    """Return sum_m L_orth,m, a scalar, of h and w [B, M, d] and observed [B, M]."""
-    return masked_mean(F.cosine_similarity(h, w, dim=-1).abs(), observed).sum()
+    """Return (2/M) sum_m L_orth,m, a scalar, of h and w [B, M, d] and observed [B, M]."""
+    return PAIR * masked_mean(F.cosine_similarity(h, w, dim=-1).abs(), observed).mean()
 
 
 def rank_loss(alpha: Tensor, losses: Tensor, counted: Tensor) -> Tensor:
@@ -180,7 +186,7 @@ class DrFuseModule(nn.Module):
         self.attend = nn.Linear(d, (2 + tasks) * d)
         self.predict = nn.Linear(d, tasks)
         self.auxiliary = GroupedLinear(m + 1, d, tasks)
-        weights = torch.tensor([c.lambda_pred] * m + [c.lambda_pred_shared]) / tasks
+        weights = torch.tensor([PAIR / m * c.lambda_pred] * m + [c.lambda_pred_shared]) / tasks
         self.register_buffer("auxiliary_weights", weights.repeat_interleave(tasks), persistent=False)
 
     def forward(self, batch: Batch) -> Output:

@@ -55,7 +55,7 @@ Adaptations:
   The best epoch of the meta stage, judged by log loss, was the 2nd, 1st and 2nd at 1e-3, the 2nd, 9th and 1st at 1e-4 (at most 81 steps);
   of 4,000 stays (seed 1003, 1e-4) the 7th, after 280 steps, and there AUC gains: .755 for .743 after the first stage and .742 of the
   plain network (log loss .377, .374, .372). Of 1,000 stays the stage costs: its log loss is above the plain network's in two of three
-  draws, in training D^f (200 of 773 to 850 stays) is soon learned by heart.
+  draws, that of ``stage_one`` in none.
 - K-means: n_init 10 (scikit-learn's default then), random state 0 (code). One version of the run script calls a PCA
   version that is not in the repository, a later one the K-means.
 - In the paper's form the division by K (to a centroid's scale), softplus for sigma and one sample a step are ours. The noise of
