@@ -374,6 +374,7 @@ def test_complete_only_aligns_stays_with_all_that_training_has():
     train, valid = draw_random_cohort(90), draw_random_cohort(40, seed=1)
     n = train.observed.sum(1)
     assert fitted(train, valid).aligned_share == pytest.approx((n >= 2).mean())
+    assert fitted(train, valid).fit_report() == {"share of training stays aligned": pytest.approx((n >= 2).mean())}
     assert fitted(train, valid, complete_only=True).aligned_share == pytest.approx((n == 3).mean())
     two = hide_modalities(train, np.array([False, False, True]) & np.ones_like(train.observed))
     method = fitted(two, valid, complete_only=True)
