@@ -291,7 +291,7 @@ class Smil(TorchMethod):
         "reg_on_full": {"reg_on_full": True},
         "stage_one": {"meta_iterations": 0},
     }
-    _frozen = False
+    _frozen, _first = False, None
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
         """Build the untrained network."""
@@ -300,6 +300,13 @@ class Smil(TorchMethod):
     def represent(self, cohort: Cohort) -> np.ndarray | None:
         """Return a; None where probabilities are means over noisy passes."""
         return None if self.config.samples else super().represent(cohort)
+
+    def fit_report(self) -> dict[str, float]:
+        """Return how many epochs (passes) each stage took, and which was its best; of no stage where nothing was trained."""
+        scores = [e["valid"] for e in self.history]
+        stages = {"first stage": scores[: self._first], "meta stage": scores[self._first :] if self._first else []}
+        of = {f"epochs of the {k}": float(len(v)) for k, v in stages.items() if v}
+        return of | {f"best epoch of the {k}": float(1 + np.argmax(v)) for k, v in stages.items() if v}
 
     def _batch(self, cohort: Cohort, outcomes: bool = False) -> Batch:
         """Return the stays as a batch; in the meta stage with features, computed once, instead of inputs: the encoders are frozen."""
@@ -317,11 +324,11 @@ class Smil(TorchMethod):
         self._take_away = not len(rest)
         try:
             net.pretraining = True
-            self.config = replace(c, max_epochs=c.first_epochs)
+            self.config, self._first = replace(c, max_epochs=c.first_epochs), None
             yield (train if scarce or c.pretrain == "all" else train.take(rows)), valid
             if not c.meta_iterations:
                 return
-            net.pretraining = False
+            net.pretraining, self._first = False, len(self.history)
             incomplete = train.take(rows if self._take_away else rest)
             epochs = -(-c.meta_iterations // -(-len(incomplete) // c.batch_size))
             self.config = replace(c, lr=c.meta_lr * c.lr, max_epochs=epochs)

@@ -405,6 +405,9 @@ def test_dropout_is_on_in_every_pass_of_the_meta_stage(monkeypatch):
     assert set(modes) == {(False, True), (True, True)}
 
 
+BOTH = (("first", 0), ("meta", 3))
+
+
 def test_each_stage_has_its_length_and_rate_whatever_the_schedule(monkeypatch):
     rates, kept = [], Smil._step
 
@@ -425,6 +428,12 @@ def test_each_stage_has_its_length_and_rate_whatever_the_schedule(monkeypatch):
         assert (steps.count(False), steps.count(True)) == (3 * 6, passes * -(-rest // 16))
         assert {(frozen, round(lr, 9)) for frozen, lr in rates} == {(False, 0.01), (True, 0.001)}
         assert method.config.max_epochs == max_epochs
+        report = method.fit_report()
+        assert (report["epochs of the first stage"], report["epochs of the meta stage"]) == (3, passes)
+        best = [method.history[start + int(report[f"best epoch of the {k} stage"]) - 1] for k, start in BOTH]
+        assert [e["valid"] for e in best] == [
+            max(e["valid"] for e in h) for h in (method.history[:3], method.history[3:])
+        ]
 
 
 def test_stage_one_is_the_first_stage_alone(monkeypatch):
@@ -440,6 +449,7 @@ def test_stage_one_is_the_first_stage_alone(monkeypatch):
     net, test = alone.module, draw_random_cohort(30, seed=2)
     assert all(torch.equal(v, first[0][k]) for k, v in net.state_dict().items())
     assert len(first) == 1
+    assert alone.fit_report().keys() == {"epochs of the first stage", "best epoch of the first stage"}
     b, p = alone.tensors(test), alone.predict_proba(test)
     with torch.inference_mode():
         a = torch.relu(net.core.fc1(net.encoders(b.x, b.observed).flatten(1)))
