@@ -33,7 +33,10 @@ Adaptations:
 - Linear and MLP encoders for vectors instead of a Transformer and two ResNet50 trunks: all of e_m, MLP_sh,m, MLP_di,m. d = 128 (256).
   Dropout is on e_m alone; there it is inside the Transformer.
 - The 2/M is ours: the code sums over its two modalities, so that all auxiliary predictions weigh 3 to 1 against yhat, and L_orth 2 to 1.
-  Summed over M they would weigh M + 1 to 1, eleven to one of ten modalities. With M = 2 nothing differs.
+  Summed over M they would weigh M + 1 to 1, eleven to one of ten modalities. With M = 2 nothing differs. On development draws (800
+  stays, schedule ``short``, one fit each) AUC and log loss were, summed, weighed, and of the plain network: embedded eICU (M = 10) at
+  discharge, seed 1000, .706 .385, .706 .385, .663 .394; at icu_24h, seed 1001, .724 .311, .719 .306, .718 .308; embedded MIMIC-IV (M = 4)
+  at discharge, seed 1000, .748 .368, .746 .368, .709 .382. It is the release's ratio that decided, not these.
 - L_jsd of ``pairwise`` and L_rank count a pair that no stay of a batch has as 0.
 - Trained on all stays with the modalities they have (its option ``partial``; its default trains on the paired stays alone).
 - L_jsd leaves out stays with |O| = 1, and what they lack. The code adds the divergence of the EHR from whatever the X-ray branch
@@ -45,9 +48,9 @@ Adaptations:
   zeros where no training stay is like that.
 - Masked cross-entropy for several outcomes with labels missing, weights 1/T; a missing label counts in no auxiliary loss either. The
   log odds of the training base rates are added to the auxiliary logits as to the final ones.
-- Optimiser, gradient clipping, early stopping (AUC; there: AUPRC) and the return to the best weights are the suite's; the release tests
-  the last weights, after ten epochs at least. No random removal of modalities (its ``aug_missing_ratio`` is 0). Batch 128 (16). Series
-  are not read.
+- Optimiser, gradient clipping, early stopping (log loss; there: AUPRC) and the return to the best weights are the suite's; the release
+  tests the last weights, after ten epochs at least. Rate 1e-4 without weight decay, batches of 16, at most 100 epochs and patience 10 are
+  the release's, and run under ``schedule=own`` alone. No random removal of modalities (its ``aug_missing_ratio`` is 0). Series are not read.
 
 Looked up: models/drfuse.py, models/drfuse_trainer.py, models/ehr_transformer.py and main.py of github.com/dorothy-yao/drfuse give the
 projector, pooling, tokens, queries, all losses and defaults (all weights 1, dropout .3, lr 1e-4, no weight decay, patience 10). The
@@ -84,11 +87,11 @@ PAIR = 2
 
 @dataclass(frozen=True)
 class Config(TrainingConfig):
-    """Defaults: the released code's, with half its width and batches of 128 instead of 16."""
+    """Defaults: the released code's, with half its width."""
 
     lr: float = 1e-4
     weight_decay: float = 0.0
-    batch_size: int = 128
+    batch_size: int = 16
     patience: int = 10
     hidden: int = 128
     """d."""
