@@ -50,7 +50,8 @@ Adaptations:
   log odds of the training base rates are added to the auxiliary logits as to the final ones.
 - Optimiser, gradient clipping, early stopping (log loss; there: AUPRC) and the return to the best weights are the suite's; the release
   tests the last weights, after ten epochs at least. Rate 1e-4 without weight decay, batches of 16, at most 100 epochs and patience 10 are
-  the release's, and run under ``schedule=own`` alone. No random removal of modalities (its ``aug_missing_ratio`` is 0). Series are not read.
+  the release's, and run under ``schedule=own`` alone. No random removal of modalities (its ``aug_missing_ratio`` is 0). Series are not
+  read.
 
 Looked up: models/drfuse.py, models/drfuse_trainer.py, models/ehr_transformer.py and main.py of github.com/dorothy-yao/drfuse give the
 projector, pooling, tokens, queries, all losses and defaults (all weights 1, dropout .3, lr 1e-4, no weight decay, patience 10). The

@@ -51,7 +51,7 @@ Adaptations:
 - A stay and its views have dropout masks of their own (ours; the figure shows no dropout). On development draws of the embedded MIMIC-IV
   cohort (900 stays, batches of 64, patience 15, one fit each) AUC and log loss were: at discharge, seed 1000, one mask for both .733 .375,
   masks of their own .725 .372, ``backbone`` .724 .380, plain network .696 .385; seed 1001, .736 .396, .735 .396, .729 .384, .705 .390; at
-  icu_24h, seed 1002, where the validation part let two of them train too long, .614 .427, .651 .342, .714 .305, .582 .703. Most of the
+  icu_24h, seed 1002, where early stopping served all but the third badly, .614 .427, .651 .342, .714 .305, .582 .703. Most of the
   lead over the plain network is thus the network's, not the losses': ``backbone`` is printed next to it.
 - The log odds of each task's training base rate are added to its logits, those of the views too.
 """
