@@ -28,7 +28,7 @@ SMALL = {
     "hgmf": {"hidden": 8, "subset_width": 4, "rank": 3, "width": 6, "heads": 2, "k": 3},
     "m3care": {"hidden": 8, "batch_size": 16},
     "missmodal": {"hidden": 16},
-    "mt": {"hidden": 16, "heads": 2, "search_epochs": 2, "search_frozen": 1},
+    "mt": {"hidden": 16, "heads": 2, "search_epochs": 1, "search_frozen": 0},
     "muse": {"hidden": 8},
     "raindrop": {},
     "smil": {"hidden": 16, "width": 8, "clusters": 4, "first_epochs": 2, "meta_iterations": 6},
