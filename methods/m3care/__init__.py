@@ -50,7 +50,7 @@ m" rests on its words (what is missing is imputed from "each patient's similar n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -195,13 +195,12 @@ class Network(nn.Module):
         """Run the equations on x_m [B, d_m] and observed [B, M], with edges among these stays and ``recalled`` ones or from a ``bank``."""
         h = self.encoders(x, observed)
         u, phi = self.similarity.deepen(h)
-        all_h, all_u, seen = h, u, observed
+        all_h, seen, further = h, observed, None
         if recalled is not None:
-            all_h, all_u = torch.cat([h, recalled.h]), torch.cat([u, recalled.u])
-            seen = torch.cat([observed, recalled.observed])
-        points = self.similarity.points(all_u, all_h, seen)
+            all_h, seen = torch.cat([h, recalled.h]), torch.cat([observed, recalled.observed])
+            further = recalled.u, recalled.h, recalled.observed
+        own, points = self.similarity.points(u, h, observed, further)
         scale = mean_distance(points, seen.repeat(1, 2)) if bank is None else bank.scale
-        own = points[:, : len(h)]
         if bank is None:
             s = self.similarity(own, points, scale, observed, seen, begins=True)
             edges = self.similarity.edges(s)

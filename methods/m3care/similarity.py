@@ -67,9 +67,26 @@ class Similarity(nn.Module):
         phi = self.phi(h)
         return self.act(phi) if self.kernel == "odir" else phi, phi
 
-    def points(self, u: Tensor, h: Tensor, observed: Tensor) -> Tensor:
-        """Return (u_1 .. u_M, z_1 .. z_M) [2M, n, d] of u before BN and h, [n, M, d] both, of stays ``observed`` bool [n, M]."""
-        return self.norm(torch.cat([u, h.to(u.dtype)], dim=1), observed.repeat(1, 2)).transpose(0, 1)
+    def points(
+        self, u: Tensor, h: Tensor, observed: Tensor, recalled: tuple[Tensor, Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return (u_1 .. u_M, z_1 .. z_M) of the stays [2M, B, d], and of them and the ``recalled`` ones [2M, B + K, d].
+
+        ``u`` before BN and ``h`` [B, M, d], ``observed`` bool [B, M]; of K recalled stays, constants, the same.
+        """
+
+        def join(u: Tensor, h: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+            return torch.cat([u, h.to(u.dtype)], dim=1).to(self.norm.weight.dtype), observed.repeat(1, 2)
+
+        x, seen = join(u, h, observed)
+        further = None if recalled is None else join(*recalled)
+        statistics = self.norm.find_statistics(x, seen, further)
+        own = self.norm.scale(x, *statistics).transpose(0, 1)
+        if further is None:
+            return own, own
+        with torch.no_grad():
+            theirs = self.norm.scale(further[0], *statistics).transpose(0, 1)
+        return own, torch.cat([own, theirs], dim=1)
 
     def forward(self, a: Tensor, b: Tensor, scale: Tensor, to: Tensor, of: Tensor, begins: bool = False) -> Tensor:
         """Return S [A, B] between points a [2M, A, d] of stays ``to`` bool [A, M] and points b [2M, B, d] of stays ``of`` bool [B, M]."""
