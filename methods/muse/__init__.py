@@ -79,6 +79,8 @@ CHOICES = {
     "view": ("code", "bernoulli15"),
     "nodes": ("learned", "one_hot"),
     "head": ("joint", "per_task"),
+    "init": ("he", "torch"),
+    "norm_rows": ("observed", "all"),
 }
 
 
@@ -108,6 +110,10 @@ class Config(TrainingConfig):
     """``joint`` or ``per_task``."""
     inference: str = "inductive"
     """``inductive`` or ``batch``."""
+    init: str = "he"
+    """Initial weights of W_l, U_l and E_l: ``he`` or ``torch``."""
+    norm_rows: str = "observed"
+    """Whose statistics normalise in BN_m: ``observed`` rows or ``all``, with zeros where m is not."""
 
     def __post_init__(self) -> None:
         self.one_of(**CHOICES)
@@ -120,9 +126,9 @@ class Config(TrainingConfig):
 class Encoders(nn.Module):
     """e [B, M, D]: Lin_m1, BN_m, ReLU, Lin_m2, Map_m, with dropout."""
 
-    def __init__(self, widths: tuple[int, ...], d: int, dropout: float) -> None:
+    def __init__(self, widths: tuple[int, ...], d: int, dropout: float, norm_rows: str) -> None:
         super().__init__()
-        self.dropout = Dropout(dropout)
+        self.dropout, self.norm_rows = Dropout(dropout), norm_rows
         self.first = nn.ModuleList(nn.Linear(width, d) for width in widths)
         self.norm = ObservedBatchNorm(len(widths), d)
         self.second = GroupedLinear(len(widths), d, d)
@@ -132,7 +138,8 @@ class Encoders(nn.Module):
         """Return [B, M, D] of x_m [B, d_m] and observed [B, M]."""
         seen = zip(self.first, x, observed.unbind(dim=1), strict=True)
         h = torch.stack([first(self.dropout(keep_observed(v, o))) for first, v, o in seen], dim=1)
-        h = self.dropout(F.relu(self.norm(h, observed)))
+        counted = observed if self.norm_rows == "observed" else torch.ones_like(observed)
+        h = self.dropout(F.relu(self.norm(h, counted)))
         return self.dropout(keep_observed(self.map(self.second(h)), observed))
 
 
@@ -164,9 +171,9 @@ class MuseModule(nn.Module):
         if c.nodes == "one_hot" and m > d:
             raise ValueError(f"muse: hidden={d} is too few for one-hot nodes of {m} modalities")
         self.config, self.dropout = c, Dropout(c.dropout)
-        self.encoders = Encoders(widths, d, c.dropout)
+        self.encoders = Encoders(widths, d, c.dropout, c.norm_rows)
         self.nodes = nn.Parameter(torch.randn(m, d)) if c.nodes == "learned" else nn.Buffer(torch.eye(m, d))
-        self.layers = nn.ModuleList(Layer(d, last=l == c.layers - 1) for l in range(c.layers))
+        self.layers = nn.ModuleList(Layer(d, last=l == c.layers - 1, init=c.init) for l in range(c.layers))
         self.project = nn.Linear(d, d)
         self.head = mlp((d, d, tasks), c.dropout)
         self.register_buffer("states", torch.zeros(c.layers - 1, m, d))
@@ -218,12 +225,15 @@ class Muse(TorchMethod):
         "muse": {"unlabelled": False},
         "masked_muse": {"mask_labels": 0.5, "unlabelled": False},
         "masked_muse_plus": {"mask_labels": 0.5},
-        "as_released": {"inference": "batch"},
+        "batch_inference": {"inference": "batch"},
+        "as_released": {"inference": "batch", "init": "torch", "head": "per_task", "norm_rows": "all", "unlabelled": False},
         "per_task": {"head": "per_task"},
         "paper": {"nodes": "one_hot", "view": "bernoulli15", "tau": 0.05, "w_unsup": 1.0, "w_sup": 1.0},
     }
     titles: ClassVar = {
         "muse": "MUSE",
+        "batch_inference": "MUSE+ (batch inference: rows depend on their batch)",
+        "as_released": "MUSE (as released: rows depend on their batch)",
         "masked_muse": "MUSE (half the training labels hidden)",
         "masked_muse_plus": "MUSE+ (half the training labels hidden)",
     }

@@ -51,7 +51,7 @@ FURTHER = [
     ("smil", {"inner_steps": 2}),
 ]
 """Configurations of another network or other losses that are no variants."""
-BY_THE_BATCH = ("m3care:transductive", "muse:as_released")
+BY_THE_BATCH = ("m3care:transductive", "muse:as_released", "muse:batch_inference")
 """Variants whose rows depend on the stays predicted with them, as their titles or docstrings say."""
 
 
