@@ -13,7 +13,7 @@ generators G_m: h-W-W-W-d_m, discriminators D_m: d_m-W-W-W/2-1, every linear map
     L = L_cls + lambda (w_1 L_adv + w_2 L_sup + w_3 L_con)
     L_adv = (1/M) sum_m BCE(D_m([GRL(r_m); real_m]), [0; 1]),      real_m: as many training rows with m observed, drawn with replacement
     L_sup = (1/M) sum_m SupCon(x~_m / |x~_m|; positives: other stays with the same outcome)
-    L_con = SupCon(all f_im of the batch; positives: the other modalities of the stay, generated ones included)
+    L_con = SupCon(all f_im of the contrast set; positives: the other modalities of the stay, generated ones included)
     SupCon = mean over anchors a of -(1/|P(a)|) sum_{p in P(a)} [s_ap - log sum_{n != a} exp s_an],  s = cosine / tau;  0 without positives
 
 GRL is the identity with a gradient of the opposite sign: in one step D_m descends L_adv while G_m and P_m ascend it. Generated tokens
@@ -43,7 +43,11 @@ Adaptations:
 - Inputs are standardised by training statistics (code: each split by its own mean and range over all features of a view); indicators of
   missing features count as features, for G and D too. Missing keys have weight 0 (code: -10000 before the softmax).
 - Layer norm has epsilon 1e-5 (code: 1e-12, at which the gradient of a CLS that starts at 0 is a million times the others').
-- L_con takes at most 8192 features of a batch. Early stopping by the validation part (code: best epoch by accuracy on TRAINING data),
+- The contrast set of L_sup and L_con is ``contrast`` = 256 stays whatever the batch size (a larger batch: the batch; fewer in the first steps
+  or where there are fewer training stays). The released one is the batch, 64 to 128 on its small data, 4096 on its large. Here a memory
+  (``methods/common/memory.py``) adds the latest other training stays, their x~_m and f_m as they were, without gradient: they are positives
+  (L_sup) and negatives of the anchors, which are the stays of the batch. A batch of 256 is contrasted as in the code.
+- L_con takes at most 8192 features. Early stopping by the validation part (code: best epoch by accuracy on TRAINING data),
   AdamW with clipped gradients, at most 100 epochs (code: 300 to 500). The log odds of the base rates are added to the logits, as in all
   torch methods. Series are not read.
 """
@@ -73,7 +77,7 @@ INFO = {
     "class": "Com",
 }
 MOST_FEATURES = 8192
-"""Features that L_con compares at most: its memory grows with their square."""
+"""Features that L_con compares at most: what it takes grows with their square."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 C. Zhang, X. Chu, L. Ma, Y. Zhu, Y. Wang, J. Wang, J. Zhao, "M3Care: Learning with Missing Modalities in Multimodal Healthcare Data",
 KDD 2022, 2418-2428, arXiv 2210.17292. Its code, choczhang/M3Care 3036c42 (notebooks ODIR and OV), has no licence: read for facts only.
 
-Equations (stays i, j of one batch of n; modality m in 1..M; delta_im observed or not; sigma the logistic function; d = ``hidden``):
+Equations (stays i, j of one graph of n; modality m in 1..M; delta_im observed or not; sigma the logistic function; d = ``hidden``):
 
     h_im    = delta_im relu(W_m x_im + b_m);    u_m = BN(relu(phi_m(h_m))),  z_m = BN(h_m),   phi_m: Linear-ReLU-Linear-ReLU-Linear
     k(a)_ij = (1/3) sum over b in {s/2, s, 2s} of exp(-D_ij / b),   D_ij = |a_i - a_j|^2,  s = stopgrad of the mean of D (1 if < 1e-3)
@@ -11,7 +11,7 @@ Equations (stays i, j of one batch of n; modality m in 1..M; delta_im observed o
     G_m     = (1 - eps_m) k(u_m) + eps_m k(z_m),     u_m = BN(phi_m(h_m))         ``kernel = ov``; e_m = -.3 at first
     S_ij    = sum_m G_mij delta_im delta_jm / sum_m delta_im delta_jm              0 where i and j have no modality in common
     S^_ij   = S_ij where S_ij > L, else 0,  L = sigma(l)                           as relu(S - L) + 1[S > L] stopgrad(L): l is learned
-    g_im    = relu(sum_j A_mij g1_jm V_m + c_m),   g1_im = relu(sum_j A_mij h_jm U_m + b_m),   A_mij = S^_ij delta_jm
+    g_im    = relu(sum_j A_mij g1_jm V_m + c_m),   g1_im = relu(sum_j A_mij h_jm U_m + b_m),   A_mij = S^_ij delta_jm / sum_k S^_ik delta_km
     a_im    = sigma(w_m . g_im) / (sigma(w_m . g_im) + sigma(w'_m . h_im))
     h*_im   = a_im g_im + (1 - a_im) h_im  where delta_im = 1,  else g_im
     t_i     = (h*_im + E_m for m);   twice: t = relu(Layer(Linear(t) + PE)),  Layer a Transformer's, 4 heads and then 1, d_ff = 4d
@@ -20,15 +20,20 @@ Equations (stays i, j of one batch of n; modality m in 1..M; delta_im observed o
 
 Adaptations:
 
+- The graph of a step has ``graph`` = 512 stays, ODIR's batch, whatever the batch size (all training stays where they are fewer, and only
+  those that have been in a batch in the first steps). The released graph is the batch. Here a memory (``methods/common/memory.py``) completes
+  the batch with the latest other training stays: their h, phi and g1 as they were when they were last in a batch, without gradient; BN and s
+  are of the whole graph. A batch of all 512 is the released graph; a larger one is cut into graphs of 512.
 - Inference through a bank. The released test loop builds its graph among the test stays of a batch: a prediction depends on the other
-  stays there, and one stay alone is NaN. Here R = batch size - 1 training stays, drawn once by the seed without their outcomes, are kept
-  with their h, u, z, g1 and bandwidths s (evaluation mode, weights of the epoch chosen); each later stay joins alone, with edges from the
-  bank and to itself, and gives none. Validation scores take the same way. A training stay asked for again is a later stay. At the
-  threshold rounding would make or break an edge, so the graph is in double precision there. ``transductive`` is the released inference,
-  in the order given, ``batch_size`` at a time: A ROW'S PREDICTION THEN DEPENDS ON ITS BATCH, and the check ``other_rows`` must fail.
+  stays there, and one stay alone is NaN. Here ``graph`` training stays (all where they are fewer), drawn once by the seed without their
+  outcomes, are kept with their h, u, z, g1 and bandwidths s (evaluation mode, weights of the epoch chosen); each later stay joins alone,
+  with edges from the bank and to itself, and gives none. Validation scores take the same way. A training stay asked for again is a later
+  stay. At the threshold rounding would make or break an edge, so the graph is in double precision there. ``transductive`` is the released
+  inference, in the order given, ``graph`` at a time: A ROW'S PREDICTION THEN DEPENDS ON ITS BATCH, and the check ``other_rows`` must fail.
 - ``row_mask = False``: anybody takes from neighbours that have m. The code takes S^_ij delta_im delta_jm: a stay without m then takes
   from nobody, and g_im = relu(c_m) is one constant for all of them, so nothing is imputed from neighbours; ``row_mask`` does that.
-- Sums over neighbours are not divided by anything, as in the code; ``row_norm`` divides them by sum_j A_mij.
+- Sums over neighbours are divided by the sum of their weights (``row_norm``, the default), so that g has the size of h. In the code they are
+  not (``row_norm=False``, variant ``row_sum``), which goes well there because with l = 2 nearly nobody has a neighbour.
 - Any modality may be missing, each is one token and each is refined; in the code those always there (static, images) are not. Encoders are
   linear in place of ResNet-18 and text Transformers; each modality has its own phi_m (the code's two eyes share one).
 - BN, s, and the norms of the loss are over observed rows, and s over pairs of them. BN is one for each modality and branch, with running
@@ -37,9 +42,16 @@ Adaptations:
   itself, so all such stays have one answer.
 - Transformer layers normalise before each part. The code computes that LayerNorm and does not use it; ``ln = False`` does the same.
   All M tokens attend to each other; in the code text tokens too, which have a PE within their text.
-- l = 0 at first (OV; 2 in ODIR, where nearly nobody has a neighbour). ReLU everywhere (OV: SELU). OV's second copy of the static
-  encoding before the head is left out. d_ff and heads as in the code; linear layers and convolutions U(+-1/sqrt fan-in), E N(0, .02).
-- Masked multi-label cross-entropy, weights 1/T; AdamW, where the code has Adam with L2; stopped by the suite's mean AUC.
+- l = 0 at first (OV; 2 in ODIR). ReLU everywhere (``act=selu``: OV). OV's second copy of the static encoding before the head is left out.
+  d_ff and heads as in the code; linear layers and convolutions U(+-1/sqrt fan-in), E N(0, .02).
+- Masked multi-label cross-entropy, weights 1/T; AdamW, where the code has Adam with L2; the epoch is chosen by the suite's rule (ODIR: micro
+  AUC on the validation part). Batch, rate, weight decay, clipping, 100 epochs without early stopping are ODIR's, as schedule ``own`` has them.
+
+``as_released_odir`` and ``as_released_ov`` have what the two notebooks have in all that is offered here: undivided sums, both masks, no LayerNorm
+and, for ODIR, l = 2; for OV its kernel, SELU, d = 256, lam, weight decay, batches and graphs of 32. They differ from the notebooks in the
+other adaptations above, inference through the bank first of all.
+
+@@MEASURED@@
 
 Looked up in the code itself (both notebooks): kernels and bandwidths, what BN and phi are applied to, masks of the graph convolutions,
 threshold, adaptive weights, norm gap, the unused LayerNorm, initial values, Transformer layers, test loop of ODIR. lam, lr, weight decay
@@ -83,6 +95,7 @@ class Config(TrainingConfig):
     lr: float = 1e-4
     weight_decay: float = 1e-4
     batch_size: int = 512
+    patience: int = 100
     grad_clip: float = 20.0
     hidden: int = 128
     """d."""
