@@ -232,7 +232,13 @@ class Muse(TorchMethod):
         "masked_muse": {"mask_labels": 0.5, "unlabelled": False},
         "masked_muse_plus": {"mask_labels": 0.5},
         "batch_inference": {"inference": "batch"},
-        "as_released": {"inference": "batch", "init": "torch", "head": "per_task", "norm_rows": "all", "unlabelled": False},
+        "as_released": {
+            "inference": "batch",
+            "init": "torch",
+            "head": "per_task",
+            "norm_rows": "all",
+            "unlabelled": False,
+        },
         "per_task": {"head": "per_task"},
         "paper": {"nodes": "one_hot", "view": "bernoulli15", "tau": 0.05, "w_unsup": 1.0, "w_sup": 1.0},
     }

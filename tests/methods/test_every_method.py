@@ -135,7 +135,16 @@ HEADS = {
     "smil": lambda net: net.core.fc2,
 }
 """The part of a network that takes the vector of a stay, for every method that has one."""
-NO_VECTOR = ("logistic", "gbdt", "drfuse", "smil:paper", "muse:per_task", "muse:as_released", "muse:batch_inference", "m3care:transductive")
+NO_VECTOR = (
+    "logistic",
+    "gbdt",
+    "drfuse",
+    "smil:paper",
+    "muse:per_task",
+    "muse:as_released",
+    "muse:batch_inference",
+    "m3care:transductive",
+)
 """No network, a vector for each task, means over noise, a network a task, vectors that depend on the batch."""
 
 
@@ -220,7 +229,7 @@ def mean_auc(method, parts):
 EASY = {
     "cm_ae": {"max_epochs": 20},
     "cm_ae:faithful": {"max_epochs": 20},
-    "com": {},
+    "com": {"lr": 1e-3},
     "crl_mmnar": {},
     "drfuse": {},
     "flexgen_ehr": {},

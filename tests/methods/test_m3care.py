@@ -207,6 +207,26 @@ def test_batch_norm_is_torchs_over_observed_rows():
     torch.testing.assert_close(ours.eval()(x, observed)[:, 0], theirs.eval()(x[:, 0]))
 
 
+def test_recalled_rows_count_in_batch_norm_as_constants():
+    """Its output and its gradient in the other rows are torch's, whose loss reads those rows alone."""
+    torch.manual_seed(0)
+    ours, theirs = ObservedBatchNorm(1, 4).double(), nn.BatchNorm1d(4).double()
+    x, further, w = (torch.randn(n, 1, 4, dtype=torch.float64) for n in (7, 9, 7))
+    seen, of = torch.arange(7)[:, None] != 2, torch.arange(9)[:, None] != 5
+    gradients, means = [], []
+    for norm in (ours, theirs):
+        rows = x.clone().requires_grad_()
+        if norm is ours:
+            out = norm.scale(rows, *norm.find_statistics(rows, seen, (further, of)))[seen[:, 0]]
+            means.append(norm.mean[0])
+        else:
+            out = norm(torch.cat([rows[seen[:, 0], 0], further[of[:, 0], 0]]))[:6, None]
+            means.append(norm.running_mean)
+        gradients.append((out.detach(), *torch.autograd.grad((out.square() * w[:6]).sum(), rows)))
+    torch.testing.assert_close(gradients[0], gradients[1])
+    torch.testing.assert_close(*means)
+
+
 def test_similarities_are_symmetric_and_edges_lie_above_the_threshold():
     net, (x, observed) = network(), inputs()
     with torch.no_grad():
