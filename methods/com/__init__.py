@@ -43,10 +43,10 @@ Adaptations:
 - Inputs are standardised by training statistics (code: each split by its own mean and range over all features of a view); indicators of
   missing features count as features, for G and D too. Missing keys have weight 0 (code: -10000 before the softmax).
 - Layer norm has epsilon 1e-5 (code: 1e-12, at which the gradient of a CLS that starts at 0 is a million times the others').
-- The contrast set of L_sup and L_con is ``contrast`` = 256 stays whatever the batch size (a larger batch: the batch; fewer in the first steps
-  or where there are fewer training stays). The released one is the batch, 64 to 128 on its small data, 4096 on its large. Here a memory
-  (``methods/common/memory.py``) adds the latest other training stays, their x~_m and f_m as they were, without gradient: they are positives
-  (L_sup) and negatives of the anchors, which are the stays of the batch. A batch of 256 is contrasted as in the code.
+- The contrast set of L_sup and L_con is ``contrast`` = 256 stays whatever the batch size (a larger batch: the batch; fewer in the first
+  steps or where there are fewer training stays). The released one is the batch, 64 to 128 on its small data, 4096 on its large. Here a
+  memory (``methods/common/memory.py``) adds the latest other training stays, their x~_m and f_m as they were, without gradient: they are
+  positives (L_sup) and negatives of the anchors, which are the stays of the batch. A batch of 256 is contrasted as in the code.
 - L_con takes at most 8192 features. Early stopping by the validation part (code: best epoch by accuracy on TRAINING data),
   AdamW with clipped gradients, at most 100 epochs (code: 300 to 500). The log odds of the base rates are added to the logits, as in all
   torch methods. Series are not read.

@@ -36,15 +36,16 @@ Adaptations:
   contract of a method in this.
 - ``joint`` (default): one network with an output for each outcome; L_cls is masked, weights 1/T, and so is L_sup, pairs of stays with
   that outcome. Unlabelled is who has no outcome at all. The paper trains one network for one outcome, ``per_task``: T such networks.
-- ``as_released`` is the released program in all of these: batch inference, torch's initial weights, a network for each outcome, batch norm over
-  all rows, and labelled stays alone (its default is MUSE, not MUSE+). Batches of 512, the rate and 100 epochs, of which the best on the
-  validation part is kept without early stopping, are those of the code under schedule ``own``; the rule by which that epoch is chosen, the
-  base-rate offset and clipped gradients are the suite's.
+- ``as_released`` is the released program in all of these: batch inference, torch's initial weights, a network for each outcome, batch
+  norm over all rows, and labelled stays alone (its default is MUSE, not MUSE+). Batches of 512, the rate and 100 epochs, of which the
+  best on the validation part is kept without early stopping, are those of the code under schedule ``own``; the rule by which that epoch
+  is chosen, the base-rate offset and clipped gradients are the suite's.
 - Vector modalities through the code's FFN encoder, the one it has for ADNI. Series are not read.
 - BN_m takes its statistics from stays that have m (the code: x_pm = 0 of the others too, ``norm_rows=all``), and from its running ones if
   they are fewer than 2. x_pm is masked before the encoder too.
-- W_l, U_l and E_l start as He's, biases at zero. With torch's own, the code's (``init=torch``), z varies between stays by a tenth of its mean at first,
-  L_unsup and L_sup are all that is learned for a while, and a validation part that contradicts training can stop it before the rest.
+- W_l, U_l and E_l start as He's, biases at zero. With torch's own, the code's (``init=torch``), z varies between stays by a tenth of its
+  mean at first, L_unsup and L_sup are all that is learned for a while, and a validation part that contradicts training can stop it before
+  the rest.
 - A stay with nothing observed is an isolated node; it is left out of L_unsup, where all such stays would be each other's negatives.
 - No labelled pair gives L_sup = 0, where the code has NaN. Gradient clipping, early stopping, base-rate offset: the suite's.
 - Dense, without lists of edges: W [h; e] is W_h h + W_e e, and what the two views share is computed once. L_2 normalised nodes, off in

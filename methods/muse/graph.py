@@ -14,7 +14,7 @@ BERNOULLI = 0.15
 
 
 class Layer(nn.Module):
-    """W_l, U_l and E_l (none in the last layer), all of width D; ``init``: with the initial weights of He et al. 2015, ``he``, or torch's."""
+    """W_l, U_l and E_l (none in the last layer), all of width D; ``init``: ``he`` (He et al. 2015) or ``torch``'s own."""
 
     def __init__(self, d: int, last: bool, init: str = "he") -> None:
         super().__init__()
