@@ -14,14 +14,14 @@ BERNOULLI = 0.15
 
 
 class Layer(nn.Module):
-    """W_l, U_l and E_l (none in the last layer), all of width D, with the initial weights of He et al. 2015."""
+    """W_l, U_l and E_l (none in the last layer), all of width D; ``init``: ``he`` (He et al. 2015) or ``torch``'s own."""
 
-    def __init__(self, d: int, last: bool) -> None:
+    def __init__(self, d: int, last: bool, init: str = "he") -> None:
         super().__init__()
         self.message = nn.Linear(2 * d, d)
         self.node = nn.Linear(2 * d, d)
         self.edge = None if last else nn.Linear(3 * d, d)
-        for linear in self.children():
+        for linear in self.children() if init == "he" else ():
             nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
             nn.init.zeros_(linear.bias)
 

@@ -26,7 +26,7 @@ SMALL = {
     "grape": {"hidden": 8, "raw_columns": 5, "components": 3},
     "gru_d": {"hidden": 8},
     "hgmf": {"hidden": 8, "subset_width": 4, "rank": 3, "width": 6, "heads": 2, "k": 3},
-    "m3care": {"hidden": 8, "batch_size": 16},
+    "m3care": {"hidden": 8, "batch_size": 16, "graph": 32},
     "missmodal": {"hidden": 16},
     "mt": {"hidden": 16, "heads": 2, "search_epochs": 1, "search_frozen": 0},
     "muse": {"hidden": 8},
@@ -51,7 +51,7 @@ FURTHER = [
     ("smil", {"inner_steps": 2}),
 ]
 """Configurations of another network or other losses that are no variants."""
-BY_THE_BATCH = ("m3care:transductive", "muse:as_released")
+BY_THE_BATCH = ("m3care:transductive", "muse:as_released", "muse:batch_inference")
 """Variants whose rows depend on the stays predicted with them, as their titles or docstrings say."""
 
 
@@ -135,7 +135,16 @@ HEADS = {
     "smil": lambda net: net.core.fc2,
 }
 """The part of a network that takes the vector of a stay, for every method that has one."""
-NO_VECTOR = ("logistic", "gbdt", "drfuse", "smil:paper", "muse:per_task", "muse:as_released", "m3care:transductive")
+NO_VECTOR = (
+    "logistic",
+    "gbdt",
+    "drfuse",
+    "smil:paper",
+    "muse:per_task",
+    "muse:as_released",
+    "muse:batch_inference",
+    "m3care:transductive",
+)
 """No network, a vector for each task, means over noise, a network a task, vectors that depend on the batch."""
 
 
@@ -220,7 +229,7 @@ def mean_auc(method, parts):
 EASY = {
     "cm_ae": {"max_epochs": 20},
     "cm_ae:faithful": {"max_epochs": 20},
-    "com": {},
+    "com": {"lr": 1e-3},
     "crl_mmnar": {},
     "drfuse": {},
     "flexgen_ehr": {},
@@ -324,7 +333,7 @@ DEFAULTS = {
     "cm_ae": {"h_s": 256, "h_most": 512, "act": "relu", "dropout": 0.0, "rho": 0.05, "lambda_rec": 0.1, "lr": 1e-3,
               "batch_size": 256, "max_epochs": 100, "patience": 10, "finetune_lr": 0.1},
     "com": {"hidden": 128, "layers": 3, "heads": 4, "dropout": 0.1, "lr": 1e-4, "lam": 0.01, "tau": 0.07, "weight_decay": 0.0,
-            "batch_size": 256, "max_epochs": 100, "train_disc": True},
+            "batch_size": 256, "max_epochs": 100, "train_disc": True, "contrast": 256},
     "crl_mmnar": {"hidden": 128, "heads": 8, "dropout": 0.2, "lr": 2e-4, "weight_decay": 1e-5, "batch_size": 32, "patience": 30,
                   "max_epochs": 100, "lambda_miss": 0.5, "lambda_rec": 1.0, "lambda_con": 0.15, "temperature": 0.1, "gamma": 2.0},
     "drfuse": {"lr": 1e-4, "dropout": 0.3, "weight_decay": 0.0, "batch_size": 16, "max_epochs": 100, "patience": 10,
@@ -334,6 +343,8 @@ DEFAULTS = {
     "grape": {"layers": 2, "known": 0.7, "lr": 1e-3, "lambda_imp": 0.0, "weight_decay": 0.0, "batch_size": 256, "max_epochs": 200},
     "gru_d": {"hidden": 64, "lr": 1e-3, "dropout": 0.3, "batch_size": 32, "max_epochs": 100, "patience": 10,
               "inputs": "true_series", "cell": "paper", "decay_init": "zeros"},
+    "m3care": {"hidden": 128, "dropout": 0.5, "lam": 1e-7, "lr": 1e-4, "weight_decay": 1e-4, "grad_clip": 20.0, "batch_size": 512,
+               "graph": 512, "max_epochs": 100, "patience": 100, "l_init": 0.0, "kernel": "odir", "row_norm": True},
     "missmodal": {"hidden": 128, "dropout": 0.2, "tau": 0.3, "views": 1, "a": 0.1, "b": 0.1, "c": 1.0, "lr": 1e-3,
                   "weight_decay": 1e-4, "batch_size": 128, "max_epochs": 100, "dist": "mean", "pos_in_denominator": True,
                   "complete_only": False, "mask_input": False},
@@ -341,6 +352,8 @@ DEFAULTS = {
            "search_frozen": 3, "search_share": 0.2, "alpha_lr": 3e-3},
     "smil": {"lr": 1e-3, "weight_decay": 1e-4, "batch_size": 64, "first_epochs": 60, "fusion_dropout": 0.5, "clusters": 10,
              "inner_lr": 1e-3, "inner_decay": 1000, "inner_steps": 1, "align": 0.01},
+    "muse": {"hidden": 128, "layers": 2, "dropout": 0.25, "lr": 2e-4, "weight_decay": 0.0, "batch_size": 512, "max_epochs": 100,
+             "patience": 100, "tau": 0.07, "w_unsup": 0.5, "w_sup": 0.5},
 }
 # fmt: on
 """Values that a paper or its released program states, or that a card settles."""
@@ -361,8 +374,9 @@ def test_tuning_tries_the_default_too(name):
 
 
 SEVERAL_FIELDS = {
-    "cm_ae:faithful", "crl_mmnar:concat", "flexgen_ehr:tstr", "grape:feature", "missmodal:backbone",
-    "missmodal:on_zero_fill", "mt:wide", "muse:masked_muse", "muse:paper", "smil:paper",
+    "cm_ae:faithful", "crl_mmnar:concat", "flexgen_ehr:tstr", "grape:feature", "m3care:as_released_odir",
+    "m3care:as_released_ov", "missmodal:backbone",
+    "missmodal:on_zero_fill", "mt:wide", "muse:as_released", "muse:masked_muse", "muse:paper", "smil:paper",
 }  # fmt: skip
 
 
@@ -381,6 +395,7 @@ IMPOSSIBLE = [
     ("com", {"positives": "all"}, "task or exact"),
     ("com", {"norm_rows": "none"}, "observed or all"),
     ("com", {"hidden": 30}, "multiple of"),
+    ("com", {"contrast": 0}, "contrast=0"),
     ("crl_mmnar", {"fusion": "sum"}, "mmnar or concat"),
     ("crl_mmnar", {"heads": 3}, "multiple of heads=3"),
     ("crl_mmnar", {"average": "all"}, "stay or modality"),
@@ -402,6 +417,8 @@ IMPOSSIBLE = [
     ("m3care", {"kernel": "rbf"}, "kernel is"),
     ("m3care", {"hidden": 6}, "hidden is"),
     ("m3care", {"hidden": 0}, "hidden is"),
+    ("m3care", {"act": "tanh"}, "relu or selu"),
+    ("m3care", {"graph": 0}, "graph is 0"),
     ("missmodal", {"dist": "kl"}, "mean or paired"),
     ("missmodal", {"network": "gru"}, "encoders or concat"),
     ("missmodal", {"views": 0}, "at least 1"),
@@ -409,6 +426,8 @@ IMPOSSIBLE = [
     ("mt", {"heads": 3}, "multiple of heads=3"),
     ("mt", {"search_epochs": 3}, "less than search_epochs=3"),
     ("muse", {"inference": "test"}, "inductive or batch"),
+    ("muse", {"init": "zeros"}, "he or torch"),
+    ("muse", {"norm_rows": "none"}, "observed or all"),
     ("muse", {"view": "bernoulli"}, "code or bernoulli15"),
     ("muse", {"nodes": "random"}, "learned or one_hot"),
     ("muse", {"head": "separate"}, "joint or per_task"),
