@@ -51,6 +51,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch_geometric.utils import softmax
 
 from datasets.cohort import Cohort
 from methods.base import prefix, unprefix
@@ -70,6 +71,7 @@ INFO = {
 }
 SLOPE = 0.2
 MOST_SUBSETS, MOST_PAIRED = 64, 8
+OWN_MAPS = {"own_maps": True, "add_own": False, "smallest_type": 20}
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,23 @@ class Config(TrainingConfig):
     heads: int = 4
     dropout: float = 0.3
     attention_dropout: float = 0.1
+    smallest_type: int = 100
+    """Training stays that make a pattern a type."""
+    own_maps: bool = False
+    """A map A_q for each type of source; False: one map A for all."""
     pairwise: bool = False
+    """A map W_q>p for each pair of types, in place of C_p A_q."""
+    add_own: bool = True
+    """A stay's own h is added to the output of a layer."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether all types share one map."""
+        return not (self.own_maps or self.pairwise)
 
     def __post_init__(self) -> None:
         self.one_of(encoder=("lite", "gram"))
-        for name in ("k", "order", "layers", "heads"):
+        for name in ("k", "order", "layers", "heads", "smallest_type"):
             if getattr(self, name) < 1:
                 raise ValueError(f"hgmf: {name} is {getattr(self, name)}; it must be at least 1")
 
@@ -144,10 +158,13 @@ class BilevelAttention(nn.Module):
     def __init__(self, d: int, types: int, config: Config, last: bool) -> None:
         super().__init__()
         c, f = config, config.width
-        self.types, self.heads, self.last, self.dropout = types, c.heads, last, Dropout(c.attention_dropout)
+        self.types, self.heads, self.last, self.add_own = types, c.heads, last, c.add_own
+        self.dropout = Dropout(c.attention_dropout)
         self.messages = types if c.pairwise and types - 1 <= MOST_PAIRED else 1
-        self.source = nn.Parameter(draw_glorot(types, d, self.messages, c.heads, f, ends=(d, f)))
-        if self.messages == 1:
+        self.source = nn.Parameter(draw_glorot(1 if c.shared else types, d, self.messages, c.heads, f, ends=(d, f)))
+        if c.shared:
+            self.target = nn.Parameter(torch.eye(f).repeat(types, c.heads, 1, 1))
+        elif self.messages == 1:
             self.target = nn.Parameter(draw_glorot(types, c.heads, f, f, ends=(f, f)))
         self.a_centre = nn.Parameter(draw_glorot(types, types, c.heads, f, ends=(2 * f, 1)))
         self.a_neighbour = nn.Parameter(draw_glorot(types, types, c.heads, f, ends=(2 * f, 1)))
@@ -156,7 +173,9 @@ class BilevelAttention(nn.Module):
 
     def send(self, h: Tensor, types: Tensor) -> Tensor:
         """Return what stays of these types [B] send along their edges: A_q h_j [B, 1, H, F1], or W_q>p h_j [B, P, H, F1] for every p."""
-        return map_by_type(h, self.source.flatten(2), types).unflatten(1, self.source.shape[2:])
+        weight = self.source.flatten(2)
+        sent = h @ weight[0] if len(weight) == 1 else map_by_type(h, weight, types)
+        return sent.unflatten(1, self.source.shape[2:])
 
     def forward(
         self, own: Tensor, types: Tensor, received: Tensor, senders: Tensor, present: Tensor
@@ -184,19 +203,16 @@ class BilevelAttention(nn.Module):
         score = score + (v * self.b_centre.index_select(0, types)).sum(dim=2).unsqueeze(1)
         beta = masked_softmax(F.leaky_relu(score, SLOPE), member.any(dim=1).unsqueeze(2))
         h = torch.einsum("bqh,bqhf->bhf", beta, s)
+        h = h + v if self.add_own else h
         return h.mean(dim=1) if self.last else h.flatten(1), alpha, beta
 
 
 def softmax_by_type(score: Tensor, types: Tensor, there: Tensor, count: int) -> Tensor:
     """Return softmax of scores [B, K, H] over those k of one of ``count`` types [B, K] that are ``there`` [B, K]; exactly 0 elsewhere."""
-    group = types.unsqueeze(2).expand_as(score)
-    score = score.masked_fill(~there.unsqueeze(2), torch.finfo(score.dtype).min)
-    shape = len(score), count, score.shape[2]
-    # less the largest of its type no exponential overflows; a constant within a type cancels, hence without gradient
-    most = score.new_zeros(shape).scatter_reduce(1, group, score.detach(), "amax", include_self=False)
-    weight = (score - most.gather(1, group)).exp() * there.unsqueeze(2)
-    total = weight.new_zeros(shape).scatter_add(1, group, weight).gather(1, group)
-    return weight / torch.where(there.unsqueeze(2), total, 1.0)
+    stay = torch.arange(len(types), device=types.device).unsqueeze(1)
+    group = stay * (count + 1) + torch.where(there, types, count)  # those that are not there are a group of their own
+    alpha = softmax(score.flatten(0, 1), group.flatten(), num_nodes=len(types) * (count + 1)).view_as(score)
+    return torch.where(there.unsqueeze(2), alpha, alpha.new_zeros(()))
 
 
 def masked_softmax(score: Tensor, there: Tensor) -> Tensor:
@@ -276,7 +292,12 @@ class Hgmf(TorchMethod):
 
     Config = Config
     grid: ClassVar = {"lr": [1e-3, 5e-3], "k": [5, 10, 20], "order": [1, 2, 3]}
-    variants: ClassVar = {"lite": {}, "gram": {"encoder": "gram"}, "pairwise": {"pairwise": True}}
+    variants: ClassVar = {
+        "lite": {},
+        "gram": {"encoder": "gram"},
+        "own_maps": OWN_MAPS,
+        "pairwise": {**OWN_MAPS, "pairwise": True},
+    }
     _own: Cohort | None = None
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
@@ -286,7 +307,7 @@ class Hgmf(TorchMethod):
     def prepare(self, train: Cohort, valid: Cohort) -> None:
         """Find the types and neighbours of the training stays."""
         inputs = self.preprocessor.transform(train)
-        self.graph = HypernodeGraph.of(inputs)
+        self.graph = HypernodeGraph.of(inputs, self.config.smallest_type, self.config.shared)
         exact = (inputs.observed[:, None] == self.graph.patterns).all(axis=2).any(axis=1)
         self.relabelled = int((~exact).sum())
         self._own, self._edges = train, self.graph.attach(inputs, self.config.k, self.device, themselves=True)
