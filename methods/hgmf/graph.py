@@ -20,8 +20,9 @@ GRID = 2.0**20
 class HypernodeGraph:
     """Types and neighbours, from N training stays.
 
-    ``patterns`` bool [P, M], the last one empty; ``other`` whether there is a type P for stays of no such pattern; ``types`` int64 [N];
-    ``rows[m]`` int64 [N_m] and ``values[m]`` float32 [N_m, d_m]: the training stays that have modality m, and their x_m.
+    ``patterns`` bool [P, M], the last one empty; ``other`` whether there is a type P for stays of no such pattern; ``whole`` whether a stay
+    keeps the modalities that its type lacks; ``types`` int64 [N]; ``rows[m]`` int64 [N_m] and ``values[m]`` float32 [N_m, d_m]: the
+    training stays that have modality m, and their x_m.
     """
 
     patterns: np.ndarray
@@ -33,7 +34,7 @@ class HypernodeGraph:
 
     @classmethod
     def of(cls, inputs: Inputs, smallest: int, whole: bool) -> Self:
-        """Build the graph of these stays, with types of at least ``smallest`` of them."""
+        """Build the graph of these stays, with types of at least ``smallest`` of them, and no type ``other`` where stays are ``whole``."""
         patterns, other = choose_types(inputs.observed, smallest)
         other = other and not whole
         types, seen = assign(inputs.observed, patterns, other, whole)
@@ -92,7 +93,8 @@ def choose_types(observed: np.ndarray, smallest: int) -> tuple[np.ndarray, bool]
 def assign(observed: np.ndarray, patterns: np.ndarray, other: bool, whole: bool) -> tuple[np.ndarray, np.ndarray]:
     """Assign stays with these patterns [B, M] their types int64 [B] and what counts as observed, bool [B, M].
 
-    A pattern that is no type is ``other``, as it is; without that type, the largest type within it, the more frequent of equal ones.
+    A pattern that is no type is ``other``, as it is; without that type, the largest type within it, the more frequent of equal ones, and
+    what that type lacks counts as unobserved unless stays are ``whole``.
     """
     more = patterns.astype(np.float32) @ (~observed).astype(np.float32).T
     types = np.where(more.T == 0, patterns.sum(axis=1), -1).argmax(axis=1)

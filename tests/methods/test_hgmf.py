@@ -362,6 +362,11 @@ def test_one_map_serves_all_types_and_each_begins_as_the_identity():
     assert layer.source.shape[0] == 1
     assert (layer.target == torch.eye(6)).all()
     method.fit(train, draw_random_cohort(60, seed=2))
+    assert method.fit_report() == {
+        "types of stays": method.graph.count,
+        "training stays of a pattern that is no type": method.relabelled / 200,
+    }
+    assert Hgmf(method.config).load_state(method.state()).fit_report() == method.fit_report()
     moved = (method.module.layers[0].target != torch.eye(6)).flatten(1).any(1)
     assert moved[: method.graph.count - 1].all()  # no stay is of the last, the empty one
 
