@@ -76,7 +76,7 @@ INFO = {
 }
 SLOPE = 0.2
 MOST_SUBSETS, MOST_PAIRED = 64, 8
-OWN_MAPS = {"own_maps": True, "add_own": False, "smallest_type": 20}
+OWN_MAPS = {"own_maps": True, "add_own": False, "smallest_type": 20, "lr": 1e-3}
 """The variant of the older form."""
 
 
@@ -84,8 +84,9 @@ OWN_MAPS = {"own_maps": True, "add_own": False, "smallest_type": 20}
 class Config(TrainingConfig):
     """Defaults are ours, training (``schedule=own``) included; those of the paper are not known."""
 
-    lr: float = 1e-3
+    lr: float = 3e-4
     weight_decay: float = 5e-4
+    batch_size: int = 32
     max_epochs: int = 200
     patience: int = 20
     encoder: str = "lite"
@@ -302,7 +303,7 @@ class Hgmf(TorchMethod):
     """HGMF, inductive; see the module's docstring. After ``fit``: ``graph``, ``relabelled``."""
 
     Config = Config
-    grid: ClassVar = {"lr": [1e-3, 5e-3], "k": [5, 10, 20], "order": [1, 2, 3]}
+    grid: ClassVar = {"lr": [1e-4, 3e-4, 1e-3], "k": [5, 10, 20], "order": [1, 2, 3]}
     variants: ClassVar = {
         "lite": {},
         "gram": {"encoder": "gram"},

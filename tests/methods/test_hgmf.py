@@ -333,7 +333,7 @@ def test_with_one_map_a_rare_pattern_is_of_the_nearest_type_within_it_and_keeps_
 def test_ten_modalities_of_rare_patterns_keep_what_is_observed():
     widths = (3,) * 10
     train, test = (draw_random_cohort(200, widths, seed=s) for s in (0, 1))
-    method = Hgmf(Config(max_epochs=6), seed=0).fit(train, draw_random_cohort(60, widths, seed=2))
+    method = Hgmf(Config(max_epochs=6, lr=1e-3), seed=0).fit(train, draw_random_cohort(60, widths, seed=2))
     assert method.relabelled > 180
     known = ~np.isnan(test.outcomes[:, 0])
     assert roc_auc_score(test.outcomes[known, 0], method.predict_proba(test)[known, 0]) > 0.7
