@@ -272,6 +272,7 @@ HALF = {
     "gru_d": (0.05, 0.1),
     "gru_d:modality_as_sensor": (0.05, 0.1),
     "hgmf": (0.05, 0.1),
+    "hgmf:own_maps": (0.05, 0.1),
     "m3care": (0.05, 0.1),
     "missmodal": (0.05, 0.05),
     "missmodal:mmd": (0.05, 0.05),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from torch_geometric.nn import SAGEConv
 
 from benchmark.check.cohorts import draw_random_cohort, spoil_unobserved
 from benchmark.check.method import check_method, choose_checks
@@ -65,6 +66,31 @@ def test_dense_form_equals_the_list_of_edges_in_every_view_gradients_too(layers)
         grads.append(torch.autograd.grad(outputs.square().sum(), parameters))
     for a, b in zip(*grads, strict=True):
         torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_messages_are_averaged_as_in_graph_sage(layers):
+    """Against ``SAGEConv`` of torch_geometric with the same weights: a message is a source that its target takes the mean of."""
+    net, nodes, e, edges = graph(layers=layers, views=1)
+    i, j = edges[0].nonzero(as_tuple=True)
+    n, m, d = e.shape
+    source, target = torch.cat([i, n + j]), torch.cat([n + j, i])
+    attribute, h, expected = e[i, j].repeat(2, 1), torch.cat([torch.ones(n, d), nodes]), []
+    with torch.no_grad():
+        for layer in net:
+            message = layer.message(torch.cat([h[source], attribute], dim=1)).relu()
+            conv = SAGEConv((d, d), d, aggr="mean")
+            conv.lin_l.weight.data, conv.lin_r.weight.data = layer.node.weight.data.chunk(2, dim=1)
+            conv.lin_l.bias.data = layer.node.bias.data
+            edge_index = torch.stack([torch.arange(len(message)), target])
+            h = conv((message, h), edge_index, size=(len(message), n + m)).relu()
+            if layer.edge is not None:
+                expected.append(h[n:])
+                attribute = layer.edge(torch.cat([h[source], h[target], attribute], dim=1)).relu()
+        (z,), states = propagate(net, nodes, [(e, edges)])
+    torch.testing.assert_close(z[0], h[:n], atol=1e-5, rtol=1e-6)
+    for got, state in zip(states, expected, strict=True):
+        torch.testing.assert_close(got[0], state, atol=1e-5, rtol=1e-6)
 
 
 def test_stored_states_answer_each_stay_alone_and_parts_are_the_whole():
