@@ -133,7 +133,8 @@ class RunConfig:
 
     What an experiment's file may say besides the overrides of the command line: ``only`` the datasets that it applies to; ``arms`` the
     cohorts or settings that it compares (each ``name``, ``axis``, ``value``, ``set``, a list of overrides, and ``also``, axis -> value,
-    where it stands on other axes too), one plan an arm;
+    where it stands on other axes too), one plan an arm; ``beside``: whether ``method=all`` also stands for the variants that methods name in
+    their ``beside``;
     ``sweep`` hyper-parameters to vary one at a time, field -> values; ``probes`` measurements of each cell besides its predictions
     (``benchmark/cell/probes/``); ``derived`` results derived from the stored predictions besides intervals and comparisons
     (``results/statistics/derivations/``).
@@ -148,6 +149,7 @@ class RunConfig:
     only: list[str] = field(default_factory=list)
     arms: list[Any] = field(default_factory=list)
     arm: Optional[str] = None  # noqa: UP045
+    beside: bool = True
     sweep: dict[str, Any] = field(default_factory=dict)
     probes: list[str] = field(default_factory=list)
     derived: list[str] = field(default_factory=list)
