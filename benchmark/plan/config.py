@@ -133,8 +133,8 @@ class RunConfig:
 
     What an experiment's file may say besides the overrides of the command line: ``only`` the datasets that it applies to; ``arms`` the
     cohorts or settings that it compares (each ``name``, ``axis``, ``value``, ``set``, a list of overrides, and ``also``, axis -> value,
-    where it stands on other axes too), one plan an arm; ``beside``: whether ``method=all`` also stands for the variants that methods name in
-    their ``beside``;
+    where it stands on other axes too), one plan an arm; ``beside``: whether ``method=all`` also stands for the variants in the methods'
+    ``beside``;
     ``sweep`` hyper-parameters to vary one at a time, field -> values; ``probes`` measurements of each cell besides its predictions
     (``benchmark/cell/probes/``); ``derived`` results derived from the stored predictions besides intervals and comparisons
     (``results/statistics/derivations/``).
