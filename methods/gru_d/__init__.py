@@ -54,7 +54,7 @@ from torch import Tensor, nn
 from datasets.cohort import Cohort
 from methods.base import prefix, unprefix
 from methods.common.layers import Dropout, ModalityEncoders, ModalitySensors, encoder
-from methods.common.series import SeriesScaler, require_series
+from methods.common.series import STEPS, SeriesScaler, require_series
 from methods.common.training import Batch, Output, TorchMethod, TrainingConfig
 from methods.gru_d.cell import CELLS, DECAY_INITS, GruD, gather_steps
 
@@ -82,6 +82,8 @@ class Config(TrainingConfig):
     patience: int = 10
     inputs: str = "true_series"
     """``true_series`` or ``modality_as_sensor``."""
+    steps: str = "hours"
+    """Of ``true_series``: ``hours``, with the mean of each, or ``records``, the times of record."""
     cell: str = "paper"
     """``paper`` or ``pypots``."""
     hidden: int = 64
@@ -92,7 +94,7 @@ class Config(TrainingConfig):
     """``zeros`` or ``uniform``."""
 
     def __post_init__(self) -> None:
-        self.one_of(inputs=tuple(INPUTS), static=tuple(STATIC), cell=tuple(CELLS), decay_init=tuple(DECAY_INITS))
+        self.one_of(inputs=INPUTS, static=STATIC, steps=STEPS, cell=CELLS, decay_init=DECAY_INITS)
 
 
 def _linear(d: int, hidden: int, dropout: float) -> nn.Module:
@@ -146,11 +148,13 @@ class GruDMethod(TorchMethod):
     variants: ClassVar = {
         "modality_as_sensor": {"inputs": "modality_as_sensor"},
         "pypots": {"cell": "pypots"},
+        "as_recorded": {"steps": "records"},
         "static_encoder": {"static": "encoder"},
     }
     titles: ClassVar = {
         "modality_as_sensor": "GRU-D (modality as sensor)",
         "pypots": "GRU-D (true series, cell of PyPOTS)",
+        "as_recorded": "GRU-D (true series, times as recorded)",
         "static_encoder": "GRU-D (true series, static modalities encoded)",
     }
     scaler: SeriesScaler | None = None
@@ -164,14 +168,14 @@ class GruDMethod(TorchMethod):
             NoSeries: the cohort has none, and they are asked for.
         """
         if self.config.inputs == "true_series":
-            series = require_series(train, "gru_d")
+            series = require_series(train, "gru_d", self.config.steps)
             self.scaler, self.recorded = SeriesScaler().fit(series), np.asarray(series.mask).any(axis=(0, 1))
 
     def extra_inputs(self, cohort: Cohort) -> dict[str, np.ndarray]:
         """Return what ``gather_steps`` returns for the series; nothing where modalities are the sensors."""
         if self.scaler is None:
             return {}
-        series = self.scaler.transform(require_series(cohort, "gru_d"))
+        series = self.scaler.transform(require_series(cohort, "gru_d", self.config.steps))
         series["mask"] &= self.recorded
         placed = {k: torch.from_numpy(v) for k, v in series.items()}
         return {k: v.numpy() for k, v in gather_steps(**placed, mean=torch.zeros(len(self.recorded))).items()}

@@ -56,8 +56,8 @@ from torch import Tensor, nn
 
 from datasets.cohort import Cohort
 from methods.base import prefix, unprefix
-from methods.common.layers import ModalityEncoders, ModalitySensors, keep_observed, mlp
-from methods.common.series import SeriesScaler, require_series
+from methods.common.layers import ModalityEncoders, ModalitySensors, encoder, keep_observed, mlp
+from methods.common.series import STEPS, SeriesScaler, require_series
 from methods.common.training import Batch, Output, TorchMethod, TrainingConfig
 from methods.raindrop.graph import SensorGraph, compute_disagreement
 from methods.raindrop.released import ReleasedBody
@@ -71,8 +71,9 @@ INFO = {
     "uses_series": True,
     "class": "Raindrop",
 }
+STATIC = ("linear", "encoder")
 LATE = 8
-"""Columns of a late modality."""
+"""Columns of a late modality behind its linear map."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,14 @@ class Config(TrainingConfig):
     patience: int = 20
     inputs: str = "true_series"
     """``true_series`` or ``modality_as_sensor``."""
+    steps: str = "hours"
+    """Of ``true_series``: ``hours``, with the mean of each, or ``records``, the times of record."""
     variant: str = "paper"
     """``paper`` or ``released``."""
+    static: str = "linear"
+    """How a static modality joins ``true_series``: ``linear``, or ``encoder``, the suite's phi_m."""
+    hidden: int = 64
+    """Columns of a static modality behind phi_m."""
     layers: int = 2
     """L of messages (paper), or layers of the transformer (released)."""
     d_ob: int = 4
@@ -102,7 +109,9 @@ class Config(TrainingConfig):
     """Of the released form alone."""
 
     def __post_init__(self) -> None:
-        self.one_of(inputs=("true_series", "modality_as_sensor"), variant=("paper", "released"))
+        self.one_of(
+            inputs=("true_series", "modality_as_sensor"), variant=("paper", "released"), static=STATIC, steps=STEPS
+        )
         if self.layers < 1 or self.d_t < 4 or self.d_t % 2:
             raise ValueError(f"raindrop: layers={self.layers} must be at least 1, d_t={self.d_t} even and at least 4")
         if not 0 <= self.prune < 1:
@@ -118,8 +127,10 @@ class RaindropModule(nn.Module):
         self.config, self.series, late = c, c.inputs == "true_series", 0
         if self.series:
             self.R = nn.Parameter(nn.init.xavier_uniform_(torch.empty(1, sensors * c.d_ob)).view(sensors, c.d_ob))
-            self.late = ModalityEncoders(widths, LATE, 0.0, make=_linear)
-            late = len(widths) * (LATE + 1)
+            linear = c.static == "linear"
+            d_late = LATE if linear else c.hidden
+            self.late = ModalityEncoders(widths, d_late, c.dropout, make=_linear if linear else encoder)
+            late = len(widths) * (d_late + 1)
         else:
             self.modalities = ModalitySensors(widths, c.d_ob)
         if c.variant == "paper":
@@ -182,12 +193,14 @@ class Raindrop(TorchMethod):
     variants: ClassVar = {
         "released": {"variant": "released"},
         "modality_as_sensor": {"inputs": "modality_as_sensor"},
+        "as_recorded": {"steps": "records"},
         "unpruned": {"prune": 0.0},
         "unregularised": {"lambda_r": 0.0},
     }
     titles: ClassVar = {
         "released": "Raindrop (true series, as released)",
         "modality_as_sensor": "Raindrop (modality as sensor)",
+        "as_recorded": "Raindrop (true series, times as recorded)",
     }
 
     @property
@@ -197,7 +210,7 @@ class Raindrop(TorchMethod):
     def prepare(self, train: Cohort, valid: Cohort) -> None:
         """Fit the scaler and S."""
         if self._reads_series:
-            series = require_series(train, "raindrop")
+            series = require_series(train, "raindrop", self.config.steps)
             self.scaler = SeriesScaler().fit(series)
             self.steps = max(1, int(np.asarray(series.mask).any(axis=2).sum(axis=1).max(initial=0)))
 
@@ -205,7 +218,8 @@ class Raindrop(TorchMethod):
         """Return ``values`` and ``mask`` [N, S, F] and ``hours`` [N, S] of the recorded steps."""
         if not self._reads_series:
             return {}
-        return keep_recorded_steps(self.scaler.transform(require_series(cohort, "raindrop")), self.steps)
+        series = require_series(cohort, "raindrop", self.config.steps)
+        return keep_recorded_steps(self.scaler.transform(series), self.steps)
 
     @classmethod
     def stackable(cls, config: Config) -> bool:
