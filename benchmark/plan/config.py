@@ -97,13 +97,18 @@ class SplitKind(Enum):
 
 @dataclass
 class Schedule:
-    """The length of training, for methods that train by epochs; None = the method's own."""
+    """The length of training, for methods that train by epochs; None = the method's own.
+
+    ``stage_length``: the most that a stage lasts whose length is part of a method (``Method.stage_lengths``), in the unit of its field;
+    for tests alone, which train next to nothing.
+    """
 
     name: str = MISSING
     batch_size: Optional[int] = None  # noqa: UP045
     max_epochs: Optional[int] = None  # noqa: UP045
     patience: Optional[int] = None  # noqa: UP045
     lr_factor: float = 1.0
+    stage_length: Optional[int] = None  # noqa: UP045
 
 
 @dataclass

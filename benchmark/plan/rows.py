@@ -170,6 +170,8 @@ def resolve_hyperparameters(
     if by_epochs:
         lengths = {k: getattr(schedule, k) for k in ("batch_size", "max_epochs", "patience") if k in fields}
         chosen |= {k: v for k, v in lengths.items() if v is not None}
+    if schedule.stage_length is not None:
+        chosen |= {k: min(getattr(cls.Config(), k), schedule.stage_length) for k in cls.stage_lengths}
     if "lr" in fields:
         chosen["lr"] = cls.Config().lr * factor
     if "selection" in fields:

@@ -204,6 +204,7 @@ class FlexgenEhr(TorchMethod):
     }
     titles: ClassVar = {"mean_fill": "FLEXGEN-EHR (adapted), the mean for the transport"}
     beside: ClassVar = ("mean_fill",)
+    stage_lengths: ClassVar = ("vae_epochs", "ot_steps", "diffusion_epochs")
     _given: Callable[[Batch], dict[str, Tensor]] | None = None
 
     @property

@@ -37,6 +37,19 @@ def test_a_variant_may_have_a_name_of_its_own_to_print():
     }
 
 
+STAGES = {"vae_epochs": 60, "ot_steps": 50, "diffusion_epochs": 50}
+
+
+@pytest.mark.parametrize("schedule", ["own", "paper", "short"])
+def test_stages_whose_length_is_the_methods_are_cut_by_no_schedule_but_that_of_the_gate(schedule):
+    asked = ["method=flexgen_ehr,flexgen_ehr:mean_fill,logistic"]
+    for row in select_method_rows(load_config("table1", [*asked, f"schedule={schedule}", "method.max_epochs=3"]))[:2]:
+        assert {field: row.config[field] for field in STAGES} == STAGES
+        assert (row.config["max_epochs"], row.cut) == (3, "")
+    for row in select_method_rows(load_config("gate", asked))[:2]:
+        assert {row.config[field] for field in STAGES} == {8}
+
+
 def list_all(monkeypatch, experiment, *overrides, **beside):
     """Names and variants of the rows of ``method=all``, where the given methods name these variants in ``beside`` and others none."""
     for name in registry.infos():

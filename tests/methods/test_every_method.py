@@ -22,7 +22,15 @@ SMALL = {
     "com": {"hidden": 16, "width": 12},
     "crl_mmnar": {"hidden": 16, "heads": 4},
     "drfuse": {"hidden": 16},
-    "flexgen_ehr": {"hidden": 16, "latent": 6, "anchors": 20, "n_t": 5},
+    "flexgen_ehr": {
+        "hidden": 16,
+        "latent": 6,
+        "anchors": 20,
+        "n_t": 5,
+        "vae_epochs": 2,
+        "ot_steps": 2,
+        "diffusion_epochs": 2,
+    },
     "grape": {"hidden": 8, "raw_columns": 5, "components": 3},
     "gru_d": {"hidden": 8},
     "hgmf": {"hidden": 8, "subset_width": 4, "rank": 3, "width": 6, "heads": 2, "k": 3},
@@ -340,6 +348,13 @@ DEFAULTS = {
 }
 # fmt: on
 """Values that a paper or its released program states, or that a card settles."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_beside_a_method_are_variants_and_stage_lengths_are_fields(name):
+    cls = registry.load(name)
+    assert set(cls.beside) <= set(cls.variants)
+    assert all(isinstance(getattr(cls.Config(), field), int) for field in cls.stage_lengths)
 
 
 @pytest.mark.parametrize("name", DEFAULTS)

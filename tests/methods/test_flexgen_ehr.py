@@ -91,9 +91,7 @@ def test_the_mean_takes_the_place_of_the_transport_and_of_nothing_else():
 
 def test_the_fit_report_is_the_error_over_that_of_the_mean():
     method, report = fitted(), fitted().fill_report
-    assert method.fit_report() == {
-        f"fill error of {m} over the mean's": e["ot"] / e["mean"] for m, e in report.items()
-    }
+    assert method.fit_report() == {f"fill error of {m} over the mean's": e["ot"] / e["mean"] for m, e in report.items()}
     assert all(isinstance(v, float) and 0 < v < 3 for v in method.fit_report().values())
     blank = FlexgenEhr(method.config).load_state({**method.state(), "module.errors": np.full((3, 3), np.nan)})
     assert blank.fit_report() == {}
