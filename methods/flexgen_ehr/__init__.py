@@ -14,9 +14,11 @@ Equations (stay i, modality m of M, task t; delta_i the observation pattern, O_i
 
 The hub is the modality that most training stays have. Variants: the defaults (the card's F-pred), ``tstr`` (F-TSTR, the paper's protocol:
 the head sees synthetic stays alone), ``real`` (r = 0, no stage 3), ``anchors_1000``, ``latent_128`` (the released size), ``shared_02``
-(mass = 0.2, as in the released runs).
+(mass = 0.2, as in the released runs), and ``mean_fill`` (zhat_im is the mean of the training latents of m: no stage 2), which
+``method=all`` prints too, since it tells what the transport is worth.
 
-How good the fill is, on training stays kept out of the anchors, compared with the mean and nearest neighbours (fill.py):
+How good the fill is, on training stays kept out of the anchors, compared with the mean and nearest neighbours (fill.py); the fit's
+report has the first of these errors divided by the second:
 
     method = FlexgenEhr(Config(), seed=0).fit(train, valid)
     print(fill_table(method.fill_report))          # {modality: {"ot": error, "mean": error, "knn": error}}
@@ -24,10 +26,9 @@ How good the fill is, on training stays kept out of the anchors, compared with t
 Gromov-Wasserstein compares distances within modalities: it ignores which stays have both, and cannot tell isometric placements apart. On
 the embedded cohorts it is no better than the mean (1.01 against 1.01, neighbours 1.1); where all modalities show one latent, it is.
 
-Epochs: stage 1 has ``vae_epochs`` = 60, a plan ``ot_steps`` = 50 steps, stage 3 ``diffusion_epochs`` = 50, each at most max_epochs, and
-no validation stops them; stage 4 has max_epochs and patience. So the short schedule (60) cuts none of them; a shorter one leaves out
-the rest of each: after the few epochs of ``check`` plans are a few steps from the product of their margins, and synthetic stays
-little more than noise within the range of training. The batch size is that of stages 1, 3 and 4.
+Stages have the released code's lengths: ``vae_epochs`` = 60, ``ot_steps`` = 50 for a plan (ours), ``diffusion_epochs`` = 50. No schedule
+changes them, and no validation stops them. ``max_epochs`` and patience are those of the head alone; batch size and rate those of stages
+1, 3 and 4, and of ``schedule=own`` those of the released stages 1 and 3 (512; 1e-3 of stage 1).
 
 Adaptations:
 

@@ -26,21 +26,29 @@ Adaptations:
   and an independent port, which differ from them in places. Ours where all are silent: the mean over senders; a sensor that is read keeps
   its embedding, messages added, and only such sensors send, in every layer; r, D and w of each layer for itself; e^(l-1), not e^(l),
   in layer l; e^(L) in L_r; d_k = 16; z_v as wide as h_v; Glorot initial values; dropout on h, as in the code; lambda = .02 is recalled.
-- Static modalities join late, each through one linear map to 8 columns (so in GRU-D here), with the pattern. The code has one vector of
-  demographics, through a linear map to F columns whose weights start at zero.
+- Pruning: the lowest half of e^(1), once, so that layer 1 sends over all edges and the later ones over what is left; a pruned edge stays
+  pruned, since e^(l) is a product, and layers 2 to L prune no further. Whether the paper prunes at every layer is not known here: its body
+  was not at hand. The port by others prunes so, with the first e and once. The branch for it in the code, which is off (``use_beta =
+  False``), ranks e of layer 1 and drops half of it before layer 1 itself sends; its layer 2 is called without it, and prunes nothing.
+- Static modalities join late, with the pattern, as in GRU-D here: each through one linear map to 8 columns (``static = linear``), or through
+  the suite's phi_m, of 64 columns, with dropout (``encoder``). MEASURED The code has one vector of demographics, through a linear map to F
+  columns whose weights start within 1e-10 of zero.
+- A step is an hour in which something was recorded, with the hour's mean of each sensor, of the last 72 hours before the landmark: the
+  series as cohorts have it (the code reads records, at most 215 of a stay in its P12). ``steps = records`` (variant ``as_recorded``)
+  reads the times of record, the last 256 of a stay, where the cohort was built with them (embedded cohorts).
 - ``inputs = modality_as_sensor``: no series is read; modality m is one sensor, seen only at pseudo-step m, and x R_u becomes a linear map
   of x_m to d_ob numbers (``ModalitySensors``). Time has no meaning there, nothing joins late, and a sensor is seen once at most. It is not
   the paper's setting, and its weakness says nothing of Raindrop.
-- Bins in which nothing was recorded are no steps: a stay's recorded bins stand first. S is the most that a training stay has; of a later
+- Hours in which nothing was recorded are no steps: a stay's steps stand first. S is the most that a training stay has; of a later
   stay with more, the last S count. A stay without any has z = 0 (released: a pooled sum of 0). Time is in hours.
 - The code counts a stay's steps as those with time > 0, and takes values <= 0 for missing where it standardises: here as recorded. On a GPU
   it never trains R_u, which is not a leaf there; here it is trained. What has no effect there (see ``released.py``) is left out.
 - Natural batches: the code oversamples positives to half of each batch, which moves the base rate. Constant lr: the code divides it by 10
   when validation AUPRC rests. Several outcomes, masked cross-entropy, 1/T, for a softmax over classes; early stopping is the suite's.
 - Adam 1e-3: the code has 1e-4, with the remark that 1e-3 works slightly better, sometimes 1e-4. Other defaults are the code's: batches of
-  128, 20 epochs, dropout .2, two layers, two heads, d_ob = 4, d_t = d_r = 16.
+  128, 20 epochs (``schedule=own``), dropout .2, two layers, two heads, d_ob = 4, d_t = d_r = 16.
 
-Looked up: code/models_rd.py and Raindrop.py of mims-harvard/Raindrop, pypots/nn/modules/raindrop (a port of its propagation too) and
+Looked up: code/models_rd.py, code/Ob_propagation.py and Raindrop.py of mims-harvard/Raindrop, pypots/nn/modules/raindrop (a port of its propagation too) and
 pypots/classification/raindrop of PyPOTS 1.5 (all said of the code), and a port by others (public, unnamed in the index that has it;
 10000 as the base of p^t, from the paper's appendix A.1, and when e is pruned are its account). Read for facts; no line is copied.
 """
@@ -194,6 +202,7 @@ class Raindrop(TorchMethod):
         "released": {"variant": "released"},
         "modality_as_sensor": {"inputs": "modality_as_sensor"},
         "as_recorded": {"steps": "records"},
+        "static_encoder": {"static": "encoder"},
         "unpruned": {"prune": 0.0},
         "unregularised": {"lambda_r": 0.0},
     }
@@ -201,6 +210,7 @@ class Raindrop(TorchMethod):
         "released": "Raindrop (true series, as released)",
         "modality_as_sensor": "Raindrop (modality as sensor)",
         "as_recorded": "Raindrop (true series, times as recorded)",
+        "static_encoder": "Raindrop (true series, static modalities encoded)",
     }
 
     @property
