@@ -23,12 +23,12 @@ Adaptations:
 - Static modalities join late (the paper has series alone): each through the suite's phi_m, of 64 columns, with dropout (``static =
   encoder``), or through one linear map to 8 columns, as wide as a block of ``ModalitySensors`` (``linear``). Compared on development
   draws: 14 cohorts, seeds 1000 to 1004 of embedded-mimic at 24 hours (less one) and at discharge and of embedded-eicu at 24 hours, each
-  765 stays for training, 135 for validation, 1,200 to 1,500 for test; short schedule, selection by log loss; the plain network (zero_fill)
-  has AUC .698 there, and log loss over that of the base rate .941. Encoders have AUC .725, linear maps .727 (difference -.003, standard
-  error .010; encoders ahead in 9 of 14), log loss .932 and .920. Encoders are ahead on embedded-eicu (.721, .714) and at discharge (.734,
-  .724), behind at 24 hours of embedded-mimic (.717, .747; with 2,000 stays, one cohort, .761, .762, plain network .674). So these draws do
-  not tell the two apart; encoders are the default because they did better in 6 of 7 earlier runs, under selection by AUC. Decays drawn
-  instead of zero: .718 for .724, over 10 of the cohorts.
+  765 stays for training, 135 for validation, 1,200 to 1,500 for test; short schedule, selection by log loss; the plain network
+  (zero_fill) has AUC .698 there, and log loss over that of the base rate .941. Encoders have AUC .725, linear maps .727 (difference
+  -.003, standard error .010; encoders ahead in 9 of 14), log loss .932 and .920. Encoders are ahead on embedded-eicu (.721, .714) and at
+  discharge (.734, .724), behind at 24 hours of embedded-mimic (.717, .747; with 2,000 stays, one cohort, .761, .762, plain network .674).
+  So these draws do not tell the two apart; encoders are the default because they did better in 6 of 7 earlier runs, under selection by
+  AUC. Decays drawn instead of zero: .718 for .724, over 10 of the cohorts.
 - A step is an hour in which something was recorded, with the hour's mean of each variable, of the last 72 hours before the landmark: the
   series as cohorts have it (the Keras program reads the records of the first 48 hours, at most 200). ``steps = records`` (variant
   ``as_recorded``) reads the times of record, the last 256 of a stay, where the cohort was built with them (embedded cohorts).

@@ -27,15 +27,16 @@ Adaptations:
   its embedding, messages added, and only such sensors send, in every layer; r, D and w of each layer for itself; e^(l-1), not e^(l),
   in layer l; e^(L) in L_r; d_k = 16; z_v as wide as h_v; Glorot initial values; dropout on h, as in the code; lambda = .02 is recalled.
 - Pruning: the lowest half of e^(1), once, so that layer 1 sends over all edges and the later ones over what is left; a pruned edge stays
-  pruned, since e^(l) is a product, and layers 2 to L prune no further. Whether the paper prunes at every layer is not known here: its body
-  was not at hand. The port by others prunes so, with the first e and once. The branch for it in the code, which is off (``use_beta =
-  False``), ranks the weights of layer 1 and drops half of the edges before layer 1 itself sends; its layer 2 is called without it, and prunes nothing.
+  pruned, since e^(l) is a product, and layers 2 to L prune no further. Whether the paper prunes at every layer is not known here: its
+  body was not at hand. The port by others prunes so, with the first e and once. The branch for it in the code, which is off (``use_beta =
+  False``), ranks the weights of layer 1 and drops half of the edges before layer 1 itself sends; its layer 2 is called without it, and
+  prunes nothing.
 - Static modalities join late, with the pattern, as in GRU-D here: each through one linear map to 8 columns (``static = linear``), or
-  through the suite's phi_m, of 64 columns, with dropout (``encoder``). On the 14 development draws of GRU-D's
-  docstring: AUC .706 with linear maps, .702 with encoders (difference .004, standard error .008), log loss over that of the base rate .934
-  and .956, the plain network .698 and .941; encoders are behind at 24 hours of embedded-mimic (.691, .719; with 2,000 stays, one cohort,
-  .690, .709), ahead by .003 on embedded-eicu and by .008 at discharge. So linear maps are the default. The code has one vector of demographics, through a linear map to F columns whose weights start within 1e-10 of
-  zero.
+  through the suite's phi_m, of 64 columns, with dropout (``encoder``). On the 14 development draws of GRU-D's docstring: AUC .706 with
+  linear maps, .702 with encoders (difference .004, standard error .008), log loss over that of the base rate .934 and .956, the plain
+  network .698 and .941; encoders are behind at 24 hours of embedded-mimic (.691, .719; with 2,000 stays, one cohort, .690, .709), ahead
+  by .003 on embedded-eicu and by .008 at discharge. So linear maps are the default. The code has one vector of demographics, through a
+  linear map to F columns whose weights start within 1e-10 of zero.
 - A step is an hour in which something was recorded, with the hour's mean of each sensor, of the last 72 hours before the landmark: the
   series as cohorts have it (the code reads records, at most 215 of a stay in its P12). ``steps = records`` (variant ``as_recorded``)
   reads the times of record, the last 256 of a stay, where the cohort was built with them (embedded cohorts).
@@ -53,7 +54,8 @@ Adaptations:
 
 Looked up: code/models_rd.py, code/Ob_propagation.py and Raindrop.py of mims-harvard/Raindrop, pypots/nn/modules/raindrop (a port of its
 propagation too) and pypots/classification/raindrop of PyPOTS 1.5 (all said of the code), and a port by others (public, unnamed in the
-index that has it; 10000 as the base of p^t, from the paper's appendix A.1, and when e is pruned are its account). Read for facts; no line is copied.
+index that has it; 10000 as the base of p^t, from the paper's appendix A.1, and when e is pruned are its account). Read for facts; no line
+is copied.
 """
 
 from __future__ import annotations
