@@ -28,6 +28,7 @@ class SyntheticParams:
       ``nan_share``: features NaN at random inside S (a multiple of it by modality in the eICU preset)
     - ``series_rate``: multiplies the measurements an hour; ``series_rise``: log rate per unit of severity; ``series_signal``: length of
       l_c; ``series_patient_sd``, ``series_noise_sd``: standard deviations of the patient effect and of the noise
+    - ``recorded``: whether cohorts also keep the times at which series were recorded (``Series.recorded``)
     - ``draws``: points of the posterior (a power of 2) on which the best prediction is averaged; None: see ``points``
 
     Raises:
@@ -56,6 +57,7 @@ class SyntheticParams:
     series_signal: float = 0.8
     series_patient_sd: float = 1.0
     series_noise_sd: float = 0.5
+    recorded: bool = False
     draws: int | None = None
 
     def __post_init__(self) -> None:
@@ -76,6 +78,8 @@ class SyntheticParams:
                 )
             if not whole:
                 object.__setattr__(self, name, float(value))
+        if not isinstance(self.recorded, bool):
+            raise ValueError(f"synthetic cohort: recorded must be true or false, not {self.recorded!r}")
         if self.draws is not None and self.draws & (self.draws - 1):
             raise ValueError(f"synthetic cohort: draws must be a power of 2, not {self.draws}")
         number = isinstance(self.rho, (int, float))

@@ -81,8 +81,8 @@ SITES = 30
 
 
 def make_world(params: SyntheticParams) -> World:
-    """Return the world that ``params`` describe, solved once a process: ``n``, ``seed`` and ``draws`` do not enter."""
-    return _make_world(replace(params, n=1, seed=0, draws=None))
+    """Return the world that ``params`` describe, solved once a process: ``n``, ``seed``, ``draws`` and ``recorded`` do not enter."""
+    return _make_world(replace(params, n=1, seed=0, draws=None, recorded=False))
 
 
 @lru_cache(maxsize=16)

@@ -38,6 +38,54 @@ def test_a_variant_may_have_a_name_of_its_own_to_print():
     }
 
 
+STAGES = {"vae_epochs": 60, "ot_steps": 50, "diffusion_epochs": 50}
+
+
+@pytest.mark.parametrize("schedule", ["own", "paper", "short"])
+def test_stages_whose_length_is_the_methods_are_cut_by_no_schedule_but_that_of_the_gate(schedule):
+    asked = ["method=flexgen_ehr,flexgen_ehr:mean_fill,logistic"]
+    for row in select_method_rows(load_config("table1", [*asked, f"schedule={schedule}", "method.max_epochs=3"]))[:2]:
+        assert {field: row.config[field] for field in STAGES} == STAGES
+        assert (row.config["max_epochs"], row.cut) == (3, "")
+    for row in select_method_rows(load_config("gate", asked))[:2]:
+        assert {row.config[field] for field in STAGES} == {8}
+
+
+def list_all(monkeypatch, experiment, *overrides, **beside):
+    """Names and variants of the rows of ``method=all``, where the given methods name these variants in ``beside`` and others none."""
+    for name in registry.infos():
+        monkeypatch.setattr(registry.load(name), "beside", beside.get(name, ()))
+    return [(row.method, row.variant) for row in select_method_rows(load_config(experiment, list(overrides)))]
+
+
+def test_all_methods_include_the_variants_that_are_printed_beside_them(monkeypatch):
+    plain = list_all(monkeypatch, "table1")
+    beside = {"gru_d": ("pypots", "modality_as_sensor"), "crl_mmnar": ("concat",)}
+    rows = list_all(monkeypatch, "table1", **beside)
+    at = rows.index(("gru_d", "default"))
+    assert rows[at + 1 : at + 3] == [("gru_d", "pypots"), ("gru_d", "modality_as_sensor")]
+    assert rows[-2:] == [("crl_mmnar", "concat"), ("crl_mmnar", "default")]
+    assert [row for row in rows if row[1] == "default"] == plain
+    assert len(rows) == len(plain) + 3
+    asked = "method=all,gru_d:pypots,gru_d:static_encoder"
+    assert list_all(monkeypatch, "table1", asked, **beside) == [*rows, ("gru_d", "static_encoder")]
+
+
+def test_the_gate_a_first_look_and_methods_asked_for_by_name_have_no_rows_beside(monkeypatch):
+    beside = {"gru_d": ("pypots",)}
+    plain = list_all(monkeypatch, "table1")
+    for experiment in ("gate", "smoke"):
+        assert list_all(monkeypatch, experiment, **beside) == plain
+    assert list_all(monkeypatch, "table1", "beside=false", **beside) == plain
+    assert ("gru_d", "pypots") in list_all(monkeypatch, "smoke", "beside=true", **beside)
+    assert list_all(monkeypatch, "table1", "method=gru_d", **beside) == [("gru_d", "default")]
+
+
+def test_a_variant_printed_beside_must_exist(monkeypatch):
+    with pytest.raises(UsageError, match="unknown variant of gru_d 'nonesuch'"):
+        list_all(monkeypatch, "table1", gru_d=("nonesuch",))
+
+
 def table4(*overrides):
     return select_method_rows(load_config("table4", list(overrides)))
 

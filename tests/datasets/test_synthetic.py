@@ -1,6 +1,7 @@
 """The synthetic cohort: what is drawn has the marginals, the order and the independence that the model says."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,6 +84,7 @@ def test_fingerprint_sees_every_dial():
         "series_rise": 0,
         "world": "text",
         "departure": 0.5,
+        "recorded": True,
     }
     marks = {fingerprint_params(base)} | {fingerprint_params(SyntheticParams(**{k: v})) for k, v in changed.items()}
     assert len(marks) == len(changed) + 1
@@ -258,6 +260,30 @@ def test_eighty_percent_rule():
         assert content.width == width
         losing = [k for k in range(width + 1) if k / width > 0.8]
         assert content.survives_rule == pytest.approx(1 - binom.pmf(losing, width, content.nan_share).sum())
+
+
+def test_times_of_record_are_minutes_of_the_hours_and_change_nothing_else(drawn):
+    world, plain, _ = drawn
+    cohorts, _ = draw_cohorts(world, 1500, 4, times=True)
+    for landmark, cohort in cohorts.items():
+        series, recorded = cohort.series, cohort.series.recorded
+        assert plain[landmark].series.recorded is None
+        assert compute_fingerprint(replace(cohort, series=replace(series, recorded=None))) == compute_fingerprint(
+            plain[landmark]
+        )
+        for stay in (0, 7, len(cohort) - 1):
+            bins, channel = np.nonzero(series.mask[stay])
+            step, again = np.nonzero(recorded.mask[stay])
+            hours = recorded.hours[stay, step]
+            assert sorted(
+                zip(np.floor(hours + 1e-4), again, recorded.values[stay, step, again], strict=True)
+            ) == sorted(zip(bins, channel, series.values[stay, bins, channel], strict=True))
+            assert (np.diff(recorded.hours[stay][np.isfinite(recorded.hours[stay])]) > 0).all()
+        minute = np.mod(recorded.hours[recorded.mask.any(axis=2)], 1) * 60
+        np.testing.assert_allclose(minute, np.round(minute), atol=0.01)
+        assert np.histogram(np.round(minute) % 60, 6, (0, 60))[0] / len(minute) == pytest.approx(
+            np.full(6, 1 / 6), abs=0.01
+        )
 
 
 def test_series_follows_its_model(drawn):

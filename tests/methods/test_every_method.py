@@ -22,7 +22,15 @@ SMALL = {
     "com": {"hidden": 16, "width": 12},
     "crl_mmnar": {"hidden": 16, "heads": 4},
     "drfuse": {"hidden": 16},
-    "flexgen_ehr": {"hidden": 16, "latent": 6, "anchors": 20, "n_t": 5},
+    "flexgen_ehr": {
+        "hidden": 16,
+        "latent": 6,
+        "anchors": 20,
+        "n_t": 5,
+        "vae_epochs": 2,
+        "ot_steps": 2,
+        "diffusion_epochs": 2,
+    },
     "grape": {"hidden": 8, "raw_columns": 5, "components": 3},
     "gru_d": {"hidden": 8},
     "hgmf": {"hidden": 8, "subset_width": 4, "rank": 3, "width": 6, "heads": 2, "k": 3},
@@ -343,7 +351,7 @@ DEFAULTS = {
                     "guidance": 0.5, "vae_epochs": 60, "diffusion_epochs": 50, "ot_steps": 50},
     "grape": {"layers": 2, "known": 0.7, "lr": 1e-3, "lambda_imp": 0.0, "weight_decay": 0.0, "batch_size": 256, "max_epochs": 200},
     "gru_d": {"hidden": 64, "lr": 1e-3, "dropout": 0.3, "batch_size": 32, "max_epochs": 100, "patience": 10,
-              "inputs": "true_series", "cell": "paper", "decay_init": "zeros"},
+              "inputs": "true_series", "static": "encoder", "steps": "hours", "cell": "paper", "decay_init": "zeros"},
     "m3care": {"hidden": 128, "dropout": 0.5, "lam": 1e-7, "lr": 1e-4, "weight_decay": 1e-4, "grad_clip": 20.0, "batch_size": 512,
                "graph": 512, "max_epochs": 100, "patience": 100, "l_init": 0.0, "kernel": "odir", "row_norm": True},
     "missmodal": {"hidden": 128, "dropout": 0.2, "tau": 0.3, "views": 1, "a": 0.1, "b": 0.1, "c": 1.0, "lr": 1e-3,
@@ -358,6 +366,13 @@ DEFAULTS = {
 }
 # fmt: on
 """Values that a paper or its released program states, or that a card settles."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_beside_a_method_are_variants_and_stage_lengths_are_fields(name):
+    cls = registry.load(name)
+    assert set(cls.beside) <= set(cls.variants)
+    assert all(isinstance(getattr(cls.Config(), field), int) for field in cls.stage_lengths)
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
@@ -410,6 +425,7 @@ IMPOSSIBLE = [
     ("grape", {"layers": 0}, "at least 1"),
     ("gru_d", {"inputs": "other"}, "inputs is 'other'; it must be"),
     ("gru_d", {"static": "other"}, "static is 'other'; it must be"),
+    ("gru_d", {"steps": "other"}, "steps is 'other'; it must be"),
     ("gru_d", {"cell": "other"}, "cell is 'other'; it must be"),
     ("gru_d", {"decay_init": "other"}, "decay_init is 'other'; it must be"),
     ("hgmf", {"encoder": "outer"}, "encoder is"),
@@ -437,6 +453,8 @@ IMPOSSIBLE = [
     ("muse", {"tau": 0.0}, "above 0"),
     ("raindrop", {"inputs": "both"}, "true_series or modality_as_sensor"),
     ("raindrop", {"variant": "v2"}, "paper or released"),
+    ("raindrop", {"static": "both"}, "linear or encoder"),
+    ("raindrop", {"steps": "bins"}, "hours or records"),
     ("raindrop", {"layers": 0}, "at least 1"),
     ("raindrop", {"d_t": 5}, "even"),
     ("raindrop", {"prune": 1.0}, "less than 1"),

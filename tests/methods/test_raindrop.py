@@ -492,16 +492,18 @@ def test_series_are_scaled_by_training_stays():
     assert "series.mean" not in fitted(inputs="modality_as_sensor").state()
 
 
-def test_late_modalities_stand_beside_the_sensors():
-    net, given = module().eval(), batch()
+@pytest.mark.parametrize(("static", "width"), [("linear", LATE), ("encoder", 10)])
+def test_late_modalities_stand_beside_the_sensors(static, width):
+    net, given = module(static=static, hidden=10).eval(), batch()
     seen = []
     net.head.register_forward_pre_hook(lambda _, x: seen.append(x[0].detach()))
     net(given)
     late, pattern = seen[0][:, F * 4 : -3], seen[0][:, -3:]
     assert torch.equal(pattern, given.observed.float())
-    for m, linear in enumerate(net.late.encoders):
-        expected = torch.where(given.observed[:, m : m + 1], linear(given.x[m]), 0.0)
-        torch.testing.assert_close(late[:, LATE * m : LATE * (m + 1)], expected)
+    assert late.shape[1] == 3 * width
+    for m, phi in enumerate(net.late.encoders):
+        expected = torch.where(given.observed[:, m : m + 1], phi(given.x[m]), 0.0)
+        torch.testing.assert_close(late[:, width * m : width * (m + 1)], expected)
 
 
 @pytest.mark.parametrize("variant", FORMS)
