@@ -65,7 +65,8 @@ def run(options: Namespace) -> int:
         summary += _estimate((cell.record for cell in stored.values()), [p for p, _ in work], options.jobs)
     first = plans[0].plan
     arms = f", {len(plans)} arms" if len(plans) > 1 else ""
-    NOTES.print(f"{options.experiment} on {first.dataset} ({first.protocol}{arms}): {summary}")
+    datasets = " and ".join(dict.fromkeys(plan.plan.dataset for plan in plans))
+    NOTES.print(f"{options.experiment} on {datasets} ({first.protocol}{arms}): {summary}")
     outcomes = _execute(store, work, trials, configs[0], options.jobs) if work else []
     failures = [outcome for outcome in outcomes if outcome.status == "failed"]
     for plan, config in zip(plans, configs, strict=True):
