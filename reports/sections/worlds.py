@@ -45,15 +45,15 @@ CAPTION = (
     "default, from which they depart; in the others it is near the truth. Above the rule, {metric} itself."
 )
 WEAK = (
-    "Rows below the plain network (zero-filling with mask) by all of the interval in {few} worlds or more, by AUC or by log loss, with "
-    "the reason that is known. With eight independent worlds a row as good as the plain network would come to be listed for one metric in 1 or 2 "
-    "cases of 100."
+    "Rows below the plain network (zero-filling with mask) by all of the interval in {few} worlds or more, by AUC or by log loss, with the "
+    "reason that is known. With eight independent worlds a row as good as the plain network would be listed for one of the two metrics in "
+    "1 or 2 cases of 100."
 )
 
 
 @dataclass(frozen=True)
 class Number:
-    """A row's number in a world: its mean, the interval of a difference, its counts of folds and draws, or the ``word`` for why there is none."""
+    """A row's number in a world: its mean, the interval of a difference, its counts of folds and draws, or the ``word`` in its place."""
 
     mean: float | None
     interval: Interval | None = None
@@ -108,7 +108,7 @@ class World:
 
 
 def section(store: Store, plans: Sequence[Plan]) -> Section:
-    """Return by metric and base a table methods x worlds, and one of the rows that are weak; CSV ``_worlds`` and ``_weak``."""
+    """Return by metric and base a table methods x worlds, and one of the weak rows; CSV ``_differences``, ``_folds``, ``_weak``."""
     plans = [plan for plan in plans if plan.arm]
     if not plans:
         return Section()
@@ -119,7 +119,9 @@ def section(store: Store, plans: Sequence[Plan]) -> Section:
     ]  # fmt: skip
     frame = build_world_frame(plans[0], worlds, rows)
     weak, table = build_weak_table(plans, worlds, rows)
-    return Section((*tables, table), {"_worlds": frame, "_weak": weak}, instead=True)
+    return Section(
+        (*tables, table), {"_differences": frame, "_folds": build_fold_frame(worlds), "_weak": weak}, instead=True
+    )
 
 
 def collect_worlds(store: Store, plans: Sequence[Plan]) -> list[World]:
@@ -152,24 +154,28 @@ def build_world_table(
     correlation = 1 / plans[0].folds
     columns = tuple((FAR if w.name in NOT_LINEAR else NEAR, w.title) for w in worlds)
     body: list[TableRow] = []
+    few: dict[str, None] = {}
     notes: dict[str, None] = {}
     for method, variant, title, known in rows:
         if known or (method, variant) in {(name, "default") for name in BASES}:
             numbers = [w.summarise(method, variant, metric, "value", correlation) for w in worlds]
             entries = [
-                NOT_PLANNED if known and n.mean is None else n.build_entry(metric, signed=False) for n in numbers
+                NOT_PLANNED if known and n.mean is None and w.draws else n.build_entry(metric, signed=False)
+                for w, n in zip(worlds, numbers, strict=True)
             ]
-            body.append((f"{title}: {NAMES[metric]}", False, tuple(entries)))
+            body.append((f"{title}: {NAMES[metric]}", True, tuple(entries)))
     for method, variant, title, known in rows:
         if known or (method, variant) == (base, "default"):
             continue
         numbers = [w.summarise(method, variant, metric, f"less_{base}", correlation) for w in worlds]
-        body.append((title, True, tuple(n.build_entry(metric, signed=True) for n in numbers)))
+        body.append((title, False, tuple(n.build_entry(metric, signed=True) for n in numbers)))
         for w, n in zip(worlds, numbers, strict=True):
             if n.mean is not None and n.interval is None:
-                notes[f"{title} ({w.title}): {n.folds} folds, too few for an interval (it takes {FEWEST})."] = None
+                few[w.title] = None
             if n.reason:
                 notes[f"{title}: {n.reason}."] = None
+    if few:
+        notes[f"{', '.join(few)}: too few folds for an interval, which takes {FEWEST} differences."] = None
     sign = (
         "Log loss: a positive difference is worse." if metric in LOWER_IS_BETTER else "A positive difference is better."
     )
@@ -228,6 +234,14 @@ def build_world_frame(plan: Plan, worlds: list[World], rows: list[tuple[str, str
                     })  # fmt: skip
     further = ["world", "draws", "base_method", "ci_low", "ci_high", "side", "reason"]
     return pd.DataFrame(found).reindex(columns=[*COLUMNS, *further])
+
+
+def build_fold_frame(worlds: list[World]) -> pd.DataFrame:
+    """Return what was derived of every draw, by fold: what the means and intervals rest on."""
+    return pd.DataFrame([
+        {"world": world.name, "arm": plan.arm.name, "dataset": plan.dataset, **value}
+        for world in worlds for plan, derived in world.draws if plan.arm and derived for value in derived["values"]
+    ])  # fmt: skip
 
 
 def build_weak_table(
