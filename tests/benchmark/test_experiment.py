@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -131,6 +132,13 @@ def test_a_known_row_that_a_cohort_does_not_offer_is_left_out_but_a_typo_is_refu
     assert select_known_rows(config, None, GroundTruth()) == []
     with pytest.raises(UsageError, match="unknown known row 'ceilling'; did you mean ceiling"):
         select_known_rows(load_config("mechanisms", ["known=ceiling,ceilling"]), None, offered)
+
+
+def test_the_reason_why_a_method_is_weak_comes_with_its_row(monkeypatch):
+    info = registry.info
+    monkeypatch.setattr(registry, "info", lambda name: replace(info(name), weak=f"{name} is short of breath"))
+    rows = select_method_rows(load_config("worlds", ["method=s_only,crl_mmnar:mmnar"]))
+    assert [row.weak for row in rows] == ["s_only is short of breath", "crl_mmnar is short of breath"]
 
 
 def test_what_is_skipped_is_said_once_by_row_and_landmark(cli, monkeypatch):
