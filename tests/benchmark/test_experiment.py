@@ -1,4 +1,4 @@
-from dataclasses import replace
+import dataclasses
 from itertools import pairwise
 from pathlib import Path
 
@@ -77,6 +77,33 @@ def test_the_sweep_covers_the_ranges_of_the_papers_table_4():
         assert paper.loc[name, "default"] in swept[field]
 
 
+def row_of(*overrides):
+    """The only row of table1 under these overrides."""
+    (row,) = select_method_rows(load_config("table1", list(overrides)))
+    return row
+
+
+def test_own_leaves_each_method_as_its_file_has_it():
+    for name in ("grape", "gbdt", "raindrop"):
+        own = dataclasses.asdict(registry.load(name).Config())
+        assert row_of(f"method={name}", "schedule=own").config == own | {"rectifier": "off"}, name
+    assert row_of("method=grape", "schedule=own", "schedule.max_epochs=3").config["max_epochs"] == 3
+
+
+def test_a_schedule_is_for_methods_that_train_by_epochs():
+    boosted = [row_of("method=gbdt", f"schedule={name}").config for name in ("own", "paper", "short")]
+    assert boosted[0] == boosted[1] == boosted[2]
+
+
+@pytest.mark.parametrize("name", ["zero_fill", "logistic", "gbdt", "crl_mmnar"])
+def test_selection_reaches_every_method_and_its_cells(name):
+    for rule in ("log_loss", "auc"):
+        assert row_of(f"method={name}", f"selection={rule}").config["selection"] == rule
+    assert row_of(f"method={name}").config["selection"] == "log_loss"
+    with pytest.raises(UsageError, match=r"selection=log_loss\|auc sets it for all"):
+        load_config("table1", [f"method={name}", "method.selection=auc"])
+
+
 def test_a_swept_learning_rate_is_scaled_by_the_schedule_like_the_default():
     for schedule, factor in (("paper", 1.0), ("short", 1.4142)):
         lr = {row.change.get("lr"): row.config["lr"] for row in table4(f"schedule={schedule}", "seeds=1")}
@@ -136,7 +163,9 @@ def test_a_known_row_that_a_cohort_does_not_offer_is_left_out_but_a_typo_is_refu
 
 def test_the_reason_why_a_method_is_weak_comes_with_its_row(monkeypatch):
     info = registry.info
-    monkeypatch.setattr(registry, "info", lambda name: replace(info(name), weak=f"{name} is short of breath"))
+    monkeypatch.setattr(
+        registry, "info", lambda name: dataclasses.replace(info(name), weak=f"{name} is short of breath")
+    )
     rows = select_method_rows(load_config("worlds", ["method=s_only,crl_mmnar:mmnar"]))
     assert [row.weak for row in rows] == ["s_only is short of breath", "crl_mmnar is short of breath"]
 
