@@ -73,10 +73,10 @@ def _read_source(path: Path) -> bytes:
     """Return a file's content, its INFO without ``weak``: what is found of a method once it has run must not make it run again."""
     content = path.read_bytes()
     for node in ast.parse(content).body if b"INFO" in content else []:
-        targets = (
-            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        )
-        if [ast.unparse(t) for t in targets] == ["INFO"] and isinstance(node.value, ast.Dict):
+        if not isinstance(node, ast.Assign | ast.AnnAssign):
+            continue
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if [ast.unparse(target) for target in targets] == ["INFO"] and isinstance(node.value, ast.Dict):
             pairs = zip(node.value.keys, node.value.values, strict=True)
             kept = [
                 ast.dump(part) for pair in pairs if ast.unparse(pair[0] or pair[1]) != "'weak'" for part in pair if part

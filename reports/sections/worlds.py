@@ -24,7 +24,7 @@ WORLDS = {
     "text": ("Text", "a factor that no modality but T shows acts on every outcome"),
     "long_series": (
         "Long series",
-        "stays last 84 to 168 hours instead of 36 to 72; at 24 h the cohort is that of MNAR",
+        "stays last 84 to 168 hours instead of 36 to 72; at 24 h all but the draw of the series is as in MNAR",
     ),
     "ten_modalities": ("Ten modalities", "the cohort of embedded-eicu, its patterns many and rare"),
     "mnar": ("MNAR", "the default"),
