@@ -39,7 +39,7 @@ class MethodSpec:
 
     ``cut``: what the schedule leaves out of the method's stages, which the table's caption states; ``change``: the hyper-parameter that a
     sweep varies in this row, and its value; ``series``: whether the row reads the series of labs and vitals; ``tuning``: the candidates
-    of its tuning, none where its defaults stand.
+    of its tuning, none where its defaults stand; ``weak``: INFO's reason why it stays below the plain network.
     """
 
     method: str
@@ -52,6 +52,7 @@ class MethodSpec:
     change: dict[str, Any] = dataclasses.field(default_factory=dict)
     series: bool = False
     tuning: dict[str, Any] = dataclasses.field(default_factory=dict)
+    weak: str = ""
 
 
 def select_method_rows(config: RunConfig) -> list[MethodSpec]:
@@ -102,6 +103,7 @@ def select_method_rows(config: RunConfig) -> list[MethodSpec]:
                     change,
                     info.uses_series and settings.get("inputs", TRUE_SERIES) == TRUE_SERIES,
                     make_rules(tried, info.uses_seed) if tried else {},
+                    info.weak,
                 )
             )
     unused = set(config.hyper) - used

@@ -11,6 +11,8 @@ from benchmark.plan.config import load_config
 from benchmark.plan.rows import select_known_rows, select_method_rows
 from datasets.storage import GroundTruth
 from methods import registry
+from methods.base import NotApplicable
+from methods.zero_fill import ZeroFill
 
 
 def test_a_schedule_with_fewer_epochs_says_what_it_leaves_out_of_stages():
@@ -205,3 +207,36 @@ def test_a_known_row_that_a_cohort_does_not_offer_is_left_out_but_a_typo_is_refu
     assert select_known_rows(config, None, GroundTruth()) == []
     with pytest.raises(UsageError, match="unknown known row 'ceilling'; did you mean ceiling"):
         select_known_rows(load_config("mechanisms", ["known=ceiling,ceilling"]), None, offered)
+
+
+def test_the_reason_why_a_method_is_weak_comes_with_its_row(monkeypatch):
+    info = registry.info
+    monkeypatch.setattr(
+        registry, "info", lambda name: dataclasses.replace(info(name), weak=f"{name} is short of breath")
+    )
+    rows = select_method_rows(load_config("worlds", ["method=s_only,crl_mmnar:mmnar"]))
+    assert [row.weak for row in rows] == ["s_only is short of breath", "crl_mmnar is short of breath"]
+
+
+def test_what_is_skipped_is_said_once_by_row_and_landmark(cli, monkeypatch):
+    def fit(self, train, valid):
+        raise NotApplicable("it reads reports, and this cohort has none")
+
+    monkeypatch.setattr(ZeroFill, "fit", fit)
+    status, _, err = cli(
+        "run",
+        "smoke",
+        "n=160",
+        "folds=2",
+        "dataset.draws=16",
+        "bootstrap=0",
+        "method=zero_fill",
+        "known=none",
+        "seeds=2",
+    )
+    assert status == 0
+    lines = [line for line in err.splitlines() if line.startswith("skipped: ")]
+    assert lines == [
+        f"skipped: zero_fill at {landmark}, 4 cells: it reads reports, and this cohort has none"
+        for landmark in ("icu_24h", "discharge")
+    ]
