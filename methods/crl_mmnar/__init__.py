@@ -47,22 +47,27 @@ Adaptations (the paper is silent, or its symbol is lost in the text available; s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from methods.common.layers import (
-    Dropout,
-    GroupedLayerNorm,
-    GroupedLinear,
-    keep_observed,
-    make_normed_layers,
-    mean_observed,
-)
+from datasets.cohort import Cohort
+from methods.common.layers import keep_observed, make_normed_layers, mean_observed
 from methods.common.training import Batch, Output, TorchMethod, TrainingConfig
+from methods.crl_mmnar.blocks import ContentEncoders, make_task_head
+from methods.crl_mmnar.left_out import (
+    AVERAGES,
+    LEAVE_OUT,
+    Projections,
+    compute_contrastive_errors,
+    compute_reconstruction_errors,
+    make_decoders,
+)
 
 INFO = {
     "title": "CRL-MMNAR",
@@ -70,40 +75,61 @@ INFO = {
     "(arXiv 2509.17228; EMNLP 2025 main 1465)",
     "year": 2025,
     "family": "representation of the observation pattern",
-    "based_on": "the paper's text; sizes from its released code, none of which is used",
+    "based_on": "the paper's text; where it is silent the authors' later code, sizes from their first; none of the code is used",
     "rectifier": True,
     "class": "CrlMmnar",
 }
 
+END_TO_END = {"left_out": "one", "project": False, "average": "stay", "pretrain_epochs": 0, "anneal_epochs": 0}
+"""The paper's section 3.4 alone: one objective from the first epoch to the last, one modality of each stay masked in a step."""
+
 
 @dataclass(frozen=True)
 class Config(TrainingConfig):
-    """Defaults: the paper, or the choices listed in the module's docstring."""
+    """Defaults: the paper, or the choices listed in the module's docstring. Epochs and patience of a schedule are those of phase 2."""
 
-    gamma: float = 2.0
     hidden: int = 128
     dropout: float = 0.2
     heads: int = 8
     attention_dropout: float = 0.1
+    decoder_dropout: float = 0.1
     fusion: str = "mmnar"
     """``mmnar`` or ``concat``."""
     reconstruct: bool = True
-    """Masked-modality reconstruction and its contrastive loss."""
+    """Reconstruction of modalities left out, and its contrastive loss."""
+    left_out: str = "each"
+    """``each`` (every observed modality in turn) or ``one`` (one of each stay, drawn in each step)."""
+    project: bool = True
+    """Projections P_m and R_m and the symmetric form of L_con; without them, the cosine of the tokens, one way."""
     detach_target: bool = False
-    average: str = "stay"
-    """Of L_rec and L_con: ``stay`` or ``modality``."""
+    average: str = "mean"
+    """Of L_rec and L_con: over the modalities the ``mean`` or the sum (``modality``) of means over stays, or the mean over all (``stay``)."""
     temperature: float = 0.1
     lambda_miss: float = 0.5
     lambda_rec: float = 1.0
     lambda_con: float = 0.15
+    pretrain_epochs: int = 20
+    """Epochs of phase 1, whatever the schedule; 0 leaves it out."""
+    anneal_epochs: int = 10
+    """Epochs of phase 2 in which the weight of L_aux falls from 1 to 0; 0: it stays 1."""
     weight_readmission: float = 1.2
     weight_icu: float = 1.0
     weight_mortality: float = 1.5
 
     def __post_init__(self) -> None:
-        self.one_of(fusion=("mmnar", "concat"), average=("stay", "modality"))
+        self.one_of(fusion=("mmnar", "concat"), average=tuple(AVERAGES), left_out=tuple(LEAVE_OUT))
         if self.hidden % self.heads or self.hidden % 2:
             raise ValueError(f"crl_mmnar: hidden={self.hidden} must be even and a multiple of heads={self.heads}")
+
+    @property
+    def auxiliary(self) -> tuple[str, ...]:
+        """Return names of the terms of L_aux."""
+        weights = {"miss": self.lambda_miss * (self.fusion == "mmnar")}
+        if self.reconstruct:
+            weights |= {"rec": self.lambda_rec, "con": self.lambda_con}
+        # both or neither: they come from the same passes
+        rest = ("rec", "con") if weights.get("rec", 0) > 0 or weights.get("con", 0) > 0 else ()
+        return (("miss",) if weights["miss"] > 0 else ()) + rest
 
 
 class CrlMmnarModule(nn.Module):
@@ -113,6 +139,7 @@ class CrlMmnarModule(nn.Module):
         super().__init__()
         c, d, m = config, config.hidden, len(widths)
         self.config, self.modalities = c, m
+        self.phase = 2
         self.encoders = ContentEncoders(widths, d, c.dropout)
         if c.fusion == "concat":
             self.concat = nn.Linear(m * d, d)
@@ -123,42 +150,64 @@ class CrlMmnarModule(nn.Module):
             self.attention = nn.MultiheadAttention(d, c.heads, dropout=c.attention_dropout, batch_first=True)
             self.attention_norm = nn.LayerNorm(d)
             self.nothing_observed = nn.Parameter(torch.zeros(d))
-        self.heads = nn.ModuleList(task_head(t, d, c.dropout) for t in tasks)
+        self.heads = nn.ModuleList(make_task_head(t, d, c.dropout) for t in tasks)
         if c.reconstruct:
-            self.decoders = nn.Sequential(
-                GroupedLinear(m, d, 2 * d), nn.ReLU(), Dropout(0.1), GroupedLinear(m, 2 * d, d)
-            )
+            self.decoders = make_decoders(m, d, c.decoder_dropout)
+            if c.project:
+                self.project_target, self.project_made = Projections(m, d), Projections(m, d)
+        self.register_buffer("epoch", torch.zeros(()), persistent=False)
 
     def forward(self, batch: Batch) -> Output:
-        """Return logits [B, T]; in training also the weighted losses ``miss``, ``rec``, ``con``."""
+        """Return logits [B, T], zeros in phase 1; in training also the weighted losses ``miss``, ``rec``, ``con``."""
         c, observed = self.config, batch.observed
         e = self.encoders(batch.x, observed)
-        masking = self.training and c.reconstruct and (c.lambda_rec > 0 or c.lambda_con > 0)
-        if not masking:
-            h, z = self.fuse(e, observed)
+        if not self.training or not c.auxiliary:
+            h, losses = self.fuse(e, observed)[0], {}
         else:
-            masked, eligible = draw_masked(observed)
-            rest = observed & ~F.one_hot(masked, self.modalities).bool()
-            both, z = self.fuse(torch.cat([e, e]), torch.cat([observed, rest]))
-            (h, h_rest), z = both.chunk(2), z[: len(e)]
-        losses = {}
-        if self.training and c.fusion == "mmnar" and c.lambda_miss > 0:
-            losses["miss"] = c.lambda_miss * F.binary_cross_entropy_with_logits(
-                self.decode_pattern(z).float(), observed.float()
-            )
-        if masking:
-            target = pick(e, masked).float()
-            target = target.detach() if c.detach_target else target
-            made = self.reconstruct(h_rest, masked).float()
-            own = F.one_hot(masked, self.modalities).bool() & eligible.unsqueeze(1)
-            average = mean_over_stays if c.average == "stay" else sum_of_modality_means
-            losses["rec"] = c.lambda_rec * average(reconstruction_errors(target, made), own)
-            losses["con"] = c.lambda_con * average(contrastive_errors(target, made, own, c.temperature), own)
+            h, losses = self.fuse_with_losses(e, observed)
+            losses = {name: self.auxiliary_weight() * value for name, value in losses.items()}
+        if self.training and self.phase == 1:  # no gradient reaches the heads, so that nothing moves them
+            return Output(h.new_zeros(len(h), len(self.heads)), losses)
         return Output(torch.cat([head(h) for head in self.heads], dim=1), losses)
 
     def represent(self, batch: Batch) -> Tensor:
         """Return h [B, D]."""
         return self.fuse(self.encoders(batch.x, batch.observed), batch.observed)[0]
+
+    def auxiliary_weight(self) -> Tensor:
+        """Return a_k, a scalar: 1 in phase 1."""
+        if self.phase == 1 or not self.config.anneal_epochs:
+            return torch.ones_like(self.epoch)
+        return (1 - (self.epoch - 1) / self.config.anneal_epochs).clamp(0, 1)
+
+    def fuse_with_losses(self, e: Tensor, observed: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return h [B, D] of the tokens e [B, M, D] and the terms of L_aux by name, each times its lambda; all passes are one batch."""
+        c, losses, n = self.config, {}, len(e)
+        passes = [observed]
+        if "rec" in c.auxiliary:
+            rest, own = LEAVE_OUT[c.left_out](observed)
+            passes += rest.unbind(dim=0)
+        h, z = self.fuse(e.repeat(len(passes), 1, 1), torch.cat(passes))
+        h, h_rest, z = h[:n], h[n:].unflatten(0, (-1, n)) if len(passes) > 1 else None, z[:n]
+        if "miss" in c.auxiliary:
+            decoded = self.decode_pattern(z).float()
+            losses["miss"] = c.lambda_miss * F.binary_cross_entropy_with_logits(decoded, observed.float())
+        if h_rest is not None:
+            target, average = e.detach() if c.detach_target else e, AVERAGES[c.average]
+            made = self.decoders(h_rest.transpose(0, 1).expand(-1, self.modalities, -1))
+            errors = compute_reconstruction_errors(target.float(), made.float())
+            losses["rec"] = c.lambda_rec * average(errors, own)
+            # a stay without another to be told from is right for nothing, and does not count in a mean of modalities
+            pairs = own & (own.sum(dim=0) >= 2) if c.average == "mean" else own
+            losses["con"] = c.lambda_con * average(self.contrast(target, made, own), pairs)
+        return h, losses
+
+    def contrast(self, target: Tensor, made: Tensor, own: Tensor) -> Tensor:
+        """Return InfoNCE [B, M] of target tokens [B, M, D] and the tokens made for them."""
+        c = self.config
+        if c.project:
+            target, made = self.project_target(target), self.project_made(made)
+        return compute_contrastive_errors(target, made, own, c.temperature, symmetric=c.project)
 
     def fuse(self, e: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
         """Fuse the tokens e [B, M, D] to h [B, D] and z [B, D] (h again under ``concat``); those not observed [B, M] are not read."""
@@ -177,22 +226,25 @@ class CrlMmnarModule(nn.Module):
         """Return sigmoid(W_m z + b_m) [B, M, D] of z [B, D]."""
         return torch.sigmoid(self.gate(z)).unflatten(1, (self.modalities, -1))
 
-    def reconstruct(self, h: Tensor, masked: Tensor) -> Tensor:
-        """Reconstruct Dec_m(h) [B, D] from h [B, D], with each stay's own masked modality m [B]."""
-        return pick(self.decoders(h.unsqueeze(1).expand(-1, self.modalities, -1)), masked)
-
 
 class CrlMmnar(TorchMethod):
-    """CRL-MMNAR without its rectifier; see the module's docstring."""
+    """CRL-MMNAR without its rectifier; see the module's docstring. Entries of ``history`` have their ``stage``, the phase (1 or 2)."""
 
     Config = Config
-    grid: ClassVar = {"lr": [1e-4, 2e-4, 5e-4], "dropout": [0.1, 0.2, 0.4], "lambda_con": [0.05, 0.15, 0.5]}
+    grid: ClassVar = {
+        "lr": [1e-4, 2e-4, 5e-4],
+        "dropout": [0.1, 0.2, 0.4],
+        "lambda_con": [0.05, 0.15, 0.5],
+        "gamma": [0.0, 1.0, 2.0],
+    }
     variants: ClassVar = {
         "concat": {"fusion": "concat", "reconstruct": False},
         "mmnar": {"reconstruct": False},
         "mmnar_mr": {},
-        "per_modality": {"average": "modality"},
-        "detached": {"detach_target": True},
+        "focal": {"gamma": 2.0},
+        "end_to_end": END_TO_END,
+        "per_modality": END_TO_END | {"average": "modality"},
+        "detached": END_TO_END | {"detach_target": True},
     }
     unrectified: ClassVar = ("concat", "mmnar", "mmnar_mr")
 
@@ -204,34 +256,25 @@ class CrlMmnar(TorchMethod):
         """Return alpha_t by the task's name."""
         return [task_weight(t, self.config) for t in tasks]
 
+    def stages(self, train: Cohort, valid: Cohort) -> Iterator[tuple[Cohort, Cohort]]:
+        """Yield the parts of phase 1, without an outcome, and those of phase 2.
 
-class ContentEncoders(nn.Module):
-    """Tokens e [B, M, D]: the encoders E_m, all after their first layer computed together."""
-
-    def __init__(self, widths: tuple[int, ...], hidden: int, dropout: float) -> None:
-        super().__init__()
-        m, d = len(widths), hidden
-        self.first = nn.ModuleList(nn.Linear(width, 2 * d) for width in widths)
-        self.rest = nn.Sequential(
-            *(GroupedLayerNorm(m, 2 * d), nn.ReLU(), Dropout(dropout)),
-            *(GroupedLinear(m, 2 * d, d), GroupedLayerNorm(m, d), nn.ReLU(), Dropout(dropout / 2)),
-            *(GroupedLinear(m, d, d), GroupedLayerNorm(m, d)),
-        )
-
-    def forward(self, x: tuple[Tensor, ...], observed: Tensor) -> Tensor:
-        """Return e of x_m [B, d_m] and observed [B, M], zeros where unobserved."""
-        inputs = zip(self.first, x, observed.unbind(dim=1), strict=True)
-        started = torch.stack([first(keep_observed(v, seen)) for first, v, seen in inputs], dim=1)
-        return keep_observed(self.rest(started), observed)
-
-
-def task_head(task: str, hidden: int, dropout: float) -> nn.Sequential:
-    """Build the head of one task, [., hidden] -> [., 1]; mortality has one layer more."""
-    wide = make_normed_layers(hidden, 2 * hidden, 1.2 * dropout) if task.startswith("mortality") else []
-    middle = make_normed_layers(2 * hidden if wide else hidden, hidden, dropout)
-    return nn.Sequential(
-        *wide, *middle, *make_normed_layers(hidden, hidden // 2, dropout / 2), nn.Linear(hidden // 2, 1)
-    )
+        Where no outcome is defined there is no score, and the loop keeps its last epoch: nothing is selected in phase 1, whose
+        validation part is one stay because the loop asks for one. Each epoch of it goes through each stay once (no ``epoch_order``).
+        """
+        c, order = self.config, self.epoch_order
+        if c.pretrain_epochs and c.auxiliary:
+            try:
+                self.config, self.epoch_order = replace(c, max_epochs=c.pretrain_epochs), None
+                self.module.phase = 1
+                yield train.without_outcomes(), valid.take(np.arange(1)).without_outcomes()
+            finally:
+                self.config, self.epoch_order = c, order
+                self.module.phase = 2
+        first = len(self.history)
+        yield train, valid
+        for i, entry in enumerate(self.history):
+            entry["stage"] = 1 if i < first else 2
 
 
 def task_weight(task: str, config: Config) -> float:
@@ -241,39 +284,3 @@ def task_weight(task: str, config: Config) -> float:
     if task.startswith("readmission") or task == "icu_readmission":
         return config.weight_readmission
     return config.weight_icu if task.startswith("icu") else 1.0
-
-
-def draw_masked(observed: Tensor) -> tuple[Tensor, Tensor]:
-    """Draw a modality int64 [B] uniformly among the observed [B, M]; also return bool [B]: the stay has two or more, so can spare one."""
-    draw = torch.rand(observed.shape, device=observed.device).masked_fill(~observed, -1.0)
-    return draw.argmax(dim=1), observed.sum(dim=1) >= 2
-
-
-def pick(tokens: Tensor, m: Tensor) -> Tensor:
-    """Pick [B, D] of the tokens [B, M, D], each stay's own modality m [B]."""
-    return tokens.take_along_dim(m[:, None, None], dim=1).squeeze(1)
-
-
-def reconstruction_errors(target: Tensor, made: Tensor) -> Tensor:
-    """Return |made - target|^2 / D of each stay [B]; target and made [B, D]."""
-    return (made - target).square().mean(dim=1)
-
-
-def contrastive_errors(target: Tensor, made: Tensor, own: Tensor, temperature: float) -> Tensor:
-    """Return InfoNCE of each stay [B] among the reconstructions of the same modality; own bool [B, M] marks a stay's masked modality."""
-    with torch.autocast(target.device.type, enabled=False):
-        similarity = F.normalize(target, dim=1) @ F.normalize(made, dim=1).T / temperature
-        same = (own.unsqueeze(1) & own.unsqueeze(0)).any(dim=2)
-        itself = torch.eye(len(own), dtype=torch.bool, device=own.device)
-        return similarity.masked_fill(~(same | itself), -torch.inf).logsumexp(dim=1) - similarity.diagonal()
-
-
-def mean_over_stays(errors: Tensor, own: Tensor) -> Tensor:
-    """Return mean of the errors [B] over the stays that have a masked modality, a scalar; 0 where none has."""
-    masked = own.any(dim=1)
-    return (errors * masked).sum() / masked.sum().clamp(min=1)
-
-
-def sum_of_modality_means(errors: Tensor, own: Tensor) -> Tensor:
-    """Return mean of the errors [B] over the stays masked at m, summed over m, a scalar."""
-    return ((errors.unsqueeze(1) * own).sum(dim=0) / own.sum(dim=0).clamp(min=1)).sum()
