@@ -103,7 +103,7 @@ class Config(TrainingConfig):
     """Projections P_m and R_m and the symmetric form of L_con; without them, the cosine of the tokens, one way."""
     detach_target: bool = False
     average: str = "mean"
-    """Of L_rec and L_con: over the modalities the ``mean`` or the sum (``modality``) of means over stays, or the mean over all (``stay``)."""
+    """Of L_rec and L_con: ``mean`` or sum (``modality``) over modalities of means over stays, or the mean over all tokens (``stay``)."""
     temperature: float = 0.1
     lambda_miss: float = 0.5
     lambda_rec: float = 1.0
@@ -139,7 +139,7 @@ class CrlMmnarModule(nn.Module):
         super().__init__()
         c, d, m = config, config.hidden, len(widths)
         self.config, self.modalities = c, m
-        self.phase = 2
+        self.phase, self.annealed = 2, False
         self.encoders = ContentEncoders(widths, d, c.dropout)
         if c.fusion == "concat":
             self.concat = nn.Linear(m * d, d)
@@ -161,11 +161,12 @@ class CrlMmnarModule(nn.Module):
         """Return logits [B, T], zeros in phase 1; in training also the weighted losses ``miss``, ``rec``, ``con``."""
         c, observed = self.config, batch.observed
         e = self.encoders(batch.x, observed)
-        if not self.training or not c.auxiliary:
-            h, losses = self.fuse(e, observed)[0], {}
-        else:
+        if self.training and c.auxiliary and not self.annealed:
             h, losses = self.fuse_with_losses(e, observed)
             losses = {name: self.auxiliary_weight() * value for name, value in losses.items()}
+        else:
+            h = self.fuse(e, observed)[0]
+            losses = dict.fromkeys(c.auxiliary if self.training else (), self.epoch.new_zeros(()))
         if self.training and self.phase == 1:  # no gradient reaches the heads, so that nothing moves them
             return Output(h.new_zeros(len(h), len(self.heads)), losses)
         return Output(torch.cat([head(h) for head in self.heads], dim=1), losses)
@@ -275,6 +276,15 @@ class CrlMmnar(TorchMethod):
         yield train, valid
         for i, entry in enumerate(self.history):
             entry["stage"] = 1 if i < first else 2
+
+    def _order(self, n: int, generator: torch.Generator) -> Tensor:
+        """Return the order of an epoch; before that, spare the module the passes of an L_aux that no longer counts.
+
+        It is asked here, once an epoch, because a step should not wait for the device to say it. In a stack, whose replicas share one
+        module that is none of theirs, the passes go on with weight 0.
+        """
+        self.module.annealed = self.module.auxiliary_weight().item() == 0
+        return super()._order(n, generator)
 
 
 def task_weight(task: str, config: Config) -> float:

@@ -16,7 +16,7 @@ from methods.common.training import Output, TorchMethod, TrainingConfig
 STACKABLE = [name for name in registry.infos() if registry.load(name).stackable(registry.load(name).Config())]
 NOTHING_DRAWN = {
     "zero_fill": {"dropout": 0.0},
-    "crl_mmnar": {"dropout": 0.0, "attention_dropout": 0.0, "reconstruct": False, "lr": 1e-4},
+    "crl_mmnar": {"dropout": 0.0, "attention_dropout": 0.0, "decoder_dropout": 0.0, "pretrain_epochs": 3, "lr": 1e-4},
     "hgmf": {"dropout": 0.0, "attention_dropout": 0.0},
     "grape": {"known": 1.0},
     "mt": {"policy": "mid", "dropout": 0.0, "random_views": 0},
