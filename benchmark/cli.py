@@ -16,7 +16,8 @@ from benchmark.errors import UsageError, unknown
 
 OVERRIDES = (
     "overrides are key=value: dataset= method= n= folds= seeds= protocol=strict|paper landmark= "
-    "rectifier=auto|on|off|hierarchical|offset|shrunk schedule=short|paper method.FIELD= dataset.DIAL= device= store=DIR out=DIR built=DIR"
+    "rectifier=auto|on|off|hierarchical|offset|shrunk selection=log_loss|auc "
+    "schedule=short|paper|own method.FIELD= dataset.DIAL= device= store=DIR out=DIR built=DIR"
 )
 VERBS = {
     "list": "list the methods, datasets or experiments",

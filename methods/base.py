@@ -65,6 +65,10 @@ class Method:
         """Return float32 [N, d], one vector a stay, from which alone all its probabilities follow; None where a method has none such."""
         return None
 
+    def fit_report(self) -> dict[str, float]:
+        """Return finite numbers that a fitted method says of its fit, by a name in plain words; cells keep them, reports print them."""
+        return {}
+
     def state(self) -> dict[str, np.ndarray]:
         """Return everything that ``fit`` found, as plain arrays by name (numbers, bools, text; no objects, so no pickle)."""
         raise NotImplementedError

@@ -2,8 +2,9 @@
 
     min_w  1/2 |w|^2 + C sum_i log(1 + exp(-s_i (w . x_i + b))),   s_i = 2 y_i - 1,   one w a task
 
-Inputs: ``methods/common/preprocessing.py``. C is chosen on the validation part, one for all tasks, by mean AUC (log loss where no task has
-two classes there). Adaptations: none to the model; unobserved slots are zeros, which after standardising is the mean.
+Inputs: ``methods/common/preprocessing.py``. C is chosen on the validation part, one for all tasks, by the rule ``selection``
+(``methods.common.outcomes.selection_score``).
+Adaptations: none to the model; unobserved slots are zeros, which after standardising is the mean.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 
 from datasets.cohort import Cohort
 from methods.base import Method, prefix, unprefix
-from methods.common.outcomes import base_rate, has_both_classes, labelled, selection_score
+from methods.common.outcomes import SELECTIONS, base_rate, has_both_classes, labelled, selection_score
 from methods.common.preprocessing import Preprocessor
 
 INFO = {
@@ -33,10 +34,11 @@ INFO = {
 
 @dataclass(frozen=True)
 class Config:
-    """``penalties``: the values of C tried on the validation part, rising."""
+    """``penalties``: the values of C tried on the validation part, rising; ``selection``: the rule that chooses one there."""
 
     penalties: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
     max_iter: int = 300
+    selection: str = SELECTIONS[0]
 
 
 class Logistic(Method):
@@ -63,7 +65,9 @@ class Logistic(Method):
                     rows = known[:, t]
                     model.set_params(C=c).fit(x[rows], train.outcomes[rows, t].astype(np.int64))
             w = np.stack([np.append(m.coef_[0], m.intercept_) for m in models], axis=1)
-            score = selection_score(valid.outcomes[:, tasks], _probability(x_valid, w)) if len(valid) else np.nan
+            score = np.nan
+            if len(valid):
+                score = selection_score(valid.outcomes[:, tasks], _probability(x_valid, w), self.config.selection)
             if score > best or not self.coefficients.size:
                 best, self.coefficients = np.nan_to_num(score, nan=-np.inf), w
         return self

@@ -142,6 +142,11 @@ class Settings:
         return self.given.get("landmark")
 
     @property
+    def selection(self) -> str:
+        """The rule that chose epochs and candidates on validation rows; plans before it was a setting went by the AUC."""
+        return self.given.get("selection", "auc")
+
+    @property
     def tuning(self) -> str:
         """How hyper-parameters were chosen: ``none``, ``grid`` or ``random``."""
         return self.given.get("tuning", "none")

@@ -35,6 +35,7 @@ def new_record(planned: PlannedCell) -> dict[str, Any]:
         "traceback": None,
         "metrics": [],
         "selection": None,
+        "fit_report": {},
         "tuning": None,
         "rectifier": None,
         "probes": {},

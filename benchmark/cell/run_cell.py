@@ -78,8 +78,9 @@ def run_cell(
         frames = {"predictions": build_predictions_frame(cohort, scored, parts)}
         record["metrics"] = score_predictions(cohort, scored, parts)
         if parts.fitted is not None:
-            score = selection_score(cohort.outcomes[rows["valid"]], parts.base["valid"])
+            score = selection_score(cohort.outcomes[rows["valid"]], parts.base["valid"], planned.config["selection"])
             record["selection"] = None if np.isnan(score) else score
+            record["fit_report"] = _read_fit_report(parts.fitted.method)
         record["rectifier"] = _record_rectifier(planned, cohort, rows["test"], parts, inputs)
         for name in planned.config.get("probes", []):
             record["probes"][name], extra = measure(name, parts.fitted)
@@ -87,6 +88,19 @@ def run_cell(
         return frames
 
     return run_and_record(planned, fill)
+
+
+def _read_fit_report(method: Method) -> dict[str, float]:
+    """Return what the fitted method says of its fit.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    report = {name: float(value) for name, value in method.fit_report().items()}
+    for name, value in report.items():
+        if not np.isfinite(value):
+            raise ValueError(f"{type(method).__name__}.fit_report gave {value} for {name!r}; it must be finite")
+    return report
 
 
 def can_stack(planned: PlannedCell, chosen: dict[str, Any] | None = None) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from benchmark.check import CHECKS, STAYS, Check, Result, run_checks
 from benchmark.check.harness import Make
@@ -88,10 +87,6 @@ def _compose_config(name: str, overrides: list[str]) -> RunConfig:
 def _make_constructor(cls: type[Method], config: RunConfig, schedule: Schedule, variant: str) -> Make:
     """Return a function that constructs the method from a seed, its training cut to the schedule where it trains by epochs."""
     fields = {f.name for f in dataclasses.fields(cls.Config)}
-    if "max_epochs" not in fields:
-        # larger steps make up for few epochs; without epochs there is nothing to make up for
-        schedule = dataclasses.replace(schedule, lr_factor=1.0)
-    settings: dict[str, Any]
     settings, _, taken = resolve_hyperparameters(
         cls, dataclasses.replace(config, schedule=schedule), cls.__name__, variant
     )

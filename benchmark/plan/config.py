@@ -65,6 +65,13 @@ class Tuning(Enum):
     random = "random"
 
 
+class Selection(Enum):
+    """The rule by which validation rows stop training and choose an epoch, a penalty or a candidate (``methods.common.outcomes``)."""
+
+    log_loss = "log_loss"
+    auc = "auc"
+
+
 class Executor(Enum):
     """The place where cells are computed (``benchmark/executors``)."""
 
@@ -90,13 +97,13 @@ class SplitKind(Enum):
 
 @dataclass
 class Schedule:
-    """The length of training, for methods that train by epochs."""
+    """The length of training, for methods that train by epochs; None = the method's own."""
 
     name: str = MISSING
-    batch_size: int = MISSING
-    max_epochs: int = MISSING
-    patience: int = MISSING
-    lr_factor: float = MISSING
+    batch_size: Optional[int] = None  # noqa: UP045
+    max_epochs: Optional[int] = None  # noqa: UP045
+    patience: Optional[int] = None  # noqa: UP045
+    lr_factor: float = 1.0
 
 
 @dataclass
@@ -160,6 +167,7 @@ class RunConfig:
     protocol: Protocol = Protocol.strict
     rectifier: RectifierKind = RectifierKind.auto
     calibration: Calibration = Calibration.valid
+    selection: Selection = Selection.log_loss
     tuning: Tuning = Tuning.none
     budget: Optional[int] = None  # noqa: UP045
     reference: str = "crl_mmnar"
@@ -255,6 +263,10 @@ def _translate(text: str) -> list[str]:
     if key == "method":
         chosen = [v.strip() for v in value.strip("[]").split(",") if v.strip()]
         return [f"methods=[{','.join(repr(v) for v in chosen)}]"]
+    if key == "method.selection":
+        raise UsageError(
+            "method.selection= is no hyper-parameter of one method: selection=log_loss|auc sets it for all"
+        )
     if key.startswith("method."):
         return [f"+hyper.{key.removeprefix('method.')}={value}"]
     if key == "known":

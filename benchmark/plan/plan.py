@@ -159,6 +159,7 @@ def _plan_cells(
     settings: dict[str, Any] = {
         "method": {"class": cls, "fitted": fitted, "config": hyper},
         "rectifier": {"kind": row.config["rectifier"], "calibration": config.calibration.value},
+        "selection": config.selection.value,
         "device": config.device,
     }
     if config.outcomes is Outcomes.shuffled:

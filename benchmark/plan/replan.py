@@ -25,6 +25,7 @@ def restore_config(plan: Plan, overrides: list[str]) -> RunConfig:
         UsageError: an override that cannot be, or settings that this version does not know.
     """
     settings = {**plan.settings.given, "arms": [{"name": name} for name in plan.settings.arms]}
+    settings["selection"] = plan.settings.selection
     try:
         merged = OmegaConf.merge(OmegaConf.structured(RunConfig), settings)
         config = cast(RunConfig, OmegaConf.to_object(merged))

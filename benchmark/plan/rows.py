@@ -149,17 +149,24 @@ def resolve_hyperparameters(
     """Return a method's hyper-parameters after schedule, variant, a sweep's change and overrides, the name to print, and the
     overrides taken.
 
-    The schedule scales the learning rate that a sweep sets as it does the default one.
+    A schedule is for methods that train by epochs (``max_epochs``); it scales the learning rate that a sweep sets as it does the
+    default one.
     """
     change = change or {}
     fields = {f.name for f in dataclasses.fields(cls.Config)}
-    schedule = config.schedule
-    chosen: dict[str, Any] = {k: getattr(schedule, k) for k in ("batch_size", "max_epochs", "patience") if k in fields}
+    schedule, chosen = config.schedule, dict[str, Any]()
+    by_epochs = "max_epochs" in fields
+    factor = schedule.lr_factor if by_epochs else 1.0
+    if by_epochs:
+        lengths = {k: getattr(schedule, k) for k in ("batch_size", "max_epochs", "patience") if k in fields}
+        chosen |= {k: v for k, v in lengths.items() if v is not None}
     if "lr" in fields:
-        chosen["lr"] = cls.Config().lr * schedule.lr_factor
+        chosen["lr"] = cls.Config().lr * factor
+    if "selection" in fields:
+        chosen["selection"] = config.selection.value
     chosen |= cls.variants.get(variant, {}) | change
     if "lr" in change:
-        chosen["lr"] = change["lr"] * schedule.lr_factor
+        chosen["lr"] = change["lr"] * factor
     taken = {k: v for k, v in config.hyper.items() if k in fields}
     try:
         merged: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls.Config), chosen, taken))

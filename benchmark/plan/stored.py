@@ -17,6 +17,7 @@ CHOOSING = {
     "rectifier": lambda plan, config: plan.rectifier == config.rectifier.value,
     "landmark": lambda plan, config: plan.settings.landmark == config.landmark,
     "split": lambda plan, config: plan.settings.split == config.split.value,
+    "selection": lambda plan, config: plan.settings.selection == config.selection.value,
     "tuning": lambda plan, config: plan.settings.tuning == config.tuning.value,
     "budget": lambda plan, config: plan.settings.budget == config.budget,
     "outcomes": lambda plan, config: plan.settings.outcomes == config.outcomes.value,

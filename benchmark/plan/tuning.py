@@ -1,7 +1,7 @@
 """Nested tuning: for each method, landmark and fold, the candidates of its grid are tried and judged on the validation part.
 
 Every candidate is tried with one seed, the same for all; the best three with two more; the one with the highest mean of what early
-stopping goes by as well (mean AUC over tasks, ``methods.common.outcomes.selection_score``) is used for all seeds of that fold. A trial is a
+stopping goes by as well (``selection``, ``methods.common.outcomes.selection_score``) is used for all seeds of that fold. A trial is a
 cell of its own, under ``tuning-trial-…``, which predicts the validation part alone; a later tuning that has the candidate uses it.
 """
 

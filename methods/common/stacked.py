@@ -34,6 +34,7 @@ from methods.common.training import (
     choose_precision,
     descend,
     supervised_loss,
+    tell_epoch,
     use_seed,
 )
 
@@ -164,7 +165,7 @@ class Stack:
                 mean = {name: float(values[r]) for name, values in means.items()}
                 try:
                     self.methods[r].check_finite(mean["loss"], epoch)
-                    score = selection_score(self.replicas[r].outcomes, probabilities[r])
+                    score = selection_score(self.replicas[r].outcomes, probabilities[r], self.config.selection)
                 except (FloatingPointError, ValueError) as fault:
                     faults[r], going[r] = fault, False
                     continue
@@ -183,6 +184,7 @@ class Stack:
     def run_epoch(self, number: int) -> dict[str, np.ndarray]:
         """Run one pass over the training stays, ``number`` from 1; return the mean of each loss by name, [R]."""
         self.skeleton.train()
+        tell_epoch(self.buffers, number)
         n, size = min(r.n for r in self.replicas), self.config.batch_size
         orders = torch.stack([r.method._order(r.n, r.order)[:n] for r in self.replicas]).to(self.device)
         sums: dict[str, Tensor] = {}

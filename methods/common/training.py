@@ -11,7 +11,7 @@ initialisation of Lin et al. 2017): a run that stops early is then not punished 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple, Self
@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from datasets.cohort import Cohort
 from methods.base import Method, prefix, unprefix
-from methods.common.outcomes import base_rate, has_both_classes, labelled, selection_score
+from methods.common.outcomes import SELECTIONS, base_rate, has_both_classes, labelled, selection_score
 from methods.common.preprocessing import Preprocessor
 
 CHUNK = 1024
@@ -42,6 +42,8 @@ class TrainingConfig:
     grad_clip: float = 1.0
     gamma: float = 0.0
     """Exponent of the focal loss; 0 is cross-entropy."""
+    selection: str = SELECTIONS[0]
+    """The rule by which validation rows stop training and choose the epoch: ``methods.common.outcomes.selection_score``."""
 
     def one_of(self, **choices: tuple[str, ...]) -> None:
         """Refuse a field whose value is none of its ``choices``, with one line that names them."""
@@ -137,6 +139,12 @@ class Stopping:
         return self.since >= max(1, self.patience)
 
 
+def tell_epoch(buffers: Mapping[str, Tensor], epoch: int) -> None:
+    """Write the number of an epoch, from 1 in each stage, into a module's buffer ``epoch``, where it has one."""
+    if "epoch" in buffers:
+        buffers["epoch"].fill_(epoch)
+
+
 def descend(
     loss: Tensor, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None, clip: Callable[[], object]
 ) -> None:
@@ -157,7 +165,8 @@ class TorchMethod(Method):
     """A method that is one ``nn.Module``: subclasses write ``build``, and override the hooks they need.
 
     The module's forward takes a ``Batch`` and returns an ``Output``; the log odds of the base rates, float32 [T], are added to its logits
-    here, and given to a module that has an attribute ``base_log_odds`` because its own losses need them. Where its logits follow from
+    here, and given to a module that has an attribute ``base_log_odds`` because its own losses need them. A module that has a buffer
+    ``epoch`` finds the number of the epoch there, from 1 in each stage. Where its logits follow from
     one vector a stay, its ``represent`` takes a ``Batch`` and returns these vectors [B, d]. Tasks with one class in training are left
     out of the loss and answered with their smoothed base rate. After ``fit``: ``module``, ``preprocessor``, ``history`` (one dict an
     epoch: epoch, loss, supervised, each named loss, valid).
@@ -338,6 +347,7 @@ class TorchMethod(Method):
         self._remember(data)
         for epoch in range(1, c.max_epochs + 1):
             self.module.train()
+            tell_epoch(dict(self.module.named_buffers()), epoch)
             sums: dict[str, Tensor] = {}
             orders = self._order(len(train), generator).to(device).split(c.batch_size)
             for step, rows in enumerate(orders, start=(epoch - 1) * per_epoch):
@@ -348,7 +358,7 @@ class TorchMethod(Method):
             means = dict(zip(sums, (torch.stack(list(sums.values())) / len(train)).tolist(), strict=True))
             self.check_finite(means["loss"], epoch)
             self._remember(data)
-            score = selection_score(valid_outcomes, self._predict(held_out))
+            score = selection_score(valid_outcomes, self._predict(held_out), c.selection)
             self.history.append({"epoch": epoch, **means, "valid": score})
             if self.on_epoch is not None:
                 self.on_epoch(self.history[-1])

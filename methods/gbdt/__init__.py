@@ -1,7 +1,8 @@
 """Gradient-boosted trees on all features side by side, NaN where not recorded or unobserved, and the observation pattern.
 
 scikit-learn's histogram gradient boosting, one model a task; NaN has its own branch at every split, so nothing is imputed. The
-validation part stops each model (log loss, ``patience`` rounds). Adaptations: none to the learner; each split looks at a random share
+validation part stops each model by its own task after ``patience`` rounds without gain (log loss, or AUC under ``selection=auc``).
+Adaptations: none to the learner; each split looks at a random share
 ``max_features`` of the features, and features have ``max_bins`` bins, to keep a fit on three thousand of them affordable; a feature that
 no labelled training stay has is left out.
 """
@@ -17,7 +18,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from datasets.cohort import Cohort
 from methods.base import Method, prefix, unprefix
-from methods.common.outcomes import base_rate, has_both_classes, labelled
+from methods.common.outcomes import SELECTIONS, base_rate, has_both_classes, labelled
 from methods.common.preprocessing import raw_features
 from methods.gbdt.trees import Trees
 
@@ -42,6 +43,7 @@ class Config:
     max_features: float = 0.3
     l2: float = 1.0
     max_bins: int = 63
+    selection: str = SELECTIONS[0]
 
 
 class Gbdt(Method):
@@ -51,7 +53,8 @@ class Gbdt(Method):
     grid: ClassVar = {"lr": [0.03, 0.1], "max_leaf_nodes": [4, 15, 31], "l2": [0.0, 1.0, 10.0]}
 
     def fit(self, train: Cohort, valid: Cohort) -> Self:
-        """Fit the ensembles, each stopped by its own task's validation outcomes (all rounds where there are none)."""
+        """Fit the ensembles, each stopped by its own task's validation outcomes: all rounds where there are none, the log loss without two
+        classes."""
         self.base_rate = base_rate(train.outcomes)
         self.trees: dict[int, Trees] = {}
         x, x_valid = raw_features(train), raw_features(valid)
@@ -59,10 +62,12 @@ class Gbdt(Method):
         for t in np.flatnonzero(has_both_classes(train.outcomes)):
             rows, held_out = known[:, t], known_valid[:, t]
             used = np.flatnonzero(~np.isnan(x[rows]).all(axis=0))
-            stopping = {"X_val": x_valid[held_out][:, used], "y_val": valid.outcomes[held_out, t].astype(np.int64)}
-            model = self._model(early_stopping=bool(held_out.any()))
-            y = train.outcomes[rows, t].astype(np.int64)
-            model.fit(x[rows][:, used], y, **(stopping if held_out.any() else {}))
+            y, y_valid = (part.astype(np.int64) for part in (train.outcomes[rows, t], valid.outcomes[held_out, t]))
+            stopping = {"X_val": x_valid[held_out][:, used], "y_val": y_valid} if held_out.any() else {}
+            # an AUC needs both classes
+            by_auc = self.config.selection == "auc" and y_valid.min(initial=1) < y_valid.max(initial=0)
+            model = self._model(early_stopping=bool(stopping), scoring="roc_auc" if by_auc else "loss")
+            model.fit(x[rows][:, used], y, **stopping)
             self.trees[int(t)] = Trees.of(model, used)
         return self
 
@@ -87,7 +92,7 @@ class Gbdt(Method):
         self.trees = {int(t): Trees(**unprefix(f"trees.{t}", state)) for t in state["boosted"]}
         return self
 
-    def _model(self, early_stopping: bool) -> HistGradientBoostingClassifier:
+    def _model(self, early_stopping: bool, scoring: str) -> HistGradientBoostingClassifier:
         c = self.config
         return HistGradientBoostingClassifier(
             learning_rate=c.lr,
@@ -98,7 +103,7 @@ class Gbdt(Method):
             l2_regularization=c.l2,
             max_bins=c.max_bins,
             early_stopping=early_stopping,
-            scoring="loss",
+            scoring=scoring,
             n_iter_no_change=c.patience,
             random_state=self.seed,
         )

@@ -19,9 +19,11 @@ SHARES = (
 )
 PROTOCOLS = {"strict": "strict protocol", "paper": "the paper's protocol (one landmark at the end of the stay)"}
 
+SELECTIONS = {"log_loss": "validation log loss", "auc": "validation AUC"}
+
 
 def compose_caption(store: Store, plan: Plan, statistics: dict[str, Any] | None) -> str:
-    """Say in sentences cohort, landmarks, N, positives, folds, seeds, schedule, protocol, tuning, rectifier, tests, commit and date."""
+    """Say cohort, landmarks, N, positives, folds, seeds, schedule, selection, protocol, tuning, rectifier, tests and source."""
     return " ".join([
         f"{plan.dataset}: {plan.description.rstrip('.')}{_describe_arm(plan)}.",
         *(_describe_landmark(name, facts) for name, facts in plan.landmarks.items()),
@@ -57,7 +59,7 @@ def compose_share_caption(store: Store, plan: Plan) -> str:
 
 
 def describe_setting(store: Store, plan: Plan, *landmarks: str) -> str:
-    """Say cohort, N, positives, folds, seeds, protocol, schedule and source of a plan, for a caption that has said what its table is.
+    """Say cohort, N, positives, folds, seeds, protocol, schedule, selection and source of a plan, for a caption that begins with its table.
 
     At ``landmarks``, or at all of them where none is named.
     """
@@ -66,7 +68,7 @@ def describe_setting(store: Store, plan: Plan, *landmarks: str) -> str:
         *(_describe_landmark(name, facts) for name, facts in plan.landmarks.items() if not landmarks or name in landmarks),
         f"{_format_count(plan.folds, 'fold')}, {_format_count(plan.seeds, 'seed')}; "
         f"{PROTOCOLS.get(plan.protocol, plan.protocol)}{_describe_split(plan)}{_describe_outcomes(plan)}; schedule: {plan.schedule}; "
-        f"{_describe_source(store, plan)}",
+        f"selection: {SELECTIONS[plan.settings.selection]}; {_describe_source(store, plan)}",
     ])  # fmt: skip
 
 
@@ -78,7 +80,7 @@ def describe_settings(store: Store, plan: Plan) -> dict[str, str]:
 
 
 def _describe_run(plan: Plan) -> list[str]:
-    """Return folds, seeds, spread, protocol, schedule, tuning, rectifier, and what was asked for but is not known of the cohort."""
+    """Return folds, seeds, spread, protocol, schedule, selection, tuning, rectifier, and what was asked for but is not known."""
     spread = (
         "mean over folds ± standard deviation over seeds" if plan.seeds > 1 else "mean ± standard deviation over folds"
     )
@@ -87,7 +89,7 @@ def _describe_run(plan: Plan) -> list[str]:
     return [
         f"{_format_count(plan.folds, 'fold')}, {_format_count(plan.seeds, 'seed')} ({spread}); "
         f"{PROTOCOLS.get(plan.protocol, plan.protocol)}{_describe_split(plan)}; schedule: {plan.schedule}; "
-        f"tuning: {plan.tuning}; rectifier: {_list_rectified(plan)}.",
+        f"selection: {SELECTIONS[plan.settings.selection]}; tuning: {plan.tuning}; rectifier: {_list_rectified(plan)}.",
         *(f"{row.title} under this schedule: {row.cut}." for row in plan.rows if row.cut),
         *([f"Not known of this cohort: {', '.join(unknown)}."] if unknown else []),
     ]

@@ -28,6 +28,7 @@ def planned(method, fold=TEST, epochs=4):
     how = {
         "method": {"class": method, "fitted": True, "config": settings},
         "rectifier": {"kind": "hierarchical", "calibration": "valid"},
+        "selection": "log_loss",
         "device": "cpu",
     }
     return PlannedCell(cell, how, {"cell": cell.name}, title)

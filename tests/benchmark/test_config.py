@@ -63,7 +63,7 @@ def test_places_and_options_of_mimic_need_no_prefix():
         ("table1", ["seed=3"], "unknown override 'seed'; did you mean seeds"),
         ("table1", ["dataset.kapa=3"], "unknown override 'dataset.kapa'; did you mean dataset.kappa"),
         ("table1", ["dataset=eicu-demo", "dataset.kappa=3"], "unknown override 'dataset.kappa'"),
-        ("table1", ["schedule=long"], "unknown schedule 'long'; known: paper, short"),
+        ("table1", ["schedule=long"], "unknown schedule 'long'; did you mean own?"),
         ("table1", ["seeds=many"], "seeds=many"),
         ("table1", ["protocol=lax"], "lax"),
         ("table1", ["folds=1"], "folds=1 is too small"),

@@ -44,6 +44,7 @@ def planned(method="made", rectifier="off", protocol="strict", fitted=True, cali
     config = {
         "method": {"class": method, "fitted": fitted, "config": {}},
         "rectifier": {"kind": kind, "calibration": calibration},
+        "selection": "log_loss",
         "device": "cpu",
     }
     return PlannedCell(cell, config, {"cell": cell.name}, "Made")

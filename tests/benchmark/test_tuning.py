@@ -14,6 +14,7 @@ from benchmark.plan.tuning import Budget, choose_candidate, list_candidates, lis
 from datasets.storage import GroundTruth, save_cohort, save_ground_truth
 from methods import registry
 from methods.base import Method
+from methods.common.outcomes import selection_score
 from results.cell import Cell, PlannedCell
 from results.storage.store import Store
 from tests.benchmark.conftest import SMALL
@@ -72,6 +73,7 @@ def planned(draws=True, changes=({"size": 1}, {"size": 2}, {"size": 3}, {"size":
     settings = {
         "method": {"class": "logistic", "fitted": True, "config": {"size": 2}},
         "rectifier": {"kind": "hierarchical", "calibration": "valid"},
+        "selection": "log_loss",
         "device": "cpu",
         "tuning": tuning.make_rules(list(changes), draws),
     }
@@ -147,31 +149,33 @@ def place(tmp_path):
     return CellInputs(tmp_path / "l", load_or_draw_split(cohort, tmp_path / "splits", 3)[1])
 
 
-def real(change=None):
+def real(selection="log_loss"):
     cell = Cell("d", "l", "strict", "logistic", "default", "off", "grid", 0, 0)
     cls = registry.load("logistic")
     changes = [{"penalties": [1e-3]}, {"penalties": [10.0]}]
     settings = {
         "method": {"class": "logistic", "fitted": True, "config": dataclasses.asdict(cls.Config())},
         "rectifier": {"kind": "off", "calibration": "valid"},
+        "selection": selection,
         "device": "cpu",
         "tuning": tuning.make_rules(changes, False),
     }
     return PlannedCell(cell, settings, {"cell": cell.name}, "Logistic"), changes
 
 
-def test_a_trial_predicts_the_validation_part_alone(place):
-    cell, _ = real()
+@pytest.mark.parametrize("selection", ["auc", "log_loss"])
+def test_a_trial_predicts_the_validation_part_alone(place, selection):
+    cell, _ = real(selection)
     record, frames = run_cell(list_first_trials(cell)[0], place)
     assert record["status"] == "done", record["traceback"]
     assert set(frames["predictions"]["split"]) == {"valid"}
     assert {m["split"] for m in record["metrics"]} == {"valid"}
-    aucs = [
-        m["value"]
-        for m in record["metrics"]
-        if m["metric"] == "auc" and m["stage"] == "base" and m["value"] is not None
-    ]
-    assert record["selection"] == pytest.approx(sum(aucs) / len(aucs))
+    wide = frames["predictions"].pivot_table(
+        index="row", columns="task", values=["label", "probability_base"], dropna=False
+    )
+    label, probability = wide["label"].to_numpy(float), wide["probability_base"].to_numpy(float)
+    assert record["selection"] == pytest.approx(selection_score(label, probability, selection))
+    assert (record["selection"] > 0) == (selection == "auc")
 
 
 def test_a_tuned_cell_is_fitted_with_what_was_chosen(place):

@@ -11,10 +11,11 @@ It is fitted on calibration rows (the validation part, or out-of-fold prediction
 ``rectify_paper`` is the paper protocol's rule, which has no kinds (``paper``).
 
 A constant added to all logits of a task changes no order after ``hierarchical`` and ``shrunk``. For the first this is ours: before the
-residuals are taken, the intercept that fits best on the calibration rows is added on the logit scale (``scale``). An offset on the
-probability scale cannot undo a shift of the logits: near 0 and 1 the spread within a pattern shrinks and the offsets between patterns do
-not. Where no strength is chosen the intercept alone is applied, if the mean residual of all rows exceeds its standard error; it changes no
-order. ``offset`` does not have this property: its threshold and its scale are those of the paper's text.
+residuals are taken, the intercept that fits best on the calibration rows is added on the logit scale
+(``methods/common/intercepts.py``). An offset on the probability scale cannot undo a shift of the logits: near 0 and 1 the spread within a
+pattern shrinks and the offsets between patterns do not. Where no strength is chosen the intercept alone is applied, if the mean residual
+of all rows exceeds its standard error; it changes no order. ``offset`` does not have this property: its threshold and its scale are those
+of the paper's text.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
+from scipy.special import expit
 
+from methods.common.intercepts import fit_intercepts
 from methods.common.rectifier.groups import code_patterns
 from methods.common.rectifier.levels import ANY_POSITIVES, POSITIVES, fit_levels
 from methods.common.rectifier.offsets import MINIMUM, choose_tau, fit_pattern_offsets
 from methods.common.rectifier.paper import rectify_paper
 from methods.common.rectifier.record import check_shapes, record_rectifier
-from methods.common.rectifier.scale import fit_intercepts, sigmoid
 from methods.common.rectifier.shrunk import fit_shrunk_offsets
 from methods.common.rectifier.strength import NOTHING, choose_strength
 from results.metrics.calibration import logit
@@ -94,7 +96,7 @@ class Rectifier:
         """Fit ``hierarchical``, each task on its own labelled rows; ``size`` [P]."""
         tasks = probability.shape[1]
         self.intercept = fit_intercepts(probability, label)
-        centred = sigmoid(logit(probability) + self.intercept)
+        centred = expit(logit(probability) + self.intercept)
         self.delta, self.unseen = np.zeros((tasks, len(size))), np.zeros((tasks, int(size.max(initial=0)) + 2))
         self.count = np.stack([np.bincount(code[~np.isnan(y)], minlength=len(size)) for y in label.T])
         self.choices = []
@@ -121,11 +123,11 @@ class Rectifier:
         shift = self.unseen.T[column]
         shift[code >= 0] = self.delta.T[code[code >= 0]]
         if self.kind == "shrunk":
-            return np.where(shift != 0, sigmoid(logit(probability) + shift), probability)
+            return np.where(shift != 0, expit(logit(probability) + shift), probability)
         if self.kind == "offset":
             shift = np.where(np.abs(shift) > self.tau, shift, 0.0)
         else:
-            probability = np.where(self.intercept != 0, sigmoid(logit(probability) + self.intercept), probability)
+            probability = np.where(self.intercept != 0, expit(logit(probability) + self.intercept), probability)
         return np.where(shift != 0, np.clip(probability + shift, 0.0, 1.0), probability)
 
     def record(

@@ -13,10 +13,11 @@ nothing after it changes. A task whose rows have one class has no finite b0: 0 s
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import expit
 
+from methods.common.intercepts import EPS, fit_intercepts
 from methods.common.rectifier.groups import sum_known
 from methods.common.rectifier.offsets import Offsets
-from methods.common.rectifier.scale import EPS, fit_intercepts, sigmoid
 from results.metrics.calibration import logit
 
 
@@ -27,7 +28,7 @@ def fit_shrunk_offsets(probability: np.ndarray, label: np.ndarray, code: np.ndar
     y, base = np.nan_to_num(label), logit(probability) + mean
 
     def score(b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        p = sigmoid(base + b.T[code])
+        p = expit(base + b.T[code])
         return sum_known(code, patterns, known, y - p)[1], sum_known(code, patterns, known, p * (1 - p))[1]
 
     b = np.zeros((probability.shape[1], patterns))

@@ -1,17 +1,13 @@
-"""The intercept that takes a shift common to all patterns out of predictions."""
+"""The intercept that takes a common shift out of predictions: for the rectifier, and for the choice of an epoch."""
 
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import expit
 
 from results.metrics.calibration import logit
 
 EPS = 1e-7
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """Return 1 / (1 + exp(-x))."""
-    return 1.0 / (1.0 + np.exp(-x))
 
 
 def fit_intercepts(probability: np.ndarray, label: np.ndarray) -> np.ndarray:
@@ -24,7 +20,7 @@ def fit_intercepts(probability: np.ndarray, label: np.ndarray) -> np.ndarray:
     base, y = logit(probability), np.nan_to_num(label)
     a = np.zeros(probability.shape[1])
     for _ in range(50):
-        p = sigmoid(base + a)
+        p = expit(base + a)
         slope = np.where(known, y - p, 0.0).sum(axis=0)
         curvature = np.where(known, p * (1 - p), 0.0).sum(axis=0)
         # a step of Newton's method from far out can overshoot: no step is longer than 1
