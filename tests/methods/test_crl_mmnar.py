@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from benchmark.check.cohorts import draw_random_cohort
 from methods.common.stacked import fit_stacked
@@ -337,7 +338,7 @@ def test_a_detached_target_gets_no_gradient():
     grads = []
     for detach in (False, True):
         torch.manual_seed(1)
-        net, b = module(**END_TO_END, detach_target=detach, lambda_miss=0.0, lambda_con=0.0), batch()
+        net, b = module(**END_TO_END | {"detach_target": detach}, lambda_miss=0.0, lambda_con=0.0), batch()
         keep = {}
         net.encoders.register_forward_hook(lambda _m, _i, out, keep=keep: (out.retain_grad(), keep.update(e=out))[1])
         torch.manual_seed(2)
@@ -397,7 +398,7 @@ def test_the_ladder_is_one_class_with_switches():
         assert all(set(e) == losses[name] for e in history)
     base = {"epoch", "loss", "supervised", "valid", "stage"}
     whole = dict.fromkeys(
-        ("mmnar_mr", "focal", "end_to_end", "per_modality", "detached"), base | {"miss", "rec", "con"}
+        ("mmnar_mr", "focal", "attached", "end_to_end", "per_modality", "detached"), base | {"miss", "rec", "con"}
     )
     assert losses == {"concat": base, "mmnar": base | {"miss"}, **whole}
     one_phase = ("concat", "end_to_end", "per_modality", "detached")
@@ -459,10 +460,21 @@ def test_without_auxiliary_weights_it_is_the_supervised_loop():
     assert all(e["loss"] == e["supervised"] for e in bare.history)
 
 
+def test_passes_end_with_the_epochs_of_the_auxiliary_losses(monkeypatch):
+    calls = []
+    monkeypatch.setitem(LEAVE_OUT, "each", lambda observed: calls.append(len(observed)) or leave_each_out(observed))
+    history = fitted(pretrain_epochs=2, anneal_epochs=2, max_epochs=4, patience=9).history
+    assert len(calls) == (2 + 2) * 3  # epochs of phase 1, epochs with a weight above 0; batches of 32 of 90 stays
+    counted = [all(e[name] > 0 for name in ("miss", "rec", "con")) for e in history]
+    assert counted == [True] * 4 + [False] * 2
+    assert all(e["loss"] == e["supervised"] for e in history[4:])
+    assert history[3]["rec"] < 0.75 * history[2]["rec"]  # a_2 = 1/2
+
+
 @pytest.mark.parametrize("variant", CrlMmnar.variants)
 def test_every_variant_trains_in_a_stack_as_alone(variant):
-    """Both forms are vectorised: losses of phase 1's first epoch agree where nothing is drawn within a step."""
-    changes = {"pretrain_epochs": 1} | CrlMmnar.variants[variant]
+    """In a stack the passes of an L_aux that no longer counts go on, with weight 0; alone they are left out."""
+    changes = {"pretrain_epochs": 1, "anneal_epochs": 1} | CrlMmnar.variants[variant]
     config = configure(max_epochs=2, dropout=0.0, attention_dropout=0.0, decoder_dropout=0.0, **changes)
     stacked = [CrlMmnar(config, seed=seed) for seed in range(2)]
     assert fit_stacked(stacked, [parts(seed) for seed in range(2)]) == [None, None]
@@ -523,3 +535,37 @@ def test_info_nce_of_perfect_reconstructions_is_below_that_of_shuffled_ones():
     e, own = torch.randn(20, 1, 8), torch.ones(20, 1, dtype=torch.bool)
     good, bad = (compute_contrastive_errors(e, made, own, 0.1, True).mean() for made in (e, e.roll(1, 0)))
     assert good < bad
+
+
+def measure_collapse(method, cohort):
+    """Mean cosine of the tokens of different stays, and L_con less that of chance, over modalities, in batches of 64."""
+    net, b = method.module.eval(), method.tensors(cohort)
+    cosines, excess = [], []
+    for part in (b.take(slice(i, i + 64)) for i in range(0, len(cohort) - 63, 64)):
+        with torch.inference_mode():
+            e = net.encoders(part.x, part.observed)
+            rest, own = leave_each_out(part.observed)
+            h = net.fuse(e.repeat(len(rest), 1, 1), rest.flatten(0, 1))[0].unflatten(0, (len(rest), -1))
+            errors = net.contrast(e, net.decoders(h.transpose(0, 1)), own)
+        for m in np.flatnonzero(own.sum(0) >= 2):
+            n = int(own[:, m].sum())
+            unit = F.normalize(e[own[:, m], m], dim=1)
+            cosines.append((unit.sum(0).square().sum().item() - n) / (n * (n - 1)))
+            excess.append(errors[own[:, m], m].mean().item() - np.log(n))
+    return np.mean(cosines), np.mean(excess)
+
+
+def test_the_representation_does_not_collapse():
+    """After training, tokens of different stays are told apart; without the stop-gradient they draw together."""
+    from datasets.registry import prepare
+
+    cohort = prepare("embedded-mimic", {"n": 450, "seed": 1000, "draws": 16}).cohort("discharge")
+    train, valid = cohort.take(np.arange(320)), cohort.take(np.arange(320, len(cohort)))
+    found = {}
+    for name in ("default", "attached"):
+        config = Config(hidden=64, max_epochs=3, lr=4e-4, **CrlMmnar.variants.get(name, {}))
+        found[name] = measure_collapse(CrlMmnar(config, seed=0).fit(train, valid), train)
+    cosine, excess = found["default"]
+    assert cosine < 0.8
+    assert excess < -0.3
+    assert found["attached"][0] > 0.9
