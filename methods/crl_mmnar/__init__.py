@@ -66,8 +66,9 @@ MEASURED
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
@@ -79,6 +80,7 @@ from datasets.cohort import Cohort
 from methods.common.layers import keep_observed, make_normed_layers, mean_observed
 from methods.common.training import Batch, Output, TorchMethod, TrainingConfig
 from methods.crl_mmnar.blocks import ContentEncoders, make_task_head
+from methods.crl_mmnar.collapse import STAYS, measure_collapse
 from methods.crl_mmnar.left_out import (
     AVERAGES,
     LEAVE_OUT,
@@ -283,6 +285,7 @@ class CrlMmnar(TorchMethod):
         "detached": "CRL-MMNAR (one phase, with stop-gradient)",
     }
     unrectified: ClassVar = ("concat", "mmnar", "mmnar_mr")
+    collapse: Mapping[str, float] = MappingProxyType({})
 
     def build(self, widths: tuple[int, ...], tasks: tuple[str, ...]) -> nn.Module:
         """Build the untrained network."""
@@ -296,21 +299,26 @@ class CrlMmnar(TorchMethod):
         """Yield the parts of phase 1, without an outcome, and those of phase 2.
 
         Where no outcome is defined there is no score, and the loop keeps its last epoch: nothing is selected in phase 1, whose
-        validation part is one stay because the loop asks for one. Each epoch of it goes through each stay once (no ``epoch_order``).
+        validation part is one stay at most, so that nothing is computed for it. Each epoch of it goes through each stay once (no ``epoch_order``).
         """
         c, order = self.config, self.epoch_order
         if c.pretrain_epochs and c.auxiliary:
             try:
                 self.config, self.epoch_order = replace(c, max_epochs=c.pretrain_epochs), None
                 self.module.phase = 1
-                yield train.without_outcomes(), valid.take(np.arange(1)).without_outcomes()
+                yield train.without_outcomes(), valid.take(np.arange(min(len(valid), 1))).without_outcomes()
             finally:
                 self.config, self.epoch_order = c, order
                 self.module.phase = 2
         first = len(self.history)
         yield train, valid
+        self.collapse = measure_collapse(self.module, self.tensors(train.take(np.arange(min(len(train), STAYS)))))
         for i, entry in enumerate(self.history):
             entry["stage"] = 1 if i < first else 2
+
+    def fit_report(self) -> dict[str, float]:
+        """Return how far the representation has collapsed (``collapse.py``); nothing of a method that was not fitted but restored."""
+        return dict(self.collapse)
 
     def _order(self, n: int, generator: torch.Generator) -> Tensor:
         """Return the order of an epoch; before that, spare the module the passes of an L_aux that no longer counts.

@@ -11,6 +11,7 @@ from benchmark.check.cohorts import draw_random_cohort
 from methods.common.stacked import fit_stacked
 from methods.common.training import Batch, TorchMethod
 from methods.crl_mmnar import END_TO_END, Config, CrlMmnar, CrlMmnarModule, task_weight
+from methods.crl_mmnar.collapse import CONTRAST, COSINE
 from methods.crl_mmnar.left_out import (
     AVERAGES,
     LEAVE_OUT,
@@ -483,6 +484,8 @@ def test_every_variant_trains_in_a_stack_as_alone(variant):
         losses = [[[e[k] for k in sorted(e.keys() - {"valid"})] for e in m.history] for m in (method, alone)]
         share = 0.1 if changes.get("left_out") == "one" else 1e-3  # which modality is masked is drawn
         np.testing.assert_allclose(*losses, rtol=share, atol=1e-3)
+        assert method.fit_report().keys() == alone.fit_report().keys()
+        assert method.fit_report()[COSINE] == pytest.approx(alone.fit_report()[COSINE], abs=0.05)
 
 
 def test_missingness_loss_makes_the_pattern_readable():
@@ -537,35 +540,43 @@ def test_info_nce_of_perfect_reconstructions_is_below_that_of_shuffled_ones():
     assert good < bad
 
 
-def measure_collapse(method, cohort):
-    """Mean cosine of the tokens of different stays, and L_con less that of chance, over modalities, in batches of 64."""
-    net, b = method.module.eval(), method.tensors(cohort)
-    cosines, excess = [], []
-    for part in (b.take(slice(i, i + 64)) for i in range(0, len(cohort) - 63, 64)):
-        with torch.inference_mode():
-            e = net.encoders(part.x, part.observed)
-            rest, own = leave_each_out(part.observed)
-            h = net.fuse(e.repeat(len(rest), 1, 1), rest.flatten(0, 1))[0].unflatten(0, (len(rest), -1))
-            errors = net.contrast(e, net.decoders(h.transpose(0, 1)), own)
-        for m in np.flatnonzero(own.sum(0) >= 2):
-            n = int(own[:, m].sum())
-            unit = F.normalize(e[own[:, m], m], dim=1)
-            cosines.append((unit.sum(0).square().sum().item() - n) / (n * (n - 1)))
-            excess.append(errors[own[:, m], m].mean().item() - np.log(n))
-    return np.mean(cosines), np.mean(excess)
+def test_the_fit_says_how_far_the_representation_has_collapsed():
+    method, (train, _) = fitted(), parts()
+    net, b = method.module.eval(), method.tensors(train)
+    excess, cosines = [], []
+    with torch.inference_mode():
+        for i in (0, 64):  # of 90 stays
+            part = b.take(slice(i, i + 64))
+            e, seen = net.encoders(part.x, part.observed), part.observed
+            for m in range(seen.shape[1]):
+                rest = seen.clone()
+                rest[:, m] = False
+                rows = seen[:, m] & rest.any(1)
+                made = net.decoders(net.fuse(e, rest)[0].unsqueeze(1).expand(-1, seen.shape[1], -1))
+                q = (
+                    F.normalize(net.project_target(e)[rows, m], dim=1)
+                    @ F.normalize(net.project_made(made)[rows, m], dim=1).T
+                    / 0.1
+                )
+                index = torch.arange(len(q))
+                excess.append((F.cross_entropy(q, index) + F.cross_entropy(q.T, index)).item() / 2 - np.log(len(q)))
+                unit = F.normalize(e[seen[:, m], m], dim=1)
+                cosines.append((unit @ unit.T)[~torch.eye(len(unit), dtype=torch.bool)].mean().item())
+    assert method.fit_report() == pytest.approx({COSINE: np.mean(cosines), CONTRAST: np.mean(excess)}, abs=1e-4)
+    assert set(fitted(**CrlMmnar.variants["concat"]).fit_report()) == {COSINE}
+    assert CrlMmnar(method.config).load_state(method.state()).fit_report() == {}
 
 
 def test_the_representation_does_not_collapse():
     """After training, tokens of different stays are told apart; without the stop-gradient they draw together."""
     from datasets.registry import prepare
 
-    cohort = prepare("embedded-mimic", {"n": 450, "seed": 1000, "draws": 16}).cohort("discharge")
-    train, valid = cohort.take(np.arange(320)), cohort.take(np.arange(320, len(cohort)))
+    cohort = prepare("embedded-mimic", {"n": 330, "seed": 1000, "draws": 16}).cohort("discharge")
+    train, valid = cohort.take(np.arange(240)), cohort.take(np.arange(240, len(cohort)))
     found = {}
     for name in ("default", "attached"):
         config = Config(hidden=64, max_epochs=3, lr=4e-4, **CrlMmnar.variants.get(name, {}))
-        found[name] = measure_collapse(CrlMmnar(config, seed=0).fit(train, valid), train)
-    cosine, excess = found["default"]
-    assert cosine < 0.8
-    assert excess < -0.3
-    assert found["attached"][0] > 0.9
+        found[name] = CrlMmnar(config, seed=0).fit(train, valid).fit_report()
+    assert found["default"][COSINE] < 0.8
+    assert found["default"][CONTRAST] < -0.3
+    assert found["attached"][COSINE] > 0.9
