@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from reports.formats.files import DEFAULT_FORMATS, FORMATS, render_files
+from reports.frames.fits import collect_fit_reports
 from reports.frames.provenance import collect_provenance
 from reports.frames.records import Records
 from reports.frames.shares import SHARES, compute_shares
@@ -17,7 +18,8 @@ from reports.frames.tuned import collect_tuning
 from reports.published.published import build_published_tables, compare_with_published
 from reports.report import Report, ReportError
 from reports.sections import load_section
-from reports.tables.captions import compose_caption, compose_share_caption, compose_title_suffix
+from reports.tables.captions import compose_caption, compose_share_caption, compose_title_suffix, describe_setting
+from reports.tables.fits import build_fits_table
 from reports.tables.shuffled import flag_auc_off_half
 from reports.tables.table import build_table, find_bold_cells
 from results.plan import Plan
@@ -52,7 +54,7 @@ def write_report(report: Report, out: Path, formats: Sequence[str] = DEFAULT_FOR
 def assemble_report(store_root: Path, plans: Sequence[Plan]) -> Report:
     """Assemble all frames, tables and figures of some plans, in their order; each record is read once."""
     store = Records(store_root)
-    numbers, intervals, comparisons, tables = [], [], [], []
+    numbers, intervals, comparisons, tables, fits = [], [], [], [], []
     for plan in plans:
         statistics = store.statistics(plan.name)
         frame = build_tidy_frame(store, plan)
@@ -69,6 +71,9 @@ def assemble_report(store_root: Path, plans: Sequence[Plan]) -> Report:
             tables.append(
                 build_table(of_ceiling, plan, tuple(SHARES), compose_share_caption(store, plan), frozenset(), title)
             )
+        fits.append(collect_fit_reports(store, plan))
+        of_fits = build_fits_table(fits[-1], plan, describe_setting(store, plan), cohort)
+        tables += [of_fits] if of_fits else []
         numbers.append(pd.concat([frame, of_ceiling])[list(COLUMNS)] if len(of_ceiling) else frame[list(COLUMNS)])
         intervals.append(_select_derived(plan, statistics, "intervals", INTERVALS))
         comparisons.append(_select_derived(plan, statistics, "comparisons", COMPARISONS))
@@ -86,6 +91,7 @@ def assemble_report(store_root: Path, plans: Sequence[Plan]) -> Report:
         tuple(build_published_tables(paper, plans)),
         section,
         collect_tuning(store, plans),
+        _stack_frames(fits),
     )
 
 

@@ -51,6 +51,7 @@ class Report:
     with_published: tuple[Table, ...]
     section: Section
     tuned: pd.DataFrame = field(default_factory=pd.DataFrame)
+    fits: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -64,4 +65,5 @@ class Report:
         frames = {name: frame for name, frame in frames.items() if len(frame.columns)}
         frames |= self.section.frames
         frames |= {"_tuning": self.tuned} if len(self.tuned) else {}
+        frames |= {"_fits": self.fits} if len(self.fits) else {}
         return frames | ({"_published": self.published} if len(self.published) else {})

@@ -31,8 +31,10 @@ WHAT = "Results of a benchmark of clinical prediction with missing modalities, a
 LEFT_OUT = (
     "predictions, groups of patients and what probes stored; tracebacks and the reasons of failures, which may quote data; paths; "
     "curves and calibration bins, whose points may be one patient each; what is of the representations of one pattern alone; the share "
-    "of stays that a rectifier changed; figures, and the paper's own numbers."
+    "of stays that a rectifier changed; what methods report of their fits; figures, and the paper's own numbers."
 )
+NOT_PUBLIC = ("_published", "_fits")
+"""Frames of a report that are no measurements, or whose numbers may be shares of few patients."""
 
 
 @dataclass
@@ -70,7 +72,7 @@ def build_export(store_root: Path, experiments: Sequence[Sequence[Plan]]) -> Exp
     for own in experiments:
         report = assemble_report(store_root, own)
         for suffix, frame in report.frames.items():
-            if suffix != "_published" and len(frame):
+            if suffix not in NOT_PUBLIC and len(frame):
                 name = f"tables/{own[0].experiment}{suffix}.csv"
                 made.files[name] = _render_csv(suppress_frame(frame, hide, made.tally))
     facts = [_describe_plan(store, plan, hide, made.tally) for plan in plans]

@@ -1,3 +1,4 @@
+import dataclasses
 from itertools import pairwise
 from pathlib import Path
 
@@ -72,6 +73,33 @@ def test_the_sweep_covers_the_ranges_of_the_papers_table_4():
     for field, name in names.items():
         assert (min(swept[field]), max(swept[field])) == (paper.loc[name, "range_low"], paper.loc[name, "range_high"])
         assert paper.loc[name, "default"] in swept[field]
+
+
+def row_of(*overrides):
+    """The only row of table1 under these overrides."""
+    (row,) = select_method_rows(load_config("table1", list(overrides)))
+    return row
+
+
+def test_own_leaves_each_method_as_its_file_has_it():
+    for name in ("grape", "gbdt", "raindrop"):
+        own = dataclasses.asdict(registry.load(name).Config())
+        assert row_of(f"method={name}", "schedule=own").config == own | {"rectifier": "off"}, name
+    assert row_of("method=grape", "schedule=own", "schedule.max_epochs=3").config["max_epochs"] == 3
+
+
+def test_a_schedule_is_for_methods_that_train_by_epochs():
+    boosted = [row_of("method=gbdt", f"schedule={name}").config for name in ("own", "paper", "short")]
+    assert boosted[0] == boosted[1] == boosted[2]
+
+
+@pytest.mark.parametrize("name", ["zero_fill", "logistic", "gbdt", "crl_mmnar"])
+def test_selection_reaches_every_method_and_its_cells(name):
+    for rule in ("log_loss", "auc"):
+        assert row_of(f"method={name}", f"selection={rule}").config["selection"] == rule
+    assert row_of(f"method={name}").config["selection"] == "log_loss"
+    with pytest.raises(UsageError, match=r"selection=log_loss\|auc sets it for all"):
+        load_config("table1", [f"method={name}", "method.selection=auc"])
 
 
 def test_a_swept_learning_rate_is_scaled_by_the_schedule_like_the_default():
