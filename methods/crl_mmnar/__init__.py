@@ -101,14 +101,8 @@ INFO = {
     "class": "CrlMmnar",
 }
 
-END_TO_END = {
-    "left_out": "one",
-    "project": False,
-    "detach_target": False,
-    "average": "stay",
-    "pretrain_epochs": 0,
-    "anneal_epochs": 0,
-}
+ONE_PHASE = {"left_out": "one", "project": False, "average": "stay", "pretrain_epochs": 0, "anneal_epochs": 0}
+END_TO_END = ONE_PHASE | {"detach_target": False}
 """The paper's section 3.4 alone: one objective from the first epoch to the last, one modality of each stay masked in a step."""
 
 
@@ -275,7 +269,7 @@ class CrlMmnar(TorchMethod):
         "attached": {"detach_target": False},
         "end_to_end": END_TO_END,
         "per_modality": END_TO_END | {"average": "modality"},
-        "detached": END_TO_END | {"detach_target": True},
+        "detached": ONE_PHASE,
     }
     titles: ClassVar = {
         "focal": "CRL-MMNAR (focal loss, gamma 2)",
@@ -299,7 +293,8 @@ class CrlMmnar(TorchMethod):
         """Yield the parts of phase 1, without an outcome, and those of phase 2.
 
         Where no outcome is defined there is no score, and the loop keeps its last epoch: nothing is selected in phase 1, whose
-        validation part is one stay at most, so that nothing is computed for it. Each epoch of it goes through each stay once (no ``epoch_order``).
+        validation part is one stay at most, so that next to nothing is computed for it. Its epochs go through each stay once, whatever
+        ``epoch_order`` says of those of phase 2.
         """
         c, order = self.config, self.epoch_order
         if c.pretrain_epochs and c.auxiliary:
