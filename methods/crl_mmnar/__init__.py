@@ -61,7 +61,24 @@ Adaptations:
 - A stay with no modality observed has a learned constant as h. Learning rate 2e-4, constant, as the paper names; batch 32, at most 100
   epochs, patience 30; selection by the suite's rule.
 
-MEASURED
+Measured on three development draws (``embedded-mimic``, seeds 1000 to 1002, discharge; 697 stays to train, 153 to stop, about 3,300 more of
+the same world to test; schedule ``short``, one seed, no rectifier). Readmission / ICU, means of the draws:
+
+                     AUC           log loss      cosine of tokens     L_con in training less chance
+    zero_fill        .724 / .725   .449 / .303
+    concat           .743 / .737   .457 / .302   .46 to .49
+    mmnar            .746 / .747   .452 / .295   .48 to .51
+    default          .753 / .746   .436 / .294   .36 to .39           -2.8
+    attached         .753 / .732   .446 / .306   .98 to .99           -0.14 to -0.21
+    end_to_end       .747 / .741   .456 / .299   .79 to .85           -0.04 to -0.05
+    focal            .735 / .736   .460 / .351   .32 to .34           -3.0
+
+The stop-gradient was chosen on the first draw, by the last two columns: after phase 1 alone without it, cosines were .98 to 1.00 at
+lambda_con .15, .96 to .99 at .3, and .58 to .78 only at 1, which is not Table 4's. With it tokens of training stays are told apart, which
+is what ``fit_report`` says of each fit. It is memory: on later stays L_con is above chance, by .6 to .8 (default) or .1 to .2 (``attached``),
+or at it (``end_to_end``). What the default adds to ``mmnar`` is no more than the differences between draws; its best epochs are the third
+or fourth of phase 2, when L_aux still counts. CPU time of a fit: 20 s, 7 s of ``mmnar`` and ``end_to_end``, 2 s of the plain network; of
+an epoch of 700 stays: 1.5 s with L_aux, .8 s after it, .14 s of the plain network.
 """
 
 from __future__ import annotations
