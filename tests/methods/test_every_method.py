@@ -20,7 +20,7 @@ BRIEF = {"max_epochs": 2, "batch_size": 32, "lr": 1e-3}
 SMALL = {
     "cm_ae": {"h_s": 16},
     "com": {"hidden": 16, "width": 12},
-    "crl_mmnar": {"hidden": 16, "heads": 4},
+    "crl_mmnar": {"hidden": 16, "heads": 4, "pretrain_epochs": 2},
     "drfuse": {"hidden": 16},
     "flexgen_ehr": {
         "hidden": 16,
@@ -344,7 +344,8 @@ DEFAULTS = {
     "com": {"hidden": 128, "layers": 3, "heads": 4, "dropout": 0.1, "lr": 1e-4, "lam": 0.01, "tau": 0.07, "weight_decay": 0.0,
             "batch_size": 256, "max_epochs": 100, "train_disc": True, "contrast": 256},
     "crl_mmnar": {"hidden": 128, "heads": 8, "dropout": 0.2, "lr": 2e-4, "weight_decay": 1e-5, "batch_size": 32, "patience": 30,
-                  "max_epochs": 100, "lambda_miss": 0.5, "lambda_rec": 1.0, "lambda_con": 0.15, "temperature": 0.1, "gamma": 2.0},
+                  "max_epochs": 100, "lambda_miss": 0.5, "lambda_rec": 1.0, "lambda_con": 0.15, "temperature": 0.1, "gamma": 0.0,
+                  "pretrain_epochs": 20, "anneal_epochs": 10, "left_out": "each", "project": True},
     "drfuse": {"lr": 1e-4, "dropout": 0.3, "weight_decay": 0.0, "batch_size": 16, "max_epochs": 100, "patience": 10,
                "lambda_pred": 1.0, "lambda_pred_shared": 1.0, "lambda_jsd": 1.0, "lambda_orth": 1.0, "lambda_attn": 1.0},
     "flexgen_ehr": {"latent": 32, "anchors": 256, "neighbours": 5, "mass": 0.9, "eps": 1e-3, "n_t": 50, "drop": 0.1,
@@ -390,9 +391,9 @@ def test_tuning_tries_the_default_too(name):
 
 
 SEVERAL_FIELDS = {
-    "cm_ae:faithful", "crl_mmnar:concat", "flexgen_ehr:tstr", "grape:feature", "m3care:as_released_odir",
-    "m3care:as_released_ov", "missmodal:backbone",
-    "missmodal:on_zero_fill", "mt:wide", "muse:as_released", "muse:masked_muse", "muse:paper", "smil:paper",
+    "cm_ae:faithful", "crl_mmnar:concat", "crl_mmnar:detached", "crl_mmnar:end_to_end", "crl_mmnar:per_modality", "flexgen_ehr:tstr",
+    "grape:feature", "m3care:as_released_odir", "m3care:as_released_ov", "missmodal:backbone", "missmodal:on_zero_fill", "mt:wide",
+    "muse:as_released", "muse:masked_muse", "muse:paper", "smil:paper",
 }  # fmt: skip
 
 
@@ -414,7 +415,8 @@ IMPOSSIBLE = [
     ("com", {"contrast": 0}, "contrast=0"),
     ("crl_mmnar", {"fusion": "sum"}, "mmnar or concat"),
     ("crl_mmnar", {"heads": 3}, "multiple of heads=3"),
-    ("crl_mmnar", {"average": "all"}, "stay or modality"),
+    ("crl_mmnar", {"average": "all"}, "mean or modality or stay"),
+    ("crl_mmnar", {"left_out": "two"}, "each or one"),
     ("flexgen_ehr", {"mass": 0.0}, "mass=0.0 must be above 0"),
     ("flexgen_ehr", {"mass": 1.1}, "at most 1"),
     ("flexgen_ehr", {"synthetic": -0.5}, "at least 0"),

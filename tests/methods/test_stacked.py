@@ -17,7 +17,7 @@ from methods.hgmf import OWN_MAPS
 STACKABLE = [name for name in registry.infos() if registry.load(name).stackable(registry.load(name).Config())]
 NOTHING_DRAWN = {
     "zero_fill": {"dropout": 0.0},
-    "crl_mmnar": {"dropout": 0.0, "attention_dropout": 0.0, "reconstruct": False, "lr": 1e-4},
+    "crl_mmnar": {"dropout": 0.0, "attention_dropout": 0.0, "decoder_dropout": 0.0, "pretrain_epochs": 3, "lr": 1e-4},
     "hgmf": {"dropout": 0.0, "attention_dropout": 0.0},
     "hgmf:own_maps": {"dropout": 0.0, "attention_dropout": 0.0, **OWN_MAPS},
     "grape": {"known": 1.0},
