@@ -192,6 +192,7 @@ class CmAe(TorchMethod):
         "weight_decay": [0.0, 1e-5],
         "dropout": [0.0, 0.2],
     }
+    stage_lengths: ClassVar = ("pretrain_epochs",)
     variants: ClassVar = {
         "modern": {},
         "faithful": {"act": "sigmoid", "pretrain_epochs": 20, "lambda_sp": 0.1, "finetune": False},

@@ -282,6 +282,7 @@ class Smil(TorchMethod):
         "align": [0.01, 0.1],
         "operation": ["add", "mul"],
     }
+    stage_lengths: ClassVar = ("first_epochs", "meta_iterations")
     variants: ClassVar = {
         "paper": {"form": "paper", "samples": 30},
         "first_order": {"first_order": True},

@@ -278,6 +278,7 @@ class CrlMmnar(TorchMethod):
         "lambda_con": [0.05, 0.15, 0.5],
         "gamma": [0.0, 1.0, 2.0],
     }
+    stage_lengths: ClassVar = ("pretrain_epochs",)
     variants: ClassVar = {
         "concat": {"fusion": "concat", "reconstruct": False},
         "mmnar": {"reconstruct": False},
