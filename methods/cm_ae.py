@@ -42,7 +42,8 @@ Adaptations:
   training here means. It begins where B ends, so that a random head does not undo the code.
 - Inputs are standardised by training statistics, so that zero is the mean; indicators of missing features count as features. Series
   are not read: a method for ragged series is not in the paper.
-- AdamW with clipped gradients for Adam; weight decay 1e-5, no dropout. L_rec and L_sp average over the batch.
+- AdamW with clipped gradients for Adam; weight decay 1e-5, no dropout. L_rec and L_sp average over the batch. What ``schedule=own`` runs
+  (rate 1e-3, batches of 256, at most 100 epochs a stage, patience 10) is ours: no training of the paper's is known.
 - A stay with nothing observed has the constant s of r = 0; it adds nothing to L_rec but one to its N, and is left out of L_sp.
 - The log odds of each task's training base rate are added to its logits, as in all torch methods.
 """
@@ -80,7 +81,7 @@ ACTIVATIONS = {"relu": torch.relu, "sigmoid": torch.sigmoid}
 
 @dataclass(frozen=True)
 class Config(TrainingConfig):
-    """Defaults: ``modern``. Batch size, epochs and patience hold for each stage."""
+    """Defaults: ``modern``. Batch size and patience hold for each stage, ``max_epochs`` for each but stage 0."""
 
     lr: float = 1e-3
     batch_size: int = 256
@@ -96,7 +97,7 @@ class Config(TrainingConfig):
     lambda_sp: float = 0.0
     rho: float = 0.05
     pretrain_epochs: int = 0
-    """Epochs of stage 0 at most; 0 leaves it out."""
+    """Epochs of stage 0 at most, whatever ``max_epochs`` is; 0 leaves it out."""
     corruption: float = 0.2
     """Share of the features zeroed in stage 0."""
     finetune: bool = True
@@ -208,7 +209,7 @@ class CmAe(TorchMethod):
 
     def _stages(self) -> list[tuple[int, Config]]:
         c = self.config
-        first = (PRETRAIN, replace(c, max_epochs=min(c.pretrain_epochs, c.max_epochs)))
+        first = (PRETRAIN, replace(c, max_epochs=c.pretrain_epochs))
         last = (FINETUNE, replace(c, lr=c.finetune_lr * c.lr))
         return [first] * (c.pretrain_epochs > 0) + [(RECONSTRUCT, c), (HEAD, c)] + [last] * c.finetune
 

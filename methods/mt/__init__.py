@@ -37,9 +37,10 @@ Adaptations (the policy, the readout and every constant below are ours or recall
   which it differs from the full one (two or more modalities observed, and the one alone among them); it weighs nothing in the others.
 - In a single-modality view, each modality has a copy of c_F to itself. How all views are one pass: ``network.py``.
 - Bilevel steps are first-order (DARTS, xi = 0): one theta-step on D_tr, one alpha-step on D_s (Adam 3e-3, betas .5, .999), at policies
-  drawn apart. 20 epochs (at most a third of ``max_epochs``), alpha frozen for 3 (at most half).
-- theta: AdamW 1e-4, decay .01, batch 128, at most 60 epochs, 5 % warm-up then cosine (constant in the search), selection by mean
-  validation AUC of the natural pattern. Clipping at 1 and the base rate's log odds as in all torch methods. Nothing observed: c_F alone.
+  drawn apart. 20 epochs, alpha frozen for the first 3 (``search_epochs``, ``search_frozen``: the search's own, under any schedule).
+- theta, under ``schedule=own`` (the paper's training was not read): AdamW 1e-4, decay .01, batch 128, at most 60 epochs, patience 30; 5 %
+  warm-up then cosine (constant in the search), selection on the natural pattern of the validation part. Clipping at 1 and the base
+  rate's log odds as in all torch methods. Nothing observed: c_F alone.
 """
 
 from __future__ import annotations
@@ -105,8 +106,8 @@ class Mt(TorchMethod):
         c = self.config
         order = np.random.default_rng(self.seed).permutation(len(train))
         held = max(1, round(c.search_share * len(train)))
-        epochs = min(c.search_epochs, -(-c.max_epochs // 3))
-        search = PolicySearch(replace(c, max_epochs=epochs, patience=epochs + 1), self.seed, self.device)
+        whole = replace(c, max_epochs=c.search_epochs, patience=c.search_epochs + 1)
+        search = PolicySearch(whole, self.seed, self.device)
         search.fit(train.take(np.sort(order[held:])), train.take(np.sort(order[:held])))
         self.module.settle(int(search.alpha.argmax()))
         for epoch, pi in enumerate(search.policies):
@@ -138,7 +139,7 @@ class PolicySearch(Mt):
         tau = c.tau_first * (c.tau_last / c.tau_first) ** (done / max(1, c.max_epochs - 1))
         self.module.settle(int(torch.multinomial(self.alpha.detach().softmax(dim=0), 1, generator=self.draw)))
         losses = super()._step(batch, weights, *how)
-        if done >= min(c.search_frozen, c.max_epochs // 2):
+        if done >= c.search_frozen:
             rows = torch.randint(len(self.held.observed), (c.batch_size,), generator=self.draw)
             self.alpha_step(self.held.take(rows.to(self.device)), weights, tau, how[1])
         self.module.settle(int(self.alpha.argmax()))

@@ -43,6 +43,7 @@ class Config(TrainingConfig):
     warm_up: float = 0.05
     """Share of the steps in which the learning rate rises; it then falls as a cosine."""
     search_epochs: int = 20
+    """Of the search, whatever ``max_epochs`` is."""
     search_frozen: int = 3
     """First epochs of the search, without alpha-steps."""
     search_share: float = 0.2
@@ -55,6 +56,10 @@ class Config(TrainingConfig):
         self.one_of(policy=tuple(POLICIES))
         if self.hidden % self.heads:
             raise ValueError(f"mt: hidden={self.hidden} must be a multiple of heads={self.heads}")
+        if not 0 <= self.search_frozen < self.search_epochs:
+            raise ValueError(
+                f"mt: search_frozen={self.search_frozen} must be less than search_epochs={self.search_epochs}"
+            )
 
     @property
     def fixed_start(self) -> int:

@@ -17,13 +17,13 @@ def test_a_schedule_with_fewer_epochs_says_what_it_leaves_out_of_stages():
     rows = {
         schedule: {
             row.method: row.cut
-            for row in select_method_rows(load_config("table1", ["method=smil,zero_fill", f"schedule={schedule}"]))
+            for row in select_method_rows(load_config("table1", ["method=flexgen_ehr,smil", f"schedule={schedule}"]))
         }
         for schedule in ("short", "paper")
     }
-    assert rows["short"] == {"smil": registry.info("smil").stages, "zero_fill": ""}
-    assert "iterations" in rows["short"]["smil"]
-    assert rows["paper"] == {"smil": "", "zero_fill": ""}
+    assert rows["short"] == {"flexgen_ehr": registry.info("flexgen_ehr").stages, "smil": ""}
+    assert "diffusion" in rows["short"]["flexgen_ehr"]
+    assert rows["paper"] == {"flexgen_ehr": "", "smil": ""}
 
 
 def test_a_variant_may_have_a_name_of_its_own_to_print():

@@ -143,6 +143,8 @@ def test_orthogonality_is_the_absolute_cosine_over_stays_with_the_modality():
     h[..., 0], w[..., 1] = 2.0, 5.0
     assert orthogonality_loss(h, w, observed) == 0
     assert orthogonality_loss(h, -3 * h, observed).item() == pytest.approx(2)  # one for each modality
+    four = [v.repeat(1, 2, 1) for v in (h, -3 * h)]  # twice as many modalities weigh no more
+    assert orthogonality_loss(*four, observed.repeat(1, 2)).item() == pytest.approx(2)
     w[1] = h[1]
     assert orthogonality_loss(h, w, observed).item() == pytest.approx(0.5)  # modality 1: the mean of 0 and 1; 2: 0
     w[1:, 1] = torch.nan
@@ -246,10 +248,10 @@ def by_hand(net, batch, offset):
         ranks.append(sum(r) / max(1, sum(v > 0 for v in r)))
     orth = [mean([cos(s[2][k], s[3][k]) for s in stays if k in s[2]]) for k in range(m)]
     found = {
-        "pred": sum(sup[:m]),
+        "pred": 2 / m * sum(sup[:m]),
         "pred_shared": sup[m],
         "jsd": mean([kl(s) for s in stays if len(s[2]) > 1]),
-        "orth": sum(orth),
+        "orth": 2 / m * sum(orth),
         "rank": np.mean(ranks),
     }
     return np.stack([s[0] for s in stays]), np.stack([s[1] for s in stays]), found
@@ -274,6 +276,21 @@ def test_forward_and_losses_equal_the_equations(tasks):
         assert out.losses[name].item() == pytest.approx(value, rel=1e-4), name
     assert np.ptp(alpha[0]) > 0.05
     assert not net.eval()(batch).losses
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 10])
+def test_auxiliary_predictions_weigh_three_to_one_for_any_number_of_modalities(m):
+    """Where every head says what the final one says, as the released sum over two modalities and the shared token."""
+    net, b = module(widths=(5,) * m), some_stays()
+    b = b._replace(x=tuple(torch.randn(12, 5) for _ in range(m)), observed=torch.ones(12, m, dtype=torch.bool))
+    with torch.no_grad():
+        for part in (net.predict, net.auxiliary):
+            part.weight.zero_()
+            part.bias.fill_(0.3)
+    out = net.train()(b)
+    final = F.binary_cross_entropy_with_logits(out.logits, b.labels, reduction="none")
+    final = (torch.where(b.label_mask, final, 0.0).sum(0) / b.label_mask.sum(0)).mean()
+    assert out.losses["auxiliary"].item() == pytest.approx(3 * final.item(), rel=1e-5)
 
 
 def test_attention_is_a_distribution_over_available_tokens():

@@ -28,10 +28,10 @@ SMALL = {
     "hgmf": {"hidden": 8, "subset_width": 4, "rank": 3, "width": 6, "heads": 2, "k": 3},
     "m3care": {"hidden": 8, "batch_size": 16},
     "missmodal": {"hidden": 16},
-    "mt": {"hidden": 16, "heads": 2},
+    "mt": {"hidden": 16, "heads": 2, "search_epochs": 1, "search_frozen": 0},
     "muse": {"hidden": 8},
     "raindrop": {},
-    "smil": {"hidden": 16, "width": 8, "clusters": 4},
+    "smil": {"hidden": 16, "width": 8, "clusters": 4, "first_epochs": 2, "meta_iterations": 6},
 }
 """Sizes at which a method of several variants is fitted in a fraction of a second; BRIEF where they say nothing."""
 NAMES = list(registry.infos())
@@ -234,12 +234,12 @@ EASY = {
     "m3care": {},
     "mean_impute": {},
     "missmodal": {},
-    "mt": {"hidden": 16, "heads": 2, "max_epochs": 8},
+    "mt": {"hidden": 16, "heads": 2, "max_epochs": 8, "search_epochs": 3, "search_frozen": 1},
     "muse": {},
     "raindrop": {},
     "raindrop:released": {},
     "s_only": {},
-    "smil": {},
+    "smil": {"first_epochs": 6, "meta_iterations": 12},
 }
 """What differs from 6 epochs of batches of 64 with a rate of 3e-3; None where nothing is trained by epochs."""
 
@@ -327,17 +327,21 @@ DEFAULTS = {
             "batch_size": 256, "max_epochs": 100, "train_disc": True},
     "crl_mmnar": {"hidden": 128, "heads": 8, "dropout": 0.2, "lr": 2e-4, "weight_decay": 1e-5, "batch_size": 32, "patience": 30,
                   "max_epochs": 100, "lambda_miss": 0.5, "lambda_rec": 1.0, "lambda_con": 0.15, "temperature": 0.1, "gamma": 0.0,
-                  "pretrain_epochs": 20, "anneal_epochs": 10, "left_out": "each", "project": True},
-    "drfuse": {"lr": 1e-4, "dropout": 0.3, "weight_decay": 0.0, "patience": 10, "lambda_pred": 1.0, "lambda_pred_shared": 1.0,
-               "lambda_jsd": 1.0, "lambda_orth": 1.0, "lambda_attn": 1.0},
+                  "pretrain_epochs": 20, "anneal_epochs": 10, "left_out": "each", "project": True, "detach_target": True},
+    "drfuse": {"lr": 1e-4, "dropout": 0.3, "weight_decay": 0.0, "batch_size": 16, "max_epochs": 100, "patience": 10,
+               "lambda_pred": 1.0, "lambda_pred_shared": 1.0, "lambda_jsd": 1.0, "lambda_orth": 1.0, "lambda_attn": 1.0},
     "flexgen_ehr": {"latent": 32, "anchors": 256, "neighbours": 5, "mass": 0.9, "eps": 1e-3, "n_t": 50, "drop": 0.1,
                     "guidance": 0.5, "vae_epochs": 60, "diffusion_epochs": 50, "ot_steps": 50},
-    "grape": {"layers": 2, "known": 0.7, "lr": 1e-3, "lambda_imp": 0.0},
+    "grape": {"layers": 2, "known": 0.7, "lr": 1e-3, "lambda_imp": 0.0, "weight_decay": 0.0, "batch_size": 256, "max_epochs": 200},
     "gru_d": {"hidden": 64, "lr": 1e-3, "dropout": 0.3, "batch_size": 32, "max_epochs": 100, "patience": 10,
               "inputs": "true_series", "cell": "paper", "decay_init": "zeros"},
     "missmodal": {"hidden": 128, "dropout": 0.2, "tau": 0.3, "views": 1, "a": 0.1, "b": 0.1, "c": 1.0, "lr": 1e-3,
                   "weight_decay": 1e-4, "batch_size": 128, "max_epochs": 100, "dist": "mean", "pos_in_denominator": True,
                   "complete_only": False, "mask_input": False},
+    "mt": {"lr": 1e-4, "weight_decay": 0.01, "batch_size": 128, "max_epochs": 60, "warm_up": 0.05, "search_epochs": 20,
+           "search_frozen": 3, "search_share": 0.2, "alpha_lr": 3e-3},
+    "smil": {"lr": 1e-3, "weight_decay": 1e-4, "batch_size": 64, "first_epochs": 60, "fusion_dropout": 0.5, "clusters": 10,
+             "inner_lr": 1e-3, "inner_decay": 1000, "inner_steps": 1, "align": 0.01},
 }
 # fmt: on
 """Values that a paper or its released program states, or that a card settles."""
@@ -405,6 +409,7 @@ IMPOSSIBLE = [
     ("missmodal", {"views": 0}, "at least 1"),
     ("mt", {"policy": "sum"}, "it must be search or"),
     ("mt", {"heads": 3}, "multiple of heads=3"),
+    ("mt", {"search_epochs": 3}, "less than search_epochs=3"),
     ("muse", {"inference": "test"}, "inductive or batch"),
     ("muse", {"view": "bernoulli"}, "code or bernoulli15"),
     ("muse", {"nodes": "random"}, "learned or one_hot"),
@@ -421,6 +426,7 @@ IMPOSSIBLE = [
     ("smil", {"operation": "sub"}, "add or mul"),
     ("smil", {"pretrain": "no"}, "all or"),
     ("smil", {"clusters": 0}, "at least 1"),
+    ("smil", {"meta_iterations": -1}, "at least 0"),
 ]
 
 

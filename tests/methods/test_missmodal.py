@@ -256,10 +256,10 @@ def test_views_are_proper_subsets_with_the_stated_frequencies():
 @pytest.mark.parametrize("dist", DISTS)
 def test_a_view_of_everything_is_the_stay_itself(dist, monkeypatch):
     monkeypatch.setattr(missmodal, "draw_views", lambda observed, k: observed.expand(k, -1, -1))
-    net, b = module(dist=dist, b=1.0, a=1.0, views=2), batch()
+    net, b = module(dist=dist, b=1.0, a=1.0, views=2, dropout=0.0), batch()
     fused = []
     net.fuse.register_forward_hook(lambda *a: fused.append(a[-1]))
-    losses = net(b).losses  # in training, with dropout
+    losses = net(b).losses
     for view in fused[0].view(3, 12, -1)[1:]:
         assert torch.equal(view, fused[0][:12])
     assert losses["dis"].item() == pytest.approx(0, abs=1e-6 if dist == "mmd" else 0)
@@ -268,6 +268,22 @@ def test_a_view_of_everything_is_the_stay_itself(dist, monkeypatch):
     np.testing.assert_allclose(similarity.diagonal(), 1, atol=1e-6)
     others = 2 * np.exp(similarity / 0.3).sum(1) - 2 * math.exp(1 / 0.3)
     assert losses["geo"].item() == pytest.approx(np.log(math.exp(1 / 0.3) + others).mean() - 1 / 0.3, rel=1e-4)
+
+
+def test_a_stay_and_its_views_have_dropout_masks_of_their_own(monkeypatch):
+    """Half of the features that a stay and its views share are zeroed, each half by itself."""
+    monkeypatch.setattr(missmodal, "draw_views", lambda observed, k: observed.expand(k, -1, -1))
+    net, b, given = module(views=2, dropout=0.5), batch(400), []
+    net.fuse.register_forward_pre_hook(lambda _, a: given.append(a[0]))
+    net(b)
+    net.eval()(b)
+    trained, whole = given[0].view(3, 400, -1), given[1]
+    there = whole > 0
+    kept = trained[:, there] > 0
+    torch.testing.assert_close(trained[:, there][kept], whole[there].expand(3, -1)[kept] * 2)
+    assert kept.float().mean(1).tolist() == pytest.approx([0.5] * 3, abs=0.05)
+    for one, other in combinations(kept, 2):
+        assert (one & other).float().mean().item() == pytest.approx(0.25, abs=0.05)
 
 
 @pytest.mark.parametrize("network", ["encoders", "concat"])
@@ -358,6 +374,7 @@ def test_complete_only_aligns_stays_with_all_that_training_has():
     train, valid = draw_random_cohort(90), draw_random_cohort(40, seed=1)
     n = train.observed.sum(1)
     assert fitted(train, valid).aligned_share == pytest.approx((n >= 2).mean())
+    assert fitted(train, valid).fit_report() == {"share of training stays aligned": pytest.approx((n >= 2).mean())}
     assert fitted(train, valid, complete_only=True).aligned_share == pytest.approx((n == 3).mean())
     two = hide_modalities(train, np.array([False, False, True]) & np.ones_like(train.observed))
     method = fitted(two, valid, complete_only=True)

@@ -16,7 +16,7 @@ from methods.mt import Mt, PolicySearch, sample_gates, warm_up_cosine
 from methods.mt.network import POLICIES, Config, MtModule, draw_subset, make_single_views
 
 WIDTHS = (6, 5, 4)
-SMALL = {"hidden": 16, "layers": 3, "heads": 2, "dropout": 0.0}
+SMALL = {"hidden": 16, "layers": 3, "heads": 2, "dropout": 0.0, "search_epochs": 2, "search_frozen": 1}
 
 
 def module(policy="early", widths=WIDTHS, seed=0, **changes):
@@ -266,7 +266,7 @@ def test_alpha_steps_and_theta_steps_do_not_touch_each_other(monkeypatch):
         seen.append((before, self.alpha.detach().clone()))
 
     monkeypatch.setattr(PolicySearch, "alpha_step", watched)
-    config = Config(**SMALL, batch_size=32, max_epochs=4, lr=1e-3, search_frozen=1)
+    config = Config(**SMALL, batch_size=32, max_epochs=4, lr=1e-3)
     search = PolicySearch(config, seed=1).fit(draw_random_cohort(90), draw_random_cohort(40, seed=1))
     assert len(seen) == 3 * 3  # none in the frozen epoch
     for (_, alpha), (before, _) in pairwise(seen):
@@ -283,12 +283,13 @@ def fitted(train=None, valid=None, **changes):
 
 
 def test_the_search_reads_training_stays_only_and_leaves_no_other_trace():
-    found, other = fitted(layers=2), fitted(layers=2, valid=draw_random_cohort(50, seed=7))
+    found, other = fitted(layers=2), fitted(layers=2, max_epochs=3, valid=draw_random_cohort(50, seed=7))
     torch.testing.assert_close(found.module.trajectory, other.module.trajectory, atol=0, rtol=0, equal_nan=True)
     assert found.module.start == other.module.start
     pi = found.module.trajectory
-    assert torch.isfinite(pi[:2]).all()  # a third of four epochs
-    assert pi[2:].isnan().all()
+    assert pi.shape == (2, 3)  # search_epochs, whatever max_epochs is
+    assert torch.isfinite(pi).all()
+    assert torch.equal(pi[0], torch.full((3,), 1 / 3))  # alpha is frozen in the first
     assert pi[1].argmax() == found.module.start
     test, fixed = draw_random_cohort(30, seed=2), POLICIES[1 + found.module.start]
     np.testing.assert_array_equal(found.predict_proba(test), fitted(layers=2, policy=fixed).predict_proba(test))
@@ -320,7 +321,15 @@ def auc(method, cohort):
 
 def test_the_search_finds_fusion_where_only_fusion_can_tell():
     train, valid, test = (together(n, s) for n, s in ((300, 0), (80, 1), (300, 2)))
-    how = {"max_epochs": 36, "lr": 3e-3, "layers": 2, "alpha_lr": 3e-2, "patience": 12}
+    how = {
+        "max_epochs": 36,
+        "lr": 3e-3,
+        "layers": 2,
+        "alpha_lr": 3e-2,
+        "patience": 12,
+        "search_epochs": 12,
+        "search_frozen": 3,
+    }
     assert auc(fitted(train, valid, policy="late", **how), test) < 0.6
     method = fitted(train, valid, **how)
     assert method.module.trajectory[11, 2] < 0.25

@@ -219,7 +219,7 @@ def test_complete_stays_know_nothing_of_priors_and_psi(form, operation):
         if not name.startswith("fc"):
             p.data.normal_()
     assert torch.equal(net(*full_batch(), net.draw(9)).logits, before)
-    assert torch.equal(net.classify_plain(full_batch()[0]), before)
+    assert torch.equal(net.fc2(net.encode_plain(full_batch()[0])), before)
     net.config = replace(net.config, reg_on_full=True)
     assert not torch.equal(net(*full_batch()).logits, before)
 
@@ -269,7 +269,7 @@ def test_priors_are_centroids_of_those_observed():
     np.testing.assert_array_equal(fit_priors(h, observed, 5)[0], priors)
 
 
-SMALL = {"hidden": 16, "width": 8, "clusters": 4, "max_epochs": 2}
+SMALL = {"hidden": 16, "width": 8, "clusters": 4, "first_epochs": 2, "meta_iterations": 6, "meta_lr": 1.0}
 
 
 def fitted(train=None, valid=None, **changes):
@@ -287,7 +287,7 @@ def test_priors_come_from_training_stays_alone_and_encoders_stay_frozen(monkeypa
     monkeypatch.setattr(smil, "fit_priors", spy)
     train, other, found = draw_random_cohort(90), draw_random_cohort(33, seed=8, signal=-1.0), []
     for valid in (draw_random_cohort(40, seed=1), other):
-        method = Smil(Config(**{**SMALL, "max_epochs": 1}), seed=3)  # one epoch: valid has nothing to choose
+        method = Smil(Config(**{**SMALL, "first_epochs": 1}), seed=3)  # one epoch: valid has nothing to choose
         method.fit(train, valid)
         found.append(method.module.core.priors)
         h, observed, encoders = kept[-1]
@@ -380,3 +380,91 @@ def test_prediction_is_the_mean_probability_of_the_noisy_passes():
         draws = (Noise(*(e[s : s + 1] for e in (net.eps_omega, net.eps_first, net.eps_second))) for s in range(3))
         passes = [torch.sigmoid(net(h, b.observed, eps).logits + method.offset) for eps in draws]
     np.testing.assert_allclose(method.predict_proba(test), torch.stack(passes).mean(0), atol=1e-6)
+
+
+def test_dropout_is_on_in_every_pass_of_the_meta_stage(monkeypatch):
+    """Half of a is zeroed before fc2, drawn for each pass; in evaluation none is, and the aligned a is whole."""
+    net, mtr, mte = core(), batch(seed=1), batch(seed=2)
+    whole, seen = net(mtr.extra["h"], mtr.observed), []
+    net.train().fc2.register_forward_pre_hook(lambda _, a: seen.append(a[0]))
+    torch.testing.assert_close(net(mtr.extra["h"], mtr.observed).hidden, whole.hidden)
+    seen.clear()
+    meta_losses(net, mtr, mte, batch(seed=3).observed, bce, 0.5)
+    assert len(seen) == 3  # L_mtr, L_mte and the clean pass
+    unused = (core(fusion_dropout=0.0)(mtr.extra["h"], mtr.observed).hidden == 0).double().mean()
+    assert all((a == 0).double().mean() > unused + 0.15 for a in seen)
+    assert not torch.equal(seen[1] == 0, seen[2] == 0)
+    modes, kept = [], Smil._step
+
+    def step(self, *args):
+        modes.append((self._frozen, self.module.core.training))
+        return kept(self, *args)
+
+    monkeypatch.setattr(Smil, "_step", step)
+    fitted()
+    assert set(modes) == {(False, True), (True, True)}
+
+
+BOTH = (("first", 0), ("meta", 3))
+
+
+def test_each_stage_has_its_length_and_rate_whatever_the_schedule(monkeypatch):
+    rates, kept = [], Smil._step
+
+    def step(self, batch, weights, optimiser, *how):
+        rates.append((self._frozen, optimiser.param_groups[0]["lr"]))
+        return kept(self, batch, weights, optimiser, *how)
+
+    monkeypatch.setattr(Smil, "_step", step)
+    train = draw_random_cohort(90)
+    rest = (~choose_complete_stays(train.observed, 4)[0]).sum()
+    for max_epochs in (1, 40):
+        rates.clear()
+        changes = {"first_epochs": 3, "meta_iterations": 7, "meta_lr": 0.1, "lr": 0.01, "patience": 99}
+        method = fitted(train, batch_size=16, max_epochs=max_epochs, **changes)
+        passes = -(-7 // -(-rest // 16))
+        assert [e["epoch"] for e in method.history] == [1, 2, 3, *range(1, passes + 1)]
+        steps = [frozen for frozen, _ in rates]
+        assert (steps.count(False), steps.count(True)) == (3 * 6, passes * -(-rest // 16))
+        assert {(frozen, round(lr, 9)) for frozen, lr in rates} == {(False, 0.01), (True, 0.001)}
+        assert method.config.max_epochs == max_epochs
+        report = method.fit_report()
+        assert (report["epochs of the first stage"], report["epochs of the meta stage"]) == (3, passes)
+        best = [method.history[start + int(report[f"best epoch of the {k} stage"]) - 1] for k, start in BOTH]
+        assert [e["valid"] for e in best] == [
+            max(e["valid"] for e in h) for h in (method.history[:3], method.history[3:])
+        ]
+
+
+def test_stage_one_is_the_first_stage_alone(monkeypatch):
+    first, kept = [], smil.fit_priors
+
+    def spy(*args):
+        first.append({k: v.clone() for k, v in method.module.state_dict().items()})
+        return kept(*args)
+
+    monkeypatch.setattr(smil, "fit_priors", spy)
+    method, alone = Smil(Config(**SMALL), seed=3), fitted(**Smil.variants["stage_one"])
+    method.fit(draw_random_cohort(90), draw_random_cohort(40, seed=1))
+    net, test = alone.module, draw_random_cohort(30, seed=2)
+    assert all(torch.equal(v, first[0][k]) for k, v in net.state_dict().items())
+    assert len(first) == 1
+    assert alone.fit_report().keys() == {"epochs of the first stage", "best epoch of the first stage"}
+    b, p = alone.tensors(test), alone.predict_proba(test)
+    with torch.inference_mode():
+        a = torch.relu(net.core.fc1(net.encoders(b.x, b.observed).flatten(1)))
+        np.testing.assert_allclose(p, torch.sigmoid(net.core.fc2(a) + alone.offset), atol=1e-6)
+    np.testing.assert_array_equal(alone.represent(test), a)
+    again = Smil(alone.config, seed=9).load_state(alone.state())
+    np.testing.assert_array_equal(again.predict_proba(test), p)
+    assert not np.array_equal(method.predict_proba(test), p)
+
+
+def test_logits_of_another_shape_are_refused_in_the_meta_stage_too(monkeypatch):
+    def narrow(self, *args, forward=Core.forward):
+        made = forward(self, *args)
+        return made._replace(logits=made.logits[:, :1])
+
+    monkeypatch.setattr(Core, "forward", narrow)
+    with pytest.raises(ValueError, match=r"Smil: the module's Output.logits have shape \[\d+, 1\], expected"):
+        fitted()
