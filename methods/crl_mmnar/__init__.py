@@ -75,10 +75,10 @@ the same world to test; schedule ``short``, one seed, no rectifier). Readmission
 
 The stop-gradient was chosen on the first draw, by the last two columns: after phase 1 alone without it, cosines were .98 to 1.00 at
 lambda_con .15, .96 to .99 at .3, and .58 to .78 only at 1, which is not Table 4's. With it tokens of training stays are told apart, which
-is what ``fit_report`` says of each fit. It is memory: on later stays L_con is above chance, by .6 to .8 (default) or .1 to .2 (``attached``),
-or at it (``end_to_end``). What the default adds to ``mmnar`` is no more than the differences between draws; its best epochs are the third
-or fourth of phase 2, when L_aux still counts. CPU time of a fit: 20 s, 7 s of ``mmnar`` and ``end_to_end``, 2 s of the plain network; of
-an epoch of 700 stays: 1.5 s with L_aux, .8 s after it, .14 s of the plain network.
+is what ``fit_report`` says of each fit. It is memory: on later stays L_con is above chance, by .6 to .8 (default) or .1 to .2
+(``attached``), or at it (``end_to_end``). What the default adds to ``mmnar`` is no more than the differences between draws; its best
+epochs are the third or fourth of phase 2, when L_aux still counts. CPU time of a fit: 20 s, 7 s of ``mmnar`` and ``end_to_end``, 2 s of
+the plain network; of an epoch of 700 stays: 1.5 s with L_aux, .8 s after it, .14 s of the plain network.
 """
 
 from __future__ import annotations

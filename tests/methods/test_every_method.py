@@ -345,7 +345,7 @@ DEFAULTS = {
             "batch_size": 256, "max_epochs": 100, "train_disc": True, "contrast": 256},
     "crl_mmnar": {"hidden": 128, "heads": 8, "dropout": 0.2, "lr": 2e-4, "weight_decay": 1e-5, "batch_size": 32, "patience": 30,
                   "max_epochs": 100, "lambda_miss": 0.5, "lambda_rec": 1.0, "lambda_con": 0.15, "temperature": 0.1, "gamma": 0.0,
-                  "pretrain_epochs": 20, "anneal_epochs": 10, "left_out": "each", "project": True},
+                  "pretrain_epochs": 20, "anneal_epochs": 10, "left_out": "each", "project": True, "detach_target": True},
     "drfuse": {"lr": 1e-4, "dropout": 0.3, "weight_decay": 0.0, "batch_size": 16, "max_epochs": 100, "patience": 10,
                "lambda_pred": 1.0, "lambda_pred_shared": 1.0, "lambda_jsd": 1.0, "lambda_orth": 1.0, "lambda_attn": 1.0},
     "flexgen_ehr": {"latent": 32, "anchors": 256, "neighbours": 5, "mass": 0.9, "eps": 1e-3, "n_t": 50, "drop": 0.1,
