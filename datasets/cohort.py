@@ -40,18 +40,53 @@ class Group:
     labels: tuple[str, ...]
 
 
+RECORDED = 256
+"""Times of record that a stay keeps at most: its last."""
+
+
 @dataclass(frozen=True, eq=False)
 class Series:
     """Labs and vitals in hourly bins before the landmark: values float32 [N, L, C], mask bool [N, L, C], hours float32 [N, L].
 
     ``hours`` counts from the admission; bins beyond a stay's last one have ``mask`` False and hours NaN. Where ``mask`` is False
-    the value is NaN.
+    the value is NaN. ``recorded``: the same channels as they were recorded, where a cohort keeps that; its steps are a stay's times of
+    record, at most ``RECORDED``, in their order.
     """
 
     values: Array
     mask: Array
     hours: Array
     channels: tuple[str, ...]
+    recorded: Series | None = None
+
+    def take(self, rows: Array) -> Series:
+        """Return the series of the given rows (integer positions)."""
+        recorded = None if self.recorded is None else self.recorded.take(rows)
+        return Series(self.values[rows], self.mask[rows], self.hours[rows], self.channels, recorded)
+
+
+def collect_records(
+    row: Array, hours: Array, channel: Array, values: Array, n: int, channels: tuple[str, ...]
+) -> Series:
+    """Return the series of n stays whose steps are the times of K records: ``row``, ``hours``, ``channel`` (a position), ``values`` [K].
+
+    A stay with more than ``RECORDED`` times keeps the last. Of several records of a channel at one time the last given counts.
+    """
+    order = np.lexsort((hours, row))
+    row, hours, channel, values = row[order], hours[order].astype(np.float32), channel[order], values[order]
+    new = np.ones(len(row), dtype=bool)
+    new[1:] = (np.diff(row) != 0) | (np.diff(hours) != 0)
+    count = np.bincount(row[new], minlength=n)
+    # the position of a record's time among its stay's, less the times that are left out
+    place = new.cumsum() - 1 - (count.cumsum() - count)[row] - np.maximum(count - RECORDED, 0)[row]
+    kept = place >= 0
+    row, place, channel = row[kept], place[kept], channel[kept]
+    shape = (n, min(RECORDED, max(1, count.max(initial=0))))
+    at = np.full(shape, np.nan, dtype=np.float32)
+    at[row, place] = hours[kept]
+    contents = np.full((*shape, len(channels)), np.nan, dtype=np.float32)
+    contents[row, place, channel] = values[kept]
+    return Series(contents, ~np.isnan(contents), at, channels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,11 +139,7 @@ class Cohort:
             modalities=tuple(replace(m, values=m.values[rows]) for m in self.modalities),
             observed=self.observed[rows],
             outcomes=self.outcomes[rows],
-            series=None
-            if self.series is None
-            else replace(
-                self.series, values=self.series.values[rows], mask=self.series.mask[rows], hours=self.series.hours[rows]
-            ),
+            series=None if self.series is None else self.series.take(rows),
             fingerprint=digest.hexdigest(),
         )
 
@@ -150,10 +181,11 @@ def compute_fingerprint(cohort: Cohort) -> str:
     for m, modality in enumerate(cohort.modalities):
         text(modality.feature_names)
         array(modality.name, modality.values[cohort.observed[:, m]])
-    if cohort.series is not None:
-        text(cohort.series.channels)
-        for name in ("values", "mask", "hours"):
-            array(name, getattr(cohort.series, name))
+    for series in (cohort.series, cohort.series and cohort.series.recorded):
+        if series is not None:
+            text(series.channels)
+            for name in ("values", "mask", "hours"):
+                array(name, getattr(series, name))
     return digest.hexdigest()
 
 
@@ -219,16 +251,20 @@ def _check_cohort(c: Cohort) -> None:
                 f"group {name} has code {group.codes[_find_first(bad)]} in row {_find_first(bad)} and {len(group.labels)} labels",
             )
     if c.series is not None:
-        _check_series(c, c.series, n)
+        _check_series(c, "series", c.series, n)
+        if c.series.recorded is not None:
+            _check_series(c, "series.recorded", c.series.recorded, n)
+            if c.series.recorded.channels != c.series.channels:
+                raise _make_error(c, "series.recorded has other channels than series")
 
 
-def _check_series(c: Cohort, s: Series, n: int) -> None:
-    _check_array(c, "series.values", s.values, "float32", (n, None, len(s.channels)))
-    _check_array(c, "series.mask", s.mask, "bool", s.values.shape)
-    _check_array(c, "series.hours", s.hours, "float32", s.values.shape[:2])
+def _check_series(c: Cohort, name: str, s: Series, n: int) -> None:
+    _check_array(c, f"{name}.values", s.values, "float32", (n, None, len(s.channels)))
+    _check_array(c, f"{name}.mask", s.mask, "bool", s.values.shape)
+    _check_array(c, f"{name}.hours", s.hours, "float32", s.values.shape[:2])
     bad = (s.mask & ~np.isfinite(s.values)).any(axis=(1, 2))
     if bad.any():
-        raise _make_error(c, f"series.values has a recorded value that is not finite in row {_find_first(bad)}")
+        raise _make_error(c, f"{name}.values has a recorded value that is not finite in row {_find_first(bad)}")
     bad = (s.mask.any(axis=2) & ~np.isfinite(s.hours)).any(axis=1)
     if bad.any():
-        raise _make_error(c, f"series.hours is not finite where something was recorded, in row {_find_first(bad)}")
+        raise _make_error(c, f"{name}.hours is not finite where something was recorded, in row {_find_first(bad)}")

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -64,9 +64,10 @@ def save_cohort(cohort: Cohort, folder: Path) -> None:
             _save_array(
                 scratch, f"modality.{m}", np.where(cohort.observed[:, m, None], modality.values, np.float32("nan"))
             )
-        if cohort.series is not None:
-            for part in ("values", "mask", "hours"):
-                _save_array(scratch, f"series.{part}", getattr(cohort.series, part))
+        recorded = cohort.series and cohort.series.recorded
+        for prefix, series in (("series", cohort.series), ("series.recorded", recorded)):
+            for part in ("values", "mask", "hours") if series is not None else ():
+                _save_array(scratch, f"{prefix}.{part}", getattr(series, part))
         manifest = {
             "format": FORMAT,
             "name": cohort.name,
@@ -77,6 +78,7 @@ def save_cohort(cohort: Cohort, folder: Path) -> None:
             "groups": {name: group.labels for name, group in cohort.groups.items()},
             "site": cohort.site is not None,
             "series": None if cohort.series is None else cohort.series.channels,
+            "recorded": recorded is not None,
             "fingerprint": cohort.fingerprint,
         }
         write_json(scratch / "manifest.json", manifest)
@@ -96,8 +98,9 @@ def load_cohort(folder: Path) -> Cohort:
         )
     series = None
     if manifest["series"] is not None:
-        parts = {part: _load_array(folder, f"series.{part}") for part in ("values", "mask", "hours")}
-        series = Series(**parts, channels=tuple(manifest["series"]))
+        channels = tuple(manifest["series"])
+        recorded = _load_series(folder, "series.recorded", channels) if manifest.get("recorded") else None
+        series = replace(_load_series(folder, "series", channels), recorded=recorded)
     return Cohort(
         name=manifest["name"],
         landmark=manifest["landmark"],
@@ -114,6 +117,10 @@ def load_cohort(folder: Path) -> Cohort:
         series=series,
         fingerprint=manifest["fingerprint"],
     )
+
+
+def _load_series(folder: Path, prefix: str, channels: tuple[str, ...]) -> Series:
+    return Series(*(_load_array(folder, f"{prefix}.{part}") for part in ("values", "mask", "hours")), channels)
 
 
 def save_ground_truth(ground_truth: GroundTruth, folder: Path) -> None:

@@ -34,7 +34,9 @@ class Method:
 
     ``Config`` is a frozen dataclass of hyper-parameters with the paper's defaults; ``grid`` the values nested tuning tries;
     ``variants`` the named configurations, each a dict of the fields it changes; ``titles`` the names to print of those for which
-    "title (variant)" would not do; ``unrectified`` those that ``rectifier=auto`` leaves without the method's rectifier.
+    "title (variant)" would not do; ``unrectified`` those that ``rectifier=auto`` leaves without the method's rectifier; ``beside`` those
+    without which the method's own row would mislead: ``method=all`` gives each a row after the method's. ``stage_lengths``: the fields of
+    ``Config`` that say how long stages last which the method itself fixes; no schedule changes them but those of tests, which cut them.
     """
 
     Config: ClassVar[type] = NoConfig
@@ -42,6 +44,8 @@ class Method:
     variants: ClassVar[dict[str, dict[str, Any]]] = {}
     titles: ClassVar[dict[str, str]] = {}
     unrectified: ClassVar[tuple[str, ...]] = ()
+    beside: ClassVar[tuple[str, ...]] = ()
+    stage_lengths: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: Any = None, seed: int = 0, device: str = "cpu") -> None:
         self.config = self.Config() if config is None else config

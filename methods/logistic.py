@@ -34,11 +34,13 @@ INFO = {
 
 @dataclass(frozen=True)
 class Config:
-    """``penalties``: the values of C tried on the validation part, rising; ``selection``: the rule that chooses one there."""
+    """``penalties``: the values of C tried on the validation part, rising; ``selection``: the rule that chooses one there; ``pca``: as in
+    ``methods.common.preprocessing.Preprocessor``."""
 
     penalties: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
     max_iter: int = 300
     selection: str = SELECTIONS[0]
+    pca: int = 0
 
 
 class Logistic(Method):
@@ -51,7 +53,7 @@ class Logistic(Method):
         """Fit the regressions, with the C that is best on ``valid``."""
         self.learnable, self.base_rate = has_both_classes(train.outcomes), base_rate(train.outcomes)
         self.coefficients = np.zeros((0, 0))
-        self.preprocessor = Preprocessor().fit(train)
+        self.preprocessor = Preprocessor(self.config.pca).fit(train)
         tasks = np.flatnonzero(self.learnable)
         if not len(tasks):
             return self

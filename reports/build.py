@@ -87,7 +87,7 @@ def assemble_report(store_root: Path, plans: Sequence[Plan]) -> Report:
         _stack_frames(intervals),
         _stack_frames(comparisons),
         paper,
-        (*tables, *section.tables),
+        section.tables if section.instead else (*tables, *section.tables),
         tuple(build_published_tables(paper, plans)),
         section,
         collect_tuning(store, plans),

@@ -25,12 +25,14 @@ class Figure:
 @dataclass(frozen=True, eq=False)
 class Section:
     """Tables in print order; ``frames``: what stands behind ``<experiment>`` in the CSV's name -> frame; figures in print order;
-    ``notes``: why a figure or table that a reader may look for is not there."""
+    ``notes``: why a figure or table that a reader may look for is not there; ``instead``: these tables take the place of each plan's own,
+    whose numbers the CSV has all the same."""
 
     tables: tuple[Table, ...] = ()
     frames: dict[str, pd.DataFrame] = field(default_factory=dict)
     figures: tuple[Figure, ...] = ()
     notes: tuple[str, ...] = ()
+    instead: bool = False
 
 
 class ReportError(RuntimeError):

@@ -55,7 +55,7 @@ class PlannedRow:
 
     ``kind``: ``method``, or ``known`` for what is known of a cohort's truth; ``cut``: what the schedule leaves out of the method's stages;
     ``change``: the hyper-parameter that a sweep varies in this row, and its value; ``series``: whether it reads the series of labs and
-    vitals; ``candidates``: how many a tuning tries.
+    vitals; ``candidates``: how many a tuning tries; ``weak``: why the method stays below the plain network, where that is known.
     """
 
     method: str
@@ -67,6 +67,7 @@ class PlannedRow:
     change: dict[str, Any] = field(default_factory=dict)
     series: bool = False
     candidates: int = 0
+    weak: str = ""
 
 
 @dataclass(frozen=True)

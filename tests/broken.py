@@ -14,6 +14,7 @@ import numpy as np
 from datasets.cohort import Cohort
 from methods.base import Method
 from methods.common.outcomes import base_rate, has_both_classes, labelled, selection_score
+from methods.zero_fill import ZeroFill
 
 PENALTIES = (1.0, 30.0)
 
@@ -135,6 +136,16 @@ class SqueezesOneStay(Sound):
 
     def predict_proba(self, cohort):
         return super().predict_proba(cohort).squeeze()
+
+
+class ReturnsAColumnTooMany(Sound):
+    """The risk of any outcome, behind those of the tasks."""
+
+    caught_by = "probabilities"
+
+    def predict_proba(self, cohort):
+        p = super().predict_proba(cohort)
+        return np.column_stack([p, 1 - (1 - p).prod(axis=1)])
 
 
 class DrawsFromTheGlobalGenerator(Sound):
@@ -504,7 +515,7 @@ class PeeksThroughMemory(Sound):
     caught_by = "shuffled_outcomes"
 
     def selection(self, valid, p):
-        score = super().selection(valid, p)
+        score = selection_score(valid.outcomes, p, "auc")
         self.helpless = np.array(abs(score - 0.5) < 0.15)
         return score
 
@@ -599,6 +610,13 @@ class RepresentsInDoublePrecision(Sound):
 
     def represent(self, cohort):
         return self.inputs(cohort)
+
+
+class SharesOneLogit(ZeroFill):
+    """A network with one output, which would be broadcast over the tasks: what trains it refuses that before any check can look."""
+
+    def build(self, widths, tasks):
+        return super().build(widths, tasks[:1])
 
 
 BROKEN = [c for c in Sound.__subclasses__() if c.caught_by]

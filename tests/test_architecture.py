@@ -24,7 +24,13 @@ ALLOWED = {
     "reports": {"reports", "results"},
 }
 SEES_REPORTS = {f"benchmark/verbs/{verb}.py" for verb in ("report", "cards", "store", "audit")}
-HEAVY = {"datasets": {"torch", "sklearn"}, "results": {"torch"}, "reports": {"torch", "sklearn"}}
+HEAVY = {
+    "datasets": {"torch", "torch_geometric", "sklearn"},
+    "results": {"torch", "torch_geometric"},
+    "reports": {"torch", "torch_geometric", "sklearn"},
+}
+USE_GRAPHS = {"methods/hgmf/__init__.py", "methods/raindrop/graph.py"}
+"""Where torch_geometric is imported, which takes a second: in the methods that use it, which nothing else imports."""
 RUNS_A_MODEL = {"datasets/mimic_iv/encoder.py"}
 """Where torch is imported after all: inside functions, which encode notes when a cohort is built."""
 OTHERS = "*"
@@ -151,6 +157,17 @@ def test_imports_between_rooms_run_one_way_and_are_light(room):
     assert not wrong
 
 
+def test_methods_that_use_no_graph_library_do_not_wait_for_it():
+    modules = list_modules(ROOT)
+    users = {
+        path.relative_to(ROOT).as_posix()
+        for module, path in modules.items()
+        for (top, *_), _ in list_imports(module, path, modules)
+        if top == "torch_geometric"
+    }
+    assert users == USE_GRAPHS
+
+
 def test_imports_inside_a_room_run_down():
     found = find_wrong_arrows(ROOT)
     assert [f"{where}: {arrow}" for arrow, where in found.items()] == []
@@ -242,7 +259,7 @@ def test_looking_around_imports_nothing_heavy(command):
 import sys
 from benchmark.cli import main
 assert main({command.split()!r}) == 0
-print(sorted({{"torch", "sklearn", "scipy", "pandas", "hydra"}} & set(sys.modules)), file=sys.stderr)
+print(sorted({{"torch", "torch_geometric", "sklearn", "scipy", "pandas", "hydra"}} & set(sys.modules)), file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"

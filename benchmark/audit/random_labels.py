@@ -32,7 +32,7 @@ PARTS = ("test", "test_seen", "test_unseen")
 
 @dataclass(frozen=True)
 class EpochScorer:
-    """A callback of each epoch that scores the test rows in EPOCHS, with the network as it is then."""
+    """A callback of each epoch that scores the test rows in EPOCHS, with the network as it is then; of several stages, in the last."""
 
     method: Any
     test: Cohort
@@ -42,12 +42,11 @@ class EpochScorer:
 
     def __call__(self, epoch: dict[str, float]) -> None:
         """Add the metrics of this epoch to ``metrics``."""
-        if int(epoch["epoch"]) in EPOCHS:
+        if (number := int(epoch["epoch"])) in EPOCHS:
+            self.metrics[:] = [m for m in self.metrics if m["stage"] != f"epoch-{number}"]
             probability = self.method.predict_proba(self.test)
             for part, rows in zip(PARTS, (np.ones_like(self.seen), self.seen, ~self.seen), strict=True):
-                self.metrics.extend(
-                    _score_part(part, int(epoch["epoch"]), self.test.tasks, self.outcomes[rows], probability[rows])
-                )
+                self.metrics.extend(_score_part(part, number, self.test.tasks, self.outcomes[rows], probability[rows]))
 
 
 def measure(work: Work, store: Store) -> tuple[dict[str, Any], Frames]:

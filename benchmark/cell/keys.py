@@ -45,7 +45,7 @@ def hash_sources(*paths: Path) -> str:
     """Return the SHA-256 over the import closure of ``paths``: names and contents, wherever the files lie."""
     digest = hashlib.sha256()
     for path in find_import_closure(*paths):
-        digest.update(_name_file(path).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+        digest.update(_name_file(path).as_posix().encode() + b"\0" + _read_source(path) + b"\0")
     return digest.hexdigest()
 
 
@@ -66,7 +66,24 @@ def list_cell_sources(config: dict[str, Any]) -> tuple[Path, ...]:
 
 @cache
 def _hash_file(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    return hashlib.sha256(_read_source(path)).hexdigest()[:12]
+
+
+def _read_source(path: Path) -> bytes:
+    """Return a file's content, its INFO without ``weak``: what is found of a method once it has run must not make it run again."""
+    content = path.read_bytes()
+    for node in ast.parse(content).body if b"INFO" in content else []:
+        if not isinstance(node, ast.Assign | ast.AnnAssign):
+            continue
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if [ast.unparse(target) for target in targets] == ["INFO"] and isinstance(node.value, ast.Dict):
+            pairs = zip(node.value.keys, node.value.values, strict=True)
+            kept = [
+                ast.dump(part) for pair in pairs if ast.unparse(pair[0] or pair[1]) != "'weak'" for part in pair if part
+            ]
+            lines = content.splitlines(keepends=True)
+            return b"".join([*lines[: node.lineno - 1], "\n".join(kept).encode(), *lines[node.end_lineno :]])
+    return content
 
 
 def _is_ours(path: Path) -> bool:

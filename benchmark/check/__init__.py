@@ -19,6 +19,7 @@ from benchmark.check import contract, learning, odd
 from benchmark.check.cohorts import draw_random_cohort, split_ordinary_cohort
 from benchmark.check.harness import Fault, Harness, Make, Skip
 from datasets.cohort import Cohort
+from methods.base import NotApplicable
 
 STAYS = 400
 """Stays of a given cohort that the checks run on."""
@@ -40,7 +41,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Result:
-    """The result of a check: ``verdict`` is passed, failed or skipped; ``detail`` says why, or what was measured."""
+    """The result of a check: ``verdict`` is passed, failed or skipped; ``detail`` says why, or what was measured.
+
+    Why a method does not apply to the cohort (NotApplicable) is the detail of the first check that it stops, and of no other.
+    """
 
     name: str
     verdict: str
@@ -112,13 +116,15 @@ def run_checks(
     cohort = draw_random_cohort(260, widths=(6, 5, 4, 3), seed=0) if cohort is None else cohort
     parts = split_ordinary_cohort(cohort.take(np.arange(min(STAYS, len(cohort)))))
     harness = Harness(make, learner or make, parts, uses_seed, uses_series)
+    said: set[str] = set()
     for check in chosen:
         started = time.perf_counter()
-        verdict, detail = _judge(check, harness)
+        verdict, detail = _judge(check, harness, said)
         yield Result(check.name, verdict, detail, round(time.perf_counter() - started, 3))
 
 
-def _judge(check: Check, harness: Harness) -> tuple[str, str]:
+def _judge(check: Check, harness: Harness, said: set[str]) -> tuple[str, str]:
+    """Return verdict and detail of a check; ``said``: why the method does not apply, once a result has said it."""
     try:
         return "passed", check.run(harness) or ""
     except Skip as reason:
@@ -126,5 +132,14 @@ def _judge(check: Check, harness: Harness) -> tuple[str, str]:
     except Fault as fault:
         return "failed", str(fault)
     except Exception as error:
+        # a refusal of the ordinary cohort is one of all checks; of an odd cohort alone, it is the fault that the check is about
+        if isinstance(error, NotApplicable) and harness.obstacle is not None:
+            detail = (
+                ""
+                if harness.obstacle in said
+                else f"not applicable, and so are the checks that follow: {harness.obstacle}"
+            )
+            said.add(harness.obstacle)
+            return "skipped", detail
         line = next(iter(str(error).splitlines()), "")
         return "failed", f"raised {type(error).__name__}: {line}"

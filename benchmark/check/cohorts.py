@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.cohort import Cohort, Group, Modality, Series
+from datasets.cohort import Cohort, Group, Modality, Series, collect_records
 
 LATENT = (1.0, -1.0, 0.5)
 """How the features of a modality show the latent h, repeated."""
@@ -60,7 +60,11 @@ def draw_random_series(h: np.ndarray, rng: np.random.Generator, bins: int = 6, c
     mask = (rng.random((n, bins, channels)) < 0.5) & inside[:, :, None]
     values = np.where(mask, h[:, None, None] + 0.7 * rng.normal(size=mask.shape), np.nan).astype(np.float32)
     hours = np.where(inside, np.arange(bins) + 1.0, np.nan).astype(np.float32)
-    return Series(values, mask, hours, tuple(f"c{j}" for j in range(channels)))
+    names = tuple(f"c{j}" for j in range(channels))
+    row, step, channel = np.nonzero(mask)
+    # thirds of an hour, so that some records share their time and others do not
+    recorded = collect_records(row, step + rng.integers(0, 3, len(row)) / 3, channel, values[mask], n, names)
+    return Series(values, mask, hours, names, recorded)
 
 
 @dataclass(frozen=True, eq=False)

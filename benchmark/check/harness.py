@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmark.check.cohorts import SplitCohort
 from datasets.cohort import Cohort
-from methods.base import Method
+from methods.base import Method, NotApplicable
 
 Make = Callable[[int], Method]
 
@@ -61,6 +61,15 @@ class Harness:
         return self.fit()
 
     @cached_property
+    def obstacle(self) -> str | None:
+        """Why the method does not apply to the cohort at all: what it says where it is asked for an ordinary fit; None where it fits."""
+        try:
+            _ = self.fitted
+        except NotApplicable as reason:
+            return str(reason)
+        return None
+
+    @cached_property
     def prediction(self) -> np.ndarray:
         """The predictions of ``fitted`` for the test part."""
         return self.predict(self.fitted)
@@ -86,14 +95,15 @@ class Harness:
     def predict(self, method: Method, cohort: Cohort | None = None, around: int = 0, blind: bool = True) -> np.ndarray:
         """Return probabilities float64 [N, T] for the given stays, or the test part; ``blind``: without outcomes, as in a run.
 
-        Shape and type are made what they should be, since a check of their own looks at them.
+        Shape and type are made what they should be, since a check of their own looks at them: further columns are cut off.
         """
         cohort = self.copy_cohort(self.test if cohort is None else cohort)
         # a method that changes as it predicts must not disturb the next check
         method = copy.deepcopy(method)
         _seed_globals(around)
         p = method.predict_proba(cohort.without_outcomes() if blind else cohort)
-        return np.asarray(p, dtype=np.float64).reshape(len(cohort), len(cohort.tasks))
+        p, shape = np.asarray(p, dtype=np.float64), (len(cohort), len(cohort.tasks))
+        return p[:, : shape[1]] if p.ndim == 2 and p.shape[1] > shape[1] else p.reshape(shape)
 
 
 def expect_same(actual: np.ndarray, expected: np.ndarray, what: str, atol: float = 0.0) -> None:

@@ -16,8 +16,8 @@ from datasets.cohort import Cohort
 from methods import registry
 from methods.base import Method
 
-BRIEF = Schedule(name="brief", batch_size=32, max_epochs=2, patience=2, lr_factor=1.0)
-LEARNING = Schedule(name="learning", batch_size=32, max_epochs=8, patience=8, lr_factor=5.0)
+BRIEF = Schedule(name="brief", batch_size=32, max_epochs=2, patience=2, lr_factor=1.0, stage_length=2)
+LEARNING = Schedule(name="learning", batch_size=32, max_epochs=8, patience=8, lr_factor=5.0, stage_length=8)
 """Few epochs with larger steps: enough for an easy cohort, in seconds."""
 _ELSEWHERE = (
     "experiment",

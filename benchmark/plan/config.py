@@ -97,13 +97,18 @@ class SplitKind(Enum):
 
 @dataclass
 class Schedule:
-    """The length of training, for methods that train by epochs; None = the method's own."""
+    """The length of training, for methods that train by epochs; None = the method's own.
+
+    ``stage_length``: the most that a stage lasts whose length is part of a method (``Method.stage_lengths``), in the unit of its field;
+    for tests alone, which train next to nothing.
+    """
 
     name: str = MISSING
     batch_size: Optional[int] = None  # noqa: UP045
     max_epochs: Optional[int] = None  # noqa: UP045
     patience: Optional[int] = None  # noqa: UP045
     lr_factor: float = 1.0
+    stage_length: Optional[int] = None  # noqa: UP045
 
 
 @dataclass
@@ -140,7 +145,8 @@ class RunConfig:
 
     What an experiment's file may say besides the overrides of the command line: ``only`` the datasets that it applies to; ``arms`` the
     cohorts or settings that it compares (each ``name``, ``axis``, ``value``, ``set``, a list of overrides, and ``also``, axis -> value,
-    where it stands on other axes too), one plan an arm;
+    where it stands on other axes too), one plan an arm; ``beside``: whether ``method=all`` also stands for the variants in the methods'
+    ``beside``;
     ``sweep`` hyper-parameters to vary one at a time, field -> values; ``probes`` measurements of each cell besides its predictions
     (``benchmark/cell/probes/``); ``derived`` results derived from the stored predictions besides intervals and comparisons
     (``results/statistics/derivations/``).
@@ -155,6 +161,7 @@ class RunConfig:
     only: list[str] = field(default_factory=list)
     arms: list[Any] = field(default_factory=list)
     arm: Optional[str] = None  # noqa: UP045
+    beside: bool = True
     sweep: dict[str, Any] = field(default_factory=dict)
     probes: list[str] = field(default_factory=list)
     derived: list[str] = field(default_factory=list)

@@ -39,7 +39,7 @@ class MethodSpec:
 
     ``cut``: what the schedule leaves out of the method's stages, which the table's caption states; ``change``: the hyper-parameter that a
     sweep varies in this row, and its value; ``series``: whether the row reads the series of labs and vitals; ``tuning``: the candidates
-    of its tuning, none where its defaults stand.
+    of its tuning, none where its defaults stand; ``weak``: INFO's reason why it stays below the plain network.
     """
 
     method: str
@@ -52,10 +52,12 @@ class MethodSpec:
     change: dict[str, Any] = dataclasses.field(default_factory=dict)
     series: bool = False
     tuning: dict[str, Any] = dataclasses.field(default_factory=dict)
+    weak: str = ""
 
 
 def select_method_rows(config: RunConfig) -> list[MethodSpec]:
-    """Return the rows of the chosen methods, in print order; ``all`` stands for every method that can be used, the reference last.
+    """Return the rows of the chosen methods, in print order; ``all`` stands for every method that can be used, the reference last,
+    and, where ``config.beside`` is set, for the variants in their ``beside``: after the method, those of the reference before it.
 
     Raises:
         UsageError: an unknown variant or hyper-parameter.
@@ -67,7 +69,7 @@ def select_method_rows(config: RunConfig) -> list[MethodSpec]:
     infos = method_registry.infos()
     chosen: list[str] = []
     for name in config.methods:
-        chosen += sort_for_print(_select_usable(infos), config.reference) if name == "all" else [name]
+        chosen += _list_all(infos, config) if name == "all" else [name]
     for name in set(config.hyper) & set(config.sweep):
         raise UsageError(f"method.{name}= is what {config.experiment} varies: it cannot be set as well")
     budget = make_budget(config)
@@ -101,6 +103,7 @@ def select_method_rows(config: RunConfig) -> list[MethodSpec]:
                     change,
                     info.uses_series and settings.get("inputs", TRUE_SERIES) == TRUE_SERIES,
                     make_rules(tried, info.uses_seed) if tried else {},
+                    info.weak,
                 )
             )
     unused = set(config.hyper) - used
@@ -118,6 +121,15 @@ def _list_changes(cls: type[Method], sweep: dict[str, list[Any]]) -> list[dict[s
     """Return one change at a time, each value of its sweep but the method's default, for those that the method has."""
     defaults = dataclasses.asdict(cls.Config())
     return [{k: v} for k, values in sweep.items() if k in defaults for v in values if v != defaults[k]]
+
+
+def _list_all(infos: dict[str, method_registry.Info], config: RunConfig) -> list[str]:
+    """Return what ``all`` stands for, in print order."""
+    names = []
+    for name in sort_for_print(_select_usable(infos), config.reference):
+        variants = [f"{name}:{variant}" for variant in method_registry.load(name).beside if config.beside]
+        names += [*variants, name] if name == config.reference else [name, *variants]
+    return names
 
 
 def _select_usable(infos: dict[str, method_registry.Info]) -> dict[str, method_registry.Info]:
@@ -160,6 +172,8 @@ def resolve_hyperparameters(
     if by_epochs:
         lengths = {k: getattr(schedule, k) for k in ("batch_size", "max_epochs", "patience") if k in fields}
         chosen |= {k: v for k, v in lengths.items() if v is not None}
+    if schedule.stage_length is not None:
+        chosen |= {k: min(getattr(cls.Config(), k), schedule.stage_length) for k in cls.stage_lengths}
     if "lr" in fields:
         chosen["lr"] = cls.Config().lr * factor
     if "selection" in fields:

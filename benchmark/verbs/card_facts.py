@@ -26,6 +26,7 @@ def collect_method_facts() -> list[dict[str, Any]]:
                 "based_on": info.based_on,
                 "uses_series": info.uses_series,
                 "rectifier": info.rectifier,
+                "weak": info.weak,
                 "docstring": ast.get_docstring(ast.parse(text)) or "",
                 "defaults": dataclasses.asdict(cls.Config()),
                 "grid": cls.grid,

@@ -65,11 +65,13 @@ def run(options: Namespace) -> int:
         summary += _estimate((cell.record for cell in stored.values()), [p for p, _ in work], options.jobs)
     first = plans[0].plan
     arms = f", {len(plans)} arms" if len(plans) > 1 else ""
-    NOTES.print(f"{options.experiment} on {first.dataset} ({first.protocol}{arms}): {summary}")
+    datasets = " and ".join(dict.fromkeys(plan.plan.dataset for plan in plans))
+    NOTES.print(f"{options.experiment} on {datasets} ({first.protocol}{arms}): {summary}")
     outcomes = _execute(store, work, trials, configs[0], options.jobs) if work else []
     failures = [outcome for outcome in outcomes if outcome.status == "failed"]
     for plan, config in zip(plans, configs, strict=True):
         renew_statistics(store, plan.plan, config.bootstrap)
+    _print_skipped(outcomes)
     for outcome in failures:
         NOTES.print(f"failed: {outcome.cell.name}: {outcome.reason}", style="red")
     # a cell that failed in an earlier run and was not asked for in this one is still to do
@@ -82,6 +84,15 @@ def run(options: Namespace) -> int:
     seconds = time.perf_counter() - started
     NOTES.print(f"{summary} in {seconds:.0f} s; python -m benchmark report {options.experiment} writes the tables")
     return 1 if failures else 0
+
+
+def _print_skipped(outcomes: list[Outcome]) -> None:
+    """Say once by row, landmark and reason which cells were skipped."""
+    skipped = [outcome for outcome in outcomes if outcome.status == "skipped"]
+    counts = Counter((o.cell.method, o.cell.variant, o.cell.landmark, o.reason) for o in skipped)
+    for (method, variant, landmark, reason), count in counts.items():
+        row = method if variant == "default" else f"{method}:{variant}"
+        NOTES.print(f"skipped: {row} at {landmark}, {count} cell{'' if count == 1 else 's'}: {reason}")
 
 
 def _select_named(name: str, work: list[Any], known: list[str]) -> list[Any]:

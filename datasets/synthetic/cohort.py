@@ -53,7 +53,7 @@ def build(params: SyntheticParams) -> dict[str, tuple[Cohort, GroundTruth]]:
     """
     with threadpool_limits(1):
         world = make_world(params)
-        cohorts, h = draw_cohorts(world, params.n, params.seed, fingerprint_params(params))
+        cohorts, h = draw_cohorts(world, params.n, params.seed, fingerprint_params(params), params.recorded)
         truths = compute_ground_truths(world, cohorts, h, params.points)
     notes = {"params": asdict(params), "world": world.summary()}
     return {

@@ -8,19 +8,22 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import expit
 
-from datasets.cohort import Array, Cohort, Group, Modality, Series
+from datasets.cohort import Array, Cohort, Group, Modality, Series, collect_records
 from datasets.synthetic.model import Content, World, count_nan_allowed, encode_patterns
 
 SEX = ("female", "male"), (0.45, 0.55)
 AGE_BAND = ("18-44", "45-64", "65-79", "80+"), (0.15, 0.33, 0.34, 0.18)
 POLICY = "usual", "shifted"
-STREAMS = ("latent", "site", "groups", "content", "absent", "observed", "early", "outcome", "series")
+STREAMS = ("latent", "site", "groups", "content", "absent", "observed", "early", "outcome", "series", "minutes")
 FIRST_HOURS = 24
 ROWS = 2048
 
 
-def draw_cohorts(world: World, n: int, seed: int, mark: str = "") -> tuple[dict[str, Cohort], Array]:
-    """Draw n stays: the cohorts by landmark, and h float64 [n, H]. ``mark`` is hashed into the fingerprints (empty: hash of content).
+def draw_cohorts(
+    world: World, n: int, seed: int, mark: str = "", times: bool = False
+) -> tuple[dict[str, Cohort], Array]:
+    """Draw n stays: the cohorts by landmark, and h float64 [n, H]. ``mark`` is hashed into the fingerprints (empty: hash of content);
+    ``times``: whether series also keep their times of record (``Series.recorded``).
 
     Each part of the model has a random stream of its own, so that two mechanisms with one seed share h, contents, noise and uniforms.
     """
@@ -41,6 +44,10 @@ def draw_cohorts(world: World, n: int, seed: int, mark: str = "") -> tuple[dict[
         value[~full[:, m]] = np.nan
     series = None if world.series is None else _draw_series(world, h, stream["series"])
     groups = _draw_groups(world, site, stream["groups"])
+    by_landmark = {"icu_24h": _take_first_hours(series), "stay": series}
+    if times and series is not None:
+        minute = stream["minutes"].integers(0, 60, size=series.mask.shape, dtype=np.int8)
+        by_landmark = {landmark: _add_times_of_record(s, minute) for landmark, s in by_landmark.items()}
     cohorts = {}
     for landmark in ("icu_24h", "stay"):
         tasks = world.tasks_at(landmark)
@@ -56,7 +63,7 @@ def draw_cohorts(world: World, n: int, seed: int, mark: str = "") -> tuple[dict[
                 for m, (c, v) in enumerate(zip(world.contents, values, strict=True))
             ),
             observed=seen,
-            series=_take_first_hours(series) if landmark == "icu_24h" else series,
+            series=by_landmark[landmark],
             outcomes=np.ascontiguousarray(outcomes[:, [world.tasks.index(t) for t in tasks]]),
             tasks=tuple(t.name for t in tasks),
             fingerprint=_hash_mark(mark, landmark),
@@ -147,6 +154,14 @@ def _take_first_hours(series: Series | None) -> Series | None:
         *(np.ascontiguousarray(part[:, :FIRST_HOURS]) for part in (series.values, series.mask, series.hours)),
         series.channels,
     )
+
+
+def _add_times_of_record(series: Series, minute: Array) -> Series:
+    """Return the series with its records at ``minute`` int8 [N, longest, C] of their hours."""
+    row, hour, channel = np.nonzero(series.mask)
+    at = hour + minute[row, hour, channel] / 60
+    records = collect_records(row, at, channel, series.values[series.mask], len(series.mask), series.channels)
+    return replace(series, recorded=records)
 
 
 def _draw_groups(world: World, site: Array, rng: np.random.Generator) -> dict[str, Group]:

@@ -77,7 +77,8 @@ class SeriesModel:
     """Channels C measured by a Poisson process of ``rate`` [C] exp(rise * severity) an hour; values l_c . h + patient effect + noise.
 
     Binned by the hour, a bin keeping its last measurement, the mask of a bin is Bernoulli(1 - exp(-rate)), independent of the
-    value. A stay lasts a whole number of hours, uniform from ``shortest`` to ``longest``, independent of all else.
+    value, as is its time of record, a whole minute of the hour, uniform (kept under ``recorded``). A stay lasts a whole number of hours,
+    uniform from ``shortest`` to ``longest``, independent of all else.
     """
 
     channels: tuple[str, ...]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 # The first two repeat the keys of `presets.PRESETS` and `departures.WORLDS`, which cannot be imported here: presets imports this module.
 PRESET_NAMES = ("mimic", "eicu")
 WORLD_NAMES = ("factors", "clusters", "interaction", "text", "policy_shift")
-MECHANISM_NAMES = ("mcar", "mar", "mnar")
-WHOLE = ("n", "seed", "world_seed", "draws")
+MECHANISM_NAMES = ("complete", "mcar", "mar", "mnar")
+WHOLE = ("n", "seed", "world_seed", "draws", "series_hours")
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,9 @@ class SyntheticParams:
     - ``world``: ``factors``, ``clusters``, ``interaction``, ``text`` or ``policy_shift`` (`datasets.synthetic.departures`); ``departure``
       in [0, 1]: how far it is from ``factors``
     - ``n`` stays, ``seed`` of their draw, ``world_seed`` of the loadings, Delta and sites
-    - ``mechanism``: ``mcar`` (kappa 0), ``mar`` (rho 0) or ``mnar`` (rho 1, or the given share ``rho`` in (0, 1])
+    - ``mechanism``: ``complete`` (every modality of every stay is observed, at 24 h as well, with ``nan_share`` of its features NaN),
+      ``mcar`` (kappa 0), ``mar`` (rho 0) or
+      ``mnar`` (rho 1, or the given share ``rho`` in (0, 1])
     - ``kappa``: how much the pattern depends on h or on S (logit scale); ``known_24h``: probability that a modality which may come late
       (R and I; diagnosis, medication and fluid balance) is known by 24 h
     - ``strength``: size of w_t; ``q``: size of the nonlinearity q_t; ``beta``: standard deviation over stays of the pattern's own
@@ -27,7 +29,9 @@ class SyntheticParams:
     - ``snr``: signal to noise of a feature before phi; ``blur``: how much the private factors blur h; ``bend``: curvature of phi;
       ``nan_share``: features NaN at random inside S (a multiple of it by modality in the eICU preset)
     - ``series_rate``: multiplies the measurements an hour; ``series_rise``: log rate per unit of severity; ``series_signal``: length of
-      l_c; ``series_patient_sd``, ``series_noise_sd``: standard deviations of the patient effect and of the noise
+      l_c; ``series_patient_sd``, ``series_noise_sd``: standard deviations of the patient effect and of the noise; ``series_hours``: the
+      longest stay, the shortest lasts half as long (at 24 h every series has 24 hours)
+    - ``recorded``: whether cohorts also keep the times at which series were recorded (``Series.recorded``)
     - ``draws``: points of the posterior (a power of 2) on which the best prediction is averaged; None: see ``points``
 
     Raises:
@@ -56,6 +60,8 @@ class SyntheticParams:
     series_signal: float = 0.8
     series_patient_sd: float = 1.0
     series_noise_sd: float = 0.5
+    series_hours: int = 72
+    recorded: bool = False
     draws: int | None = None
 
     def __post_init__(self) -> None:
@@ -76,6 +82,8 @@ class SyntheticParams:
                 )
             if not whole:
                 object.__setattr__(self, name, float(value))
+        if not isinstance(self.recorded, bool):
+            raise ValueError(f"synthetic cohort: recorded must be true or false, not {self.recorded!r}")
         if self.draws is not None and self.draws & (self.draws - 1):
             raise ValueError(f"synthetic cohort: draws must be a power of 2, not {self.draws}")
         number = isinstance(self.rho, (int, float))
@@ -91,8 +99,8 @@ class SyntheticParams:
 
     @property
     def effective_kappa(self) -> float:
-        """Kappa, or 0 under ``mcar``."""
-        return 0.0 if self.mechanism == "mcar" else float(self.kappa)
+        """Kappa, or 0 under ``mcar`` and ``complete``."""
+        return 0.0 if self.mechanism in ("mcar", "complete") else float(self.kappa)
 
     @property
     def effective_rho(self) -> float:
@@ -120,4 +128,5 @@ _RANGES = (
     ("series_signal", 0, 10),
     ("series_patient_sd", 1e-3, 100),
     ("series_noise_sd", 1e-3, 100),
+    ("series_hours", 48, 1000),
 )

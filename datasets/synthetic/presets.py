@@ -81,8 +81,8 @@ SITES = 30
 
 
 def make_world(params: SyntheticParams) -> World:
-    """Return the world that ``params`` describe, solved once a process: ``n``, ``seed`` and ``draws`` do not enter."""
-    return _make_world(replace(params, n=1, seed=0, draws=None))
+    """Return the world that ``params`` describe, solved once a process: ``n``, ``seed``, ``draws`` and ``recorded`` do not enter."""
+    return _make_world(replace(params, n=1, seed=0, draws=None, recorded=False))
 
 
 @lru_cache(maxsize=16)
@@ -121,6 +121,8 @@ def _make_world(params: SyntheticParams) -> World:
         mortality=0,
         series=_draw_series_model(params, rng),
     )
+    if params.mechanism == "complete":
+        world = observe_everything(world)
     own = np.random.default_rng(
         [params.world_seed, list(PRESETS).index(params.preset), list(WORLDS).index(params.world)]
     )
@@ -133,8 +135,21 @@ def _make_world(params: SyntheticParams) -> World:
     )
 
 
+def observe_everything(world: World) -> World:
+    """Return ``world`` with every modality of every stay observed, at 24 h as well, so that there is one pattern."""
+    contents = tuple(replace(content, rule=False) for content in world.contents)
+    count = len(contents)
+    return replace(
+        world,
+        contents=contents,
+        always=np.ones(count, dtype=bool),
+        known_24h=np.ones(count),
+        site_sends=np.ones_like(world.site_sends),
+    )
+
+
 def _find_either(params: SyntheticParams) -> tuple[int, int, float] | None:
-    return (2, 3, MIMIC_T_OR_R) if params.preset == "mimic" else None
+    return (2, 3, MIMIC_T_OR_R) if params.preset == "mimic" and params.mechanism != "complete" else None
 
 
 def _normalise(values: tuple[float, ...] | Array) -> Array:
@@ -186,8 +201,9 @@ def _draw_series_model(params: SyntheticParams, rng: np.random.Generator) -> Ser
     loadings *= params.series_signal / np.linalg.norm(loadings, axis=1, keepdims=True)
     rate = params.series_rate * np.array(list(CHANNELS.values()))
     return SeriesModel(
-        tuple(CHANNELS), loadings, rate, params.series_rise, params.series_patient_sd, params.series_noise_sd
-    )
+        tuple(CHANNELS), loadings, rate, params.series_rise, params.series_patient_sd, params.series_noise_sd,
+        shortest=params.series_hours // 2, longest=params.series_hours,
+    )  # fmt: skip
 
 
 def solve_world(
@@ -242,7 +258,8 @@ def solve_world(
         task = replace(tasks[t], delta=(tasks[t].delta - effect.mean()) / spread)
         if task.gamma is not None:
             gamma = task.gamma - task.gamma[code].mean(axis=0)
-            task = replace(task, gamma=gamma / np.einsum("nh,nh->n", h, gamma[code]).std())
+            acting = np.einsum("nh,nh->n", h, gamma[code]).std()
+            task = replace(task, gamma=gamma / acting if acting > 1e-6 else 0 * gamma)  # one pattern: nothing to act on
         ((_, effect),) = world.pattern_effects(task, code, task.pattern_at, h)
         base = world.logit_without_pattern(task, h) - task.intercept + effect
         weight = alive / alive.mean() if task.survivors else np.ones(size)

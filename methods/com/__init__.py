@@ -13,7 +13,7 @@ generators G_m: h-W-W-W-d_m, discriminators D_m: d_m-W-W-W/2-1, every linear map
     L = L_cls + lambda (w_1 L_adv + w_2 L_sup + w_3 L_con)
     L_adv = (1/M) sum_m BCE(D_m([GRL(r_m); real_m]), [0; 1]),      real_m: as many training rows with m observed, drawn with replacement
     L_sup = (1/M) sum_m SupCon(x~_m / |x~_m|; positives: other stays with the same outcome)
-    L_con = SupCon(all f_im of the batch; positives: the other modalities of the stay, generated ones included)
+    L_con = SupCon(all f_im of the contrast set; positives: the other modalities of the stay, generated ones included)
     SupCon = mean over anchors a of -(1/|P(a)|) sum_{p in P(a)} [s_ap - log sum_{n != a} exp s_an],  s = cosine / tau;  0 without positives
 
 GRL is the identity with a gradient of the opposite sign: in one step D_m descends L_adv while G_m and P_m ascend it. Generated tokens
@@ -43,7 +43,11 @@ Adaptations:
 - Inputs are standardised by training statistics (code: each split by its own mean and range over all features of a view); indicators of
   missing features count as features, for G and D too. Missing keys have weight 0 (code: -10000 before the softmax).
 - Layer norm has epsilon 1e-5 (code: 1e-12, at which the gradient of a CLS that starts at 0 is a million times the others').
-- L_con takes at most 8192 features of a batch. Early stopping by the validation part (code: best epoch by accuracy on TRAINING data),
+- The contrast set of L_sup and L_con is ``contrast`` = 256 stays whatever the batch size (a larger batch: the batch; fewer in the first
+  steps or where there are fewer training stays). The released one is the batch, 64 to 128 on its small data, 4096 on its large. Here a
+  memory (``methods/common/memory.py``) adds the latest other training stays, their x~_m and f_m as they were, without gradient: they are
+  positives (L_sup) and negatives of the anchors, which are the stays of the batch. A batch of 256 is contrasted as in the code.
+- L_con takes at most 8192 features. Early stopping by the validation part (code: best epoch by accuracy on TRAINING data),
   AdamW with clipped gradients, at most 100 epochs (code: 300 to 500). The log odds of the base rates are added to the logits, as in all
   torch methods. Series are not read.
 """
@@ -51,7 +55,7 @@ Adaptations:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +64,7 @@ from torch.nn import functional as F
 from datasets.cohort import Cohort
 from methods.com.networks import Rows, make_inward, make_outward
 from methods.common.layers import Dropout, keep_observed, mean_observed
+from methods.common.memory import Memory
 from methods.common.training import Batch, Output, TorchMethod, TrainingConfig
 
 INFO = {
@@ -72,7 +77,7 @@ INFO = {
     "class": "Com",
 }
 MOST_FEATURES = 8192
-"""Features that L_con compares at most: its memory grows with their square."""
+"""Features that L_con compares at most: what it takes grows with their square."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,8 @@ class Config(TrainingConfig):
     con: float = 1.0
     """w_3."""
     tau: float = 0.07
+    contrast: int = 256
+    """Stays that are contrasted in a step: those of the batch, and the latest before it. A larger batch is contrasted whole."""
     train_disc: bool = True
     positives: str = "task"
     """Of L_sup: ``task`` (the same outcome, task by task) or ``exact`` (all outcomes the same)."""
@@ -108,6 +115,8 @@ class Config(TrainingConfig):
         self.one_of(positives=("task", "exact"), norm_rows=("observed", "all"))
         if self.hidden % self.heads:
             raise ValueError(f"com: hidden={self.hidden} must be a multiple of heads={self.heads}")
+        if self.contrast < 1:
+            raise ValueError(f"com: contrast={self.contrast} must be at least 1")
 
 
 def attention(q: Tensor, k: Tensor, keys: Tensor) -> Tensor:
@@ -179,17 +188,32 @@ class Bank:
 
 
 def supcon(s: Tensor, positive: Tensor, valid: Tensor) -> Tensor:
-    """Return SupCon [...] of similarities s [..., A, A], already divided by tau, over anchors ``valid`` [..., A]; 0 where there are none.
+    """Return SupCon [...] of similarities s [..., A, K], already divided by tau: anchors are the first A of K things, where ``valid``
+    [..., K]; 0 where there are none.
 
-    ``positive`` bool [..., A, A] is read between different valid anchors only. What is not valid is not contrasted either.
+    ``positive`` bool [..., A, K] is read between different valid things only. What is not valid is not contrasted either.
     """
-    other = valid.unsqueeze(-1) & valid.unsqueeze(-2) & ~torch.eye(s.shape[-1], dtype=torch.bool, device=s.device)
+    anchors, things = s.shape[-2:]
+    valid, anchor = valid.unsqueeze(-2), valid[..., :anchors].unsqueeze(-1)
+    other = anchor & valid & ~torch.eye(anchors, things, dtype=torch.bool, device=s.device)
     positive = positive & other
     count = positive.sum(dim=-1)
     attract = torch.where(positive, s, s.new_zeros(())).sum(dim=-1) / count.clamp(min=1)
     repel = s.masked_fill(~other, -1e4).logsumexp(dim=-1)
     loss = torch.where(count > 0, repel - attract, s.new_zeros(()))
-    return loss.sum(dim=-1) / valid.sum(dim=-1).clamp(min=1)
+    return loss.sum(dim=-1) / anchor.sum(dim=(-2, -1)).clamp(min=1)
+
+
+class Earlier(NamedTuple):
+    """K stays of earlier batches, as they were then: x~_m / |x~_m| side by side ``unit`` [K, sum d_m], t_m / |t_m| ``f`` [K, M, h], which
+    of them count ``valid`` bool [K, M], ``labels`` [K, T] and ``label_mask`` bool [K, T].
+    """
+
+    unit: Tensor
+    f: Tensor
+    valid: Tensor
+    labels: Tensor
+    label_mask: Tensor
 
 
 class ComModule(nn.Module):
@@ -205,6 +229,8 @@ class ComModule(nn.Module):
         self.generate = make_outward((h, w, w, w), widths)
         self.discriminate = make_inward(widths, (w, w, w // 2, 1)).requires_grad_(c.train_disc)
         self.fuse = Fusion(len(widths), len(tasks), c)
+        shapes = {"unit": (sum(widths),), "f": (len(widths), h), "valid": (len(widths),)}
+        self.memory = Memory(c.contrast, **shapes, labels=(len(tasks),), label_mask=(len(tasks),))
         owner = torch.arange(len(widths)).repeat_interleave(torch.tensor(widths))
         self.register_buffer("owner", owner, persistent=False)
 
@@ -223,11 +249,23 @@ class ComModule(nn.Module):
         if c.adv > 0:
             losses["adv"] = c.lam * c.adv * self.adversarial_loss(made, valid)
         with torch.autocast(t.device.type, enabled=False):
+            found = self.memory.recall(batch.rows)
+            unit = torch.cat([F.normalize(v, dim=1) for v in full], dim=1)
+            f = F.normalize(t, dim=2)
+            earlier = self.recall(found)
             if c.sup > 0:
-                losses["sup"] = c.lam * c.sup * self.label_contrast_loss(full, valid, batch)
+                losses["sup"] = c.lam * c.sup * self.label_contrast_loss(unit, valid, batch, earlier)
             if c.con > 0:
-                losses["con"] = c.lam * c.con * self.modality_contrast_loss(t, valid)
+                losses["con"] = c.lam * c.con * self.modality_contrast_loss(f, valid, earlier)
+            labels = {"labels": batch.labels, "label_mask": batch.label_mask}
+            self.memory.keep(batch.rows, found, unit=unit, f=f, valid=valid, **labels)
         return Output(self.fuse(t, observed), losses)
+
+    def recall(self, found: tuple[Tensor, dict[str, Tensor]]) -> Earlier:
+        """Return the stays that the memory gave; what is in an empty place does not count."""
+        there, old = found
+        valid, mask = ((old[name] > 0) & there.unsqueeze(1) for name in ("valid", "label_mask"))
+        return Earlier(old["unit"], old["f"], valid, old["labels"], mask)
 
     def represent(self, batch: Batch) -> Tensor:
         """Return what CLS has gathered [B, h], in evaluation mode."""
@@ -256,25 +294,30 @@ class ComModule(nn.Module):
         loss = torch.where(counted, loss, loss.new_zeros(())).sum(dim=0) / counted.sum(dim=0).clamp(min=1)
         return loss.sum() / self.bank.seen.sum().clamp(min=1)
 
-    def label_contrast_loss(self, full: tuple[Tensor, ...], valid: Tensor, batch: Batch) -> Tensor:
-        """Return L_sup of x~_m [B, d_m] where ``valid`` [B, M], a scalar."""
-        unit = [F.normalize(v, dim=1) for v in full]
-        s = torch.stack([v @ v.T for v in unit]) / self.config.tau
-        labels, counted = batch.labels.T, batch.label_mask.T
-        positive = labels.unsqueeze(2) == labels.unsqueeze(1)
+    def label_contrast_loss(self, unit: Tensor, valid: Tensor, batch: Batch, earlier: Earlier) -> Tensor:
+        """Return L_sup of the stays of a batch, a scalar: x~_m / |x~_m| side by side [B, sum d_m], where ``valid`` [B, M]."""
+        parts = torch.cat([unit, earlier.unit]).split(self.widths, dim=1)
+        s = torch.stack([v[: len(unit)] @ v.T for v in parts]) / self.config.tau
+        labels, counted = (
+            torch.cat(v).T for v in ((batch.labels, earlier.labels), (batch.label_mask, earlier.label_mask))
+        )
+        positive = labels[:, : len(unit)].unsqueeze(2) == labels.unsqueeze(1)
         if self.config.positives == "exact":
-            both = counted.unsqueeze(2) & counted.unsqueeze(1)
+            both = counted[:, : len(unit)].unsqueeze(2) & counted.unsqueeze(1)
             positive = ((both & positive).any(dim=0) & ~(both & ~positive).any(dim=0)).unsqueeze(0)
             counted = counted.any(dim=0, keepdim=True)
-        losses = supcon(s, positive.unsqueeze(1), counted.unsqueeze(1) & valid.T)
+        valid = torch.cat([valid, earlier.valid]).T
+        losses = supcon(s, positive.unsqueeze(1), counted.unsqueeze(1) & valid)
         return losses.sum() / (len(counted) * self.bank.seen.sum().clamp(min=1))
 
-    def modality_contrast_loss(self, t: Tensor, valid: Tensor) -> Tensor:
-        """Return L_con of t [B, M, h] where ``valid`` [B, M], a scalar."""
-        n, m = MOST_FEATURES // t.shape[1], t.shape[1]
-        f, valid = F.normalize(t[:n], dim=2).flatten(0, 1), valid[:n].flatten()
-        stay = torch.arange(len(f), device=t.device) // m
-        return supcon(f @ f.T / self.config.tau, stay.unsqueeze(1) == stay, valid)
+    def modality_contrast_loss(self, f: Tensor, valid: Tensor, earlier: Earlier) -> Tensor:
+        """Return L_con of the stays of a batch, a scalar: f [B, M, h], where ``valid`` [B, M]."""
+        m = f.shape[1]
+        n = min(len(f), MOST_FEATURES // m)
+        valid = torch.cat([valid[:n], earlier.valid])[: MOST_FEATURES // m].flatten()
+        things = torch.cat([f[:n], earlier.f])[: MOST_FEATURES // m].flatten(0, 1)
+        stay = torch.arange(len(things), device=f.device) // m
+        return supcon(things[: n * m] @ things.T / self.config.tau, stay[: n * m].unsqueeze(1) == stay, valid)
 
 
 class Com(TorchMethod):

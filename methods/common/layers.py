@@ -130,18 +130,39 @@ class ObservedBatchNorm(nn.Module):
 
     def forward(self, x: Tensor, observed: Tensor) -> Tensor:
         """Normalise the rows of x, finite in every slot, in the precision of the weights; those not observed hold meaningless numbers."""
-        x, mean, var = x.to(self.weight.dtype), self.mean, self.var
-        if self.training:
-            n = observed.sum(dim=0).unsqueeze(1)
-            mean = keep_observed(x, observed).sum(dim=0) / n.clamp(min=1)
-            var = keep_observed((x - mean).square(), observed).sum(dim=0) / n.clamp(min=1)
-            enough = n >= 2
-            with torch.no_grad():
-                rate = (self.momentum * enough).expand_as(mean).to(mean.dtype)
-                self.mean.copy_(self.mean.lerp(mean, rate))
-                self.var.copy_(self.var.lerp(var * n / (n - 1).clamp(min=1), rate))
-            mean, var = torch.where(enough, mean, self.mean), torch.where(enough, var, self.var)
+        x = x.to(self.weight.dtype)
+        return self.scale(x, *self.find_statistics(x, observed))
+
+    def scale(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+        """Return x [n, G, d] normalised by a mean and a variance [G, d], with the learned scale and shift."""
         return torch.addcmul(self.bias, x - mean, (var + self.eps).rsqrt() * self.weight)
+
+    def find_statistics(
+        self, x: Tensor, observed: Tensor, further: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the mean and the variance [G, d] that normalise x, in training those of its observed rows, which the running ones follow.
+
+        ``further`` rows [K, G, d], those ``observed`` [K, G], count as well and have no gradient.
+        """
+        if not self.training:
+            return self.mean, self.var
+        n = observed.sum(dim=0).unsqueeze(1)
+        total = keep_observed(x, observed).sum(dim=0)
+        if further is not None:
+            n = n + further[1].sum(dim=0).unsqueeze(1)
+            total = total + keep_observed(*further).sum(dim=0)
+        mean = total / n.clamp(min=1)
+        centre = mean.detach()  # by way of the mean the sum of squares over all rows has no gradient
+        squares = keep_observed((x - centre).square(), observed).sum(dim=0)
+        if further is not None:
+            squares = squares + keep_observed((further[0] - centre).square(), further[1]).sum(dim=0)
+        var = squares / n.clamp(min=1)
+        enough = n >= 2
+        with torch.no_grad():
+            rate = (self.momentum * enough).expand_as(mean).to(mean.dtype)
+            self.mean.copy_(self.mean.lerp(mean, rate))
+            self.var.copy_(self.var.lerp(var * n / (n - 1).clamp(min=1), rate))
+        return torch.where(enough, mean, self.mean), torch.where(enough, var, self.var)
 
 
 class ModalitySensors(nn.Module):

@@ -6,10 +6,11 @@ After standardising, zero is the training mean of every column, so a zero slot i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple, Self
 
 import numpy as np
+from sklearn.decomposition import PCA
 
 from datasets.cohort import Cohort
 
@@ -37,7 +38,8 @@ class ModalityStatistics:
     """What is learned about one modality with d features, d' of them kept, k of these with an indicator of being missing.
 
     ``keep`` int64 [d']; ``median``, ``mean``, ``scale`` float32 [d'] (scale = 1 / sd, 0 for a constant feature);
-    ``indicator`` int64 [k] positions in ``keep``; ``indicator_mean`` float32 [k]; ``seen``: any training stay has the modality; ``d``.
+    ``indicator`` int64 [k] positions in ``keep``; ``indicator_mean`` float32 [k]; ``seen``: any training stay has the modality; ``d``;
+    ``rotation`` float32 [d' + k, c]: the leading principal components of these columns, [0, 0] where they stay as they are.
     """
 
     keep: np.ndarray
@@ -48,11 +50,12 @@ class ModalityStatistics:
     indicator_mean: np.ndarray
     seen: np.ndarray
     d: np.ndarray
+    rotation: np.ndarray
 
     @property
     def width(self) -> int:
         """Columns of the transformed modality, at least one."""
-        return max(1, len(self.keep) + len(self.indicator))
+        return self.rotation.shape[1] or max(1, len(self.keep) + len(self.indicator))
 
 
 class Preprocessor:
@@ -63,14 +66,19 @@ class Preprocessor:
     - Features are standardised by the mean and sd of the imputed training values and clipped to +-10 sd; a constant feature is 0.
     - A modality that no training stay has (or none of whose features is kept) becomes one column of zeros; one that no training
       stay has also counts as unobserved in every later stay, since nothing was learned of it.
+    - ``pca``: a modality with more columns than that is given by its leading principal components, that many at most, of the training
+      stays that have it; all are divided by the sd of the first, so that those that are noise stay small. 0: all columns.
     """
 
     statistics: tuple[ModalityStatistics, ...]
 
+    def __init__(self, pca: int = 0) -> None:
+        self.pca = pca
+
     def fit(self, train: Cohort) -> Self:
         """Fit the preprocessor on ``train``, whose outcomes are not read, and return it."""
         self.statistics = tuple(
-            _modality_statistics(modality.values, np.flatnonzero(train.observed[:, m]))
+            _modality_statistics(modality.values, np.flatnonzero(train.observed[:, m]), self.pca)
             for m, modality in enumerate(train.modalities)
         )
         return self
@@ -130,14 +138,14 @@ def raw_features(cohort: Cohort) -> np.ndarray:
     return out
 
 
-def _modality_statistics(values: np.ndarray, rows: np.ndarray) -> ModalityStatistics:
+def _modality_statistics(values: np.ndarray, rows: np.ndarray, pca: int) -> ModalityStatistics:
     d = values.shape[1]
     parts = [_block_statistics(values[rows, j : j + _BLOCK], j) for j in range(0, d, _BLOCK)] if len(rows) else []
     columns = [np.concatenate(c) for c in zip(*parts, strict=True)] or [np.zeros(0)] * 5
     keep, median, mean, scale, missing = columns
     indicator = np.flatnonzero(missing > 0)
     f32 = np.float32
-    return ModalityStatistics(
+    whole = ModalityStatistics(
         keep=keep.astype(np.int64),
         median=median.astype(f32),
         mean=mean.astype(f32),
@@ -146,7 +154,19 @@ def _modality_statistics(values: np.ndarray, rows: np.ndarray) -> ModalityStatis
         indicator_mean=missing[indicator].astype(f32),
         seen=np.array(len(rows) > 0),
         d=np.array(d),
+        rotation=np.zeros((0, 0), dtype=f32),
     )
+    return _rotate(whole, values, rows, pca)
+
+
+def _rotate(s: ModalityStatistics, values: np.ndarray, rows: np.ndarray, pca: int) -> ModalityStatistics:
+    """Return the statistics with the rotation to ``pca`` leading components, where the modality has more columns than that."""
+    count = min(pca, len(rows))
+    if not count or s.width <= pca:
+        return s
+    found = PCA(count, svd_solver="auto", random_state=0).fit(_transform(values, rows, s)[rows])
+    largest = max(float(np.sqrt(found.explained_variance_[0])), 1e-6)
+    return replace(s, rotation=(found.components_.T / largest).astype(np.float32))
 
 
 def _block_statistics(x: np.ndarray, start: int) -> tuple[np.ndarray, ...]:
@@ -185,6 +205,10 @@ def _transform(values: np.ndarray, rows: np.ndarray, s: ModalityStatistics) -> n
         x -= s.mean
         x *= s.scale
         np.clip(x, -CLIP, CLIP, out=x)
+        if s.rotation.size:
+            gaps = absent[:, s.indicator] - s.indicator_mean
+            out[some] = np.concatenate([x, gaps], axis=1) @ s.rotation
+            continue
         out[some, :k] = x
         if len(s.indicator):
             out[some, k:] = absent[:, s.indicator] - s.indicator_mean

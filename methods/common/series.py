@@ -1,7 +1,8 @@
 """Inputs of the methods that read irregular series: labs and vitals, standardised by what the training stays recorded.
 
-A value that was not recorded is never read. A method that needs series and gets a cohort without any raises ``NoSeries``; a run then
-skips it with that reason.
+Steps are the hours in which something was recorded, with the mean of each hour, or, as the variant ``as_recorded`` of a method, the
+times of record themselves, the last 256 of a stay (``Series.recorded``; a cohort keeps them where it is asked to). A value that was not
+recorded is never read. A method that needs series and gets a cohort without any raises ``NoSeries``; a run then skips it with that reason.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ from methods.common.preprocessing import CLIP
 
 
 class NoSeries(NotApplicable):
-    """The cohort has no series."""
+    """The cohort has no series, or not those that are asked for."""
 
 
-def require_series(cohort: Cohort, method: str) -> Series:
-    """Return the series of ``cohort``.
+STEPS = ("hours", "records")
+"""What a step of a series is: an hour in which something was recorded, or a time of record."""
+
+
+def require_series(cohort: Cohort, method: str, steps: str = "hours") -> Series:
+    """Return the series of ``cohort`` whose ``steps`` are these of ``STEPS``.
 
     Raises:
         NoSeries: it has none; the line names ``method`` and what to do.
@@ -29,7 +34,14 @@ def require_series(cohort: Cohort, method: str) -> Series:
         raise NoSeries(
             f"{method} reads the series of labs and vitals, and {cohort.name} has none; run {method}:modality_as_sensor instead"
         )
-    return cohort.series
+    if steps == "hours":
+        return cohort.series
+    if cohort.series.recorded is None:
+        raise NoSeries(
+            f"{method}:as_recorded reads the times of record of the series, and {cohort.name} was built without them: "
+            "pass dataset.recorded=true (embedded cohorts), or run " + method
+        )
+    return cohort.series.recorded
 
 
 class SeriesScaler:

@@ -45,6 +45,9 @@ class TrainingConfig:
     selection: str = SELECTIONS[0]
     """The rule by which validation rows stop training and choose the epoch: ``methods.common.outcomes.selection_score``."""
 
+    pca: int = 0
+    """Leading principal components that a modality with more columns is given by, fitted on training stays; 0: all its columns."""
+
     def one_of(self, **choices: tuple[str, ...]) -> None:
         """Refuse a field whose value is none of its ``choices``, with one line that names them."""
         for field, known in choices.items():
@@ -249,7 +252,7 @@ class TorchMethod(Method):
         """Do all of ``fit`` that comes before training: base rates, preprocessing, what ``prepare`` fits, the untrained module."""
         self.tasks, self.history = train.tasks, []
         self.learnable, self.base_rate = has_both_classes(train.outcomes), base_rate(train.outcomes)
-        self.preprocessor = Preprocessor().fit(train)
+        self.preprocessor = Preprocessor(self.config.pca).fit(train)
         self.prepare(train, valid)
         self._place_module()
 

@@ -61,14 +61,12 @@ class Transport(nn.Module):
         steps: int,
     ) -> None:
         """Fit all buffers to latents [N, M, L] and outcomes [N, T] of training stays, ``rows`` of which are each modality's anchors."""
+        self.fit_means(z, observed)
         self.hub.fill_(int(observed.mean(axis=0).argmax()))
         for m, chosen in enumerate(rows):
             k, points = len(chosen), z[torch.as_tensor(chosen, device=z.device), m].double()
             self.real[m, :k] = True
             self.z[m, :k] = points
-            has = torch.as_tensor(observed[:, m], device=z.device)
-            # over all training stays with the modality, not the anchors alone: the fill where nothing is observed
-            self.mean[m] = torch.where(has[:, None], z[:, m].double(), 0.0).sum(dim=0) / has.sum().clamp(min=1)
             if k:
                 c, scale = compute_geodesics(points.cpu().numpy(), self.neighbours)
                 self.c[m, :k, :k], self.scale[m] = torch.as_tensor(c), scale
@@ -84,6 +82,15 @@ class Transport(nn.Module):
                 )
             to_hub = (self.c[pairs], self.c[hub].expand(len(pairs), -1, -1), p[pairs], p[hub].expand(len(pairs), -1))
             self.plan[pairs] = partial_gw(*to_hub, mass, eps, steps, discount.to(z.device))
+
+    def fit_means(self, z: Tensor, observed: np.ndarray) -> None:
+        """Fit ``mean`` alone: over all training stays with the modality, not the anchors alone."""
+        has = torch.as_tensor(observed, device=z.device).unsqueeze(2)
+        self.mean.copy_(torch.where(has, z.double(), 0.0).sum(dim=0) / has.sum(dim=0).clamp(min=1))
+
+    def fill_by_means(self, z: Tensor, observed: Tensor) -> Tensor:
+        """Fill the latents of unobserved modalities in z [B, M, L] by the training means, in double precision."""
+        return torch.where(observed.unsqueeze(2), z.double(), self.mean)
 
     def fill(self, z: Tensor, observed: Tensor) -> Tensor:
         """Fill the latents of unobserved modalities in z [B, M, L]; in double precision, since weights are steep."""

@@ -24,7 +24,9 @@ Inductive: after each epoch the graph of all training stays is run once in evalu
 stored with the weights (``states``). A later stay reads them; its edges change its own node and their own states, no feature node.
 
 Two forms: ``propagate`` works on dense [stays, columns] arrays with masks, P [h; e] as P_h h + P_e e so that P_h h is computed once a
-node; ``propagate_edges`` is the paper's own, a list of directed edges and sums by index. They agree (tests).
+node; ``propagate_edges`` is the paper's own, a list of directed edges and sums by index. They agree, with each other and with layers of
+torch_geometric's ``SAGEConv`` (tests). Training takes the dense one, which can be stacked: forwards and backwards for 256 stays it needs
+about the time of ``SAGEConv`` with 4 modalities (6.5 and 6.8 ms), .84 of it with 10, .4 in the ``feature`` graph of 100 columns.
 
 Looked up: every equation, the initial nodes, edge dropout (and that it removes edges) and the row that the label head reads, in
 egsage.py, gnn_model.py, prediction_model.py, gnn_y.py, gnn_mdi.py, train_y.py, uci_data.py and utils.py of github.com/maxiaoba/GRAPE.

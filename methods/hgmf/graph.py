@@ -11,7 +11,7 @@ import torch
 from methods.common.preprocessing import Inputs
 from methods.common.training import CHUNK
 
-MOST_TYPES, SMALLEST_TYPE = 32, 20
+MOST_TYPES = 32
 GRID = 2.0**20
 """Squared distances are compared in units of 1 / GRID."""
 
@@ -20,23 +20,33 @@ GRID = 2.0**20
 class HypernodeGraph:
     """Types and neighbours, from N training stays.
 
-    ``patterns`` bool [P, M], the last one empty; ``other`` whether there is a type P for stays of no such pattern; ``types`` int64 [N];
-    ``rows[m]`` int64 [N_m] and ``values[m]`` float32 [N_m, d_m]: the training stays that have modality m, and their x_m.
+    ``patterns`` bool [P, M], the last one empty; ``other`` whether there is a type P for stays of no such pattern; ``whole`` whether a stay
+    keeps the modalities that its type lacks; ``types`` int64 [N]; ``rows[m]`` int64 [N_m] and ``values[m]`` float32 [N_m, d_m]: the
+    training stays that have modality m, and their x_m.
     """
 
     patterns: np.ndarray
     other: np.ndarray
     types: np.ndarray
+    whole: np.ndarray
     rows: tuple[np.ndarray, ...]
     values: tuple[np.ndarray, ...]
 
     @classmethod
-    def of(cls, inputs: Inputs) -> Self:
-        """Build the graph of these stays."""
-        patterns, other = choose_types(inputs.observed)
-        types, seen = assign(inputs.observed, patterns, other)
+    def of(cls, inputs: Inputs, smallest: int, whole: bool) -> Self:
+        """Build the graph of these stays, with types of at least ``smallest`` of them, and no type ``other`` where stays are ``whole``."""
+        patterns, other = choose_types(inputs.observed, smallest)
+        other = other and not whole
+        types, seen = assign(inputs.observed, patterns, other, whole)
         rows = tuple(np.flatnonzero(s) for s in seen.T)
-        return cls(patterns, np.array(other), types, rows, tuple(x[r] for x, r in zip(inputs.x, rows, strict=True)))
+        return cls(
+            patterns,
+            np.array(other),
+            types,
+            np.array(whole),
+            rows,
+            tuple(x[r] for x, r in zip(inputs.x, rows, strict=True)),
+        )
 
     @property
     def count(self) -> int:
@@ -48,7 +58,7 @@ class HypernodeGraph:
 
         ``themselves``: the stays are the training stays, none of which is its own neighbour.
         """
-        types, seen = assign(inputs.observed, self.patterns, bool(self.other))
+        types, seen = assign(inputs.observed, self.patterns, bool(self.other), bool(self.whole))
         found = np.full((*seen.shape, k), -1, dtype=np.int64)
         for m, (x, rows, values) in enumerate(zip(inputs.x, self.rows, self.values, strict=True)):
             centres = np.flatnonzero(seen[:, m])
@@ -61,37 +71,37 @@ class HypernodeGraph:
     def state(self) -> dict[str, np.ndarray]:
         """Return what was fitted as plain arrays."""
         parts = {f"{m}.{n}": v for n in ("rows", "values") for m, v in enumerate(getattr(self, n))}
-        return {"patterns": self.patterns, "other": self.other, "types": self.types, **parts}
+        return {"patterns": self.patterns, "other": self.other, "types": self.types, "whole": self.whole, **parts}
 
     @classmethod
     def from_state(cls, state: dict[str, np.ndarray]) -> Self:
         """Restore the graph from its ``state``."""
         rows, values = (tuple(state[f"{m}.{n}"] for m in range(state["patterns"].shape[1])) for n in ("rows", "values"))
-        return cls(state["patterns"], state["other"], state["types"], rows, values)
+        return cls(state["patterns"], state["other"], state["types"], state["whole"], rows, values)
 
 
-def choose_types(observed: np.ndarray) -> tuple[np.ndarray, bool]:
+def choose_types(observed: np.ndarray, smallest: int) -> tuple[np.ndarray, bool]:
     """Choose the patterns that are types, bool [P, M], the most frequent first, the empty one last; and whether a type ``other`` exists."""
     patterns, counts = np.unique(observed[observed.any(axis=1)], axis=0, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:MOST_TYPES]
-    order = order[counts[order] >= SMALLEST_TYPE]
+    order = order[counts[order] >= smallest]
     left = counts.sum() - counts[order].sum()
-    other = left >= SMALLEST_TYPE or (left > 0 and not len(order))
+    other = left >= smallest or (left > 0 and not len(order))
     return np.concatenate([patterns[order], np.zeros((1, observed.shape[1]), dtype=bool)]), bool(other)
 
 
-def assign(observed: np.ndarray, patterns: np.ndarray, other: bool) -> tuple[np.ndarray, np.ndarray]:
+def assign(observed: np.ndarray, patterns: np.ndarray, other: bool, whole: bool) -> tuple[np.ndarray, np.ndarray]:
     """Assign stays with these patterns [B, M] their types int64 [B] and what counts as observed, bool [B, M].
 
-    A pattern that is no type is ``other``, as it is; without that type, the largest type within it, the more frequent of equal ones.
+    A pattern that is no type is ``other``, as it is; without that type, the largest type within it, the more frequent of equal ones, and
+    what that type lacks counts as unobserved unless stays are ``whole``.
     """
     more = patterns.astype(np.float32) @ (~observed).astype(np.float32).T
     types = np.where(more.T == 0, patterns.sum(axis=1), -1).argmax(axis=1)
     seen = patterns[types]
     if other:
         types = np.where((seen == observed).all(axis=1), types, len(patterns))
-        seen = observed
-    return types, seen
+    return types, observed if other or whole else seen
 
 
 def find_nearest(x: np.ndarray, bank: np.ndarray, k: int, device: str, themselves: bool = False) -> np.ndarray:

@@ -32,14 +32,20 @@ Adaptations:
 - ``inductive`` (default): h_m^1 .. h_m^(L-1) of the graph of all training stays, in evaluation mode, are stored with the weights before
   each validation (``states``); a later stay reads them, its edges change no modality's node, and predictions do not depend on each
   other. ``batch`` is the code's: modalities take their mean over each 512 stays that are predicted, in the order of the cohort, so a
-  prediction depends on the other stays of its batch, and the variant ``as_released`` breaks the contract of a method in this.
+  prediction depends on the other stays of its batch, and the variants ``batch_inference`` (this alone) and ``as_released`` break the
+  contract of a method in this.
 - ``joint`` (default): one network with an output for each outcome; L_cls is masked, weights 1/T, and so is L_sup, pairs of stays with
   that outcome. Unlabelled is who has no outcome at all. The paper trains one network for one outcome, ``per_task``: T such networks.
+- ``as_released`` is the released program in all of these: batch inference, torch's initial weights, a network for each outcome, batch
+  norm over all rows, and labelled stays alone (its default is MUSE, not MUSE+). Batches of 512, the rate and 100 epochs, of which the
+  best on the validation part is kept without early stopping, are those of the code under schedule ``own``; the rule by which that epoch
+  is chosen, the base-rate offset and clipped gradients are the suite's.
 - Vector modalities through the code's FFN encoder, the one it has for ADNI. Series are not read.
-- BN_m takes its statistics from stays that have m (the code: zero rows of the others too), and from its running ones if they are fewer
-  than 2. x_pm is masked before the encoder too.
-- W_l, U_l and E_l start as He's, biases at zero. With torch's own, the code's, z varies between stays by a tenth of its mean at first,
-  L_unsup and L_sup are all that is learned for a while, and a validation part that contradicts training can stop it before the rest.
+- BN_m takes its statistics from stays that have m (the code: x_pm = 0 of the others too, ``norm_rows=all``), and from its running ones if
+  they are fewer than 2. x_pm is masked before the encoder too.
+- W_l, U_l and E_l start as He's, biases at zero. With torch's own, the code's (``init=torch``), z varies between stays by a tenth of its
+  mean at first, L_unsup and L_sup are all that is learned for a while, and a validation part that contradicts training can stop it before
+  the rest.
 - A stay with nothing observed is an isolated node; it is left out of L_unsup, where all such stays would be each other's negatives.
 - No labelled pair gives L_sup = 0, where the code has NaN. Gradient clipping, early stopping, base-rate offset: the suite's.
 - Dense, without lists of edges: W [h; e] is W_h h + W_e e, and what the two views share is computed once. L_2 normalised nodes, off in
@@ -79,6 +85,8 @@ CHOICES = {
     "view": ("code", "bernoulli15"),
     "nodes": ("learned", "one_hot"),
     "head": ("joint", "per_task"),
+    "init": ("he", "torch"),
+    "norm_rows": ("observed", "all"),
 }
 
 
@@ -89,6 +97,7 @@ class Config(TrainingConfig):
     lr: float = 2e-4
     weight_decay: float = 0.0
     batch_size: int = 512
+    patience: int = 100
     hidden: int = 128
     """D."""
     layers: int = 2
@@ -108,6 +117,10 @@ class Config(TrainingConfig):
     """``joint`` or ``per_task``."""
     inference: str = "inductive"
     """``inductive`` or ``batch``."""
+    init: str = "he"
+    """Initial weights of W_l, U_l and E_l: ``he`` or ``torch``."""
+    norm_rows: str = "observed"
+    """Whose statistics normalise in BN_m: ``observed`` rows or ``all``, with zeros where m is not."""
 
     def __post_init__(self) -> None:
         self.one_of(**CHOICES)
@@ -120,9 +133,9 @@ class Config(TrainingConfig):
 class Encoders(nn.Module):
     """e [B, M, D]: Lin_m1, BN_m, ReLU, Lin_m2, Map_m, with dropout."""
 
-    def __init__(self, widths: tuple[int, ...], d: int, dropout: float) -> None:
+    def __init__(self, widths: tuple[int, ...], d: int, dropout: float, norm_rows: str) -> None:
         super().__init__()
-        self.dropout = Dropout(dropout)
+        self.dropout, self.norm_rows = Dropout(dropout), norm_rows
         self.first = nn.ModuleList(nn.Linear(width, d) for width in widths)
         self.norm = ObservedBatchNorm(len(widths), d)
         self.second = GroupedLinear(len(widths), d, d)
@@ -132,7 +145,8 @@ class Encoders(nn.Module):
         """Return [B, M, D] of x_m [B, d_m] and observed [B, M]."""
         seen = zip(self.first, x, observed.unbind(dim=1), strict=True)
         h = torch.stack([first(self.dropout(keep_observed(v, o))) for first, v, o in seen], dim=1)
-        h = self.dropout(F.relu(self.norm(h, observed)))
+        counted = observed if self.norm_rows == "observed" else torch.ones_like(observed)
+        h = self.dropout(F.relu(self.norm(h, counted)))
         return self.dropout(keep_observed(self.map(self.second(h)), observed))
 
 
@@ -164,9 +178,9 @@ class MuseModule(nn.Module):
         if c.nodes == "one_hot" and m > d:
             raise ValueError(f"muse: hidden={d} is too few for one-hot nodes of {m} modalities")
         self.config, self.dropout = c, Dropout(c.dropout)
-        self.encoders = Encoders(widths, d, c.dropout)
+        self.encoders = Encoders(widths, d, c.dropout, c.norm_rows)
         self.nodes = nn.Parameter(torch.randn(m, d)) if c.nodes == "learned" else nn.Buffer(torch.eye(m, d))
-        self.layers = nn.ModuleList(Layer(d, last=l == c.layers - 1) for l in range(c.layers))
+        self.layers = nn.ModuleList(Layer(d, last=l == c.layers - 1, init=c.init) for l in range(c.layers))
         self.project = nn.Linear(d, d)
         self.head = mlp((d, d, tasks), c.dropout)
         self.register_buffer("states", torch.zeros(c.layers - 1, m, d))
@@ -218,12 +232,21 @@ class Muse(TorchMethod):
         "muse": {"unlabelled": False},
         "masked_muse": {"mask_labels": 0.5, "unlabelled": False},
         "masked_muse_plus": {"mask_labels": 0.5},
-        "as_released": {"inference": "batch"},
+        "batch_inference": {"inference": "batch"},
+        "as_released": {
+            "inference": "batch",
+            "init": "torch",
+            "head": "per_task",
+            "norm_rows": "all",
+            "unlabelled": False,
+        },
         "per_task": {"head": "per_task"},
         "paper": {"nodes": "one_hot", "view": "bernoulli15", "tau": 0.05, "w_unsup": 1.0, "w_sup": 1.0},
     }
     titles: ClassVar = {
         "muse": "MUSE",
+        "batch_inference": "MUSE+ (batch inference: rows depend on their batch)",
+        "as_released": "MUSE (as released: rows depend on their batch)",
         "masked_muse": "MUSE (half the training labels hidden)",
         "masked_muse_plus": "MUSE+ (half the training labels hidden)",
     }

@@ -21,6 +21,7 @@ def collect_fit_reports(store: Store, plan: Plan) -> pd.DataFrame:
     found = [
         (plan.experiment, plan.dataset, c.landmark, plan.protocol, c.method, c.variant, row.title, quantity, float(value))
         for row in list_rows(plan)
+        if row.stage == "final"
         for c, record in ((planned.cell, store.record(planned)) for planned in row.cells)
         for quantity, value in ((record or {}).get("fit_report") or {}).items()
     ]  # fmt: skip

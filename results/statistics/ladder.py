@@ -24,9 +24,12 @@ LADDER = (
         "+ MMNAR",
         "mmnar",
         False,
-        "fusion: the embedded pattern gates the tokens, attention joins them, and a loss decodes the pattern",
+        "fusion: the embedded pattern gates the tokens, attention joins them, and a loss, which has a first phase to itself, decodes "
+        "the pattern",
     ),
-    Step("+ MR", "default", False, "reconstruction of a masked modality, with its contrastive loss"),
+    Step(
+        "+ MR", "default", False, "reconstruction of each observed modality left out in turn, with its contrastive loss"
+    ),
     Step("+ Rectifier", "default", True, "the rectifier after prediction, on the same fits"),
 )
 """The last rung is the third's own cells after their rectifier, so that it needs no second fit and is paired exactly."""

@@ -56,3 +56,30 @@ def test_report_and_status_speak_of_the_arms(two_arms, cli, tmp_path):
     frame = pd.read_csv(tmp_path / "out" / "mechanisms_arms.csv")
     assert set(frame.loc[frame["status"] == "missing", "arm"]) >= {"mnar", "mar", "kappa=3.2"}
     assert set(frame.loc[frame["status"] == "done", "arm"]) == {"mcar_beta=0", "mcar"}
+
+
+def test_arms_may_be_of_several_datasets_and_make_one_report(cli, tmp_path):
+    few = (
+        "method=zero_fill,logistic,s_only",
+        "method.max_epochs=1",
+        "known=ceiling",
+        "arm=mnar-1000,ten_modalities-1000",
+    )
+    small = [dial for dial in SMALL if not dial.startswith("bootstrap")]
+    status, _, err = cli("run", "worlds", *small, *few)
+    assert status == 0
+    assert "worlds on embedded-eicu and embedded-mimic" in err or "worlds on embedded-mimic and embedded-eicu" in err
+    plans = {plan.arm.name: plan for plan in Store(tmp_path / "cells").plans("worlds")}
+    assert {name: plan.dataset for name, plan in plans.items()} == {
+        "mnar-1000": "embedded-mimic", "ten_modalities-1000": "embedded-eicu",
+    }  # fmt: skip
+    assert {plan.settings.dataset["seed"] for plan in plans.values()} == {1000}
+    status, out, _ = cli("report", "worlds", "--format", "csv,html")
+    assert status == 0
+    assert "AUC of each method less that of the plain network" in out
+    frame = pd.read_csv(tmp_path / "out" / "worlds_differences.csv")
+    done = frame[frame["status"] == "done"]
+    assert set(zip(done["world"], done["dataset"], strict=True)) == {
+        ("mnar", "embedded-mimic"), ("ten_modalities", "embedded-eicu"),
+    }  # fmt: skip
+    assert cli("run", "worlds", *small, *few, "dataset=embedded-mimic")[0] == 2

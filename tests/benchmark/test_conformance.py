@@ -12,7 +12,8 @@ from benchmark.check import CHECKS, learning, run_checks
 from benchmark.check.cohorts import draw_random_cohort, replace_fields
 from benchmark.check.method import check_method, choose_checks
 from methods import registry
-from tests.broken import BROKEN, PeeksThroughMemory, Sound
+from methods.base import NotApplicable
+from tests.broken import BROKEN, PeeksThroughMemory, SharesOneLogit, Sound
 
 QUICK = [check for check in CHECKS if not check.slow]
 TIMES_THE_PLAIN_NETWORK = 15
@@ -132,6 +133,52 @@ def test_an_exception_is_a_failure_in_one_line():
 
     result = results(Crashes, ["tiny"])["tiny"]
     assert (result.verdict, result.detail) == ("failed", "raised RuntimeError: out of")
+
+
+def test_one_logit_for_all_tasks_is_refused_by_name():
+    found = results(SharesOneLogit, ["probabilities", "learns"])
+    for result in found.values():
+        assert result.verdict == "failed"
+        assert re.search(r"SharesOneLogit: .*Output\.logits have shape \[\d+, 1\], expected \[B, T\]", result.detail)
+
+
+class NeedsReports(Sound):
+    """Does not apply to a cohort without a modality called reports."""
+
+    def fit(self, train, valid):
+        if "reports" not in [m.name for m in train.modalities]:
+            raise NotApplicable("it reads reports, and this cohort has none")
+        return super().fit(train, valid)
+
+
+def test_a_method_that_does_not_apply_says_so_once():
+    found = list(results(NeedsReports).values())
+    assert {r.verdict for r in found} == {"passed", "skipped"}
+    assert [r.name for r in found if r.verdict == "passed"] == ["fields"]  # which reads the class alone
+    details = [r.detail for r in found if r.verdict == "skipped"]
+    assert details[0] == "not applicable, and so are the checks that follow: it reads reports, and this cohort has none"
+    assert not any(details[1:])
+
+
+def test_a_method_that_does_not_apply_to_an_odd_cohort_alone_fails_its_check():
+    class NeedsMany(Sound):
+        def fit(self, train, valid):
+            if len(train) < 30:
+                raise NotApplicable("fewer than 30 stays")
+            return super().fit(train, valid)
+
+    found = results(NeedsMany, ["tiny", "keys"])
+    assert (found["tiny"].verdict, found["tiny"].detail) == ("failed", "raised NotApplicable: fewer than 30 stays")
+    assert found["keys"].verdict == "passed"
+
+
+def test_the_status_of_check_is_1_where_nothing_passes(cli, monkeypatch):
+    monkeypatch.setattr(registry, "load", lambda name: NeedsReports)
+    status, out, err = cli("check", "gbdt", "--only", "tiny", "keys", "probabilities")
+    assert status == 1
+    assert out.count("skipped") == 3
+    assert err.count("it reads reports, and this cohort has none") == 1
+    assert "gbdt: 3 skipped" in err
 
 
 def test_a_method_without_state_fails_one_check():

@@ -1,3 +1,4 @@
+import dataclasses
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from benchmark.plan.config import load_config
 from benchmark.plan.rows import select_known_rows, select_method_rows
 from datasets.storage import GroundTruth
 from methods import registry
+from methods.base import NotApplicable
+from methods.zero_fill import ZeroFill
 
 
 def test_a_schedule_with_fewer_epochs_says_what_it_leaves_out_of_stages():
@@ -35,6 +38,54 @@ def test_a_variant_may_have_a_name_of_its_own_to_print():
         "transductive": "M3Care (transductive: rows depend on their batch)",
         "no_ln": "M3Care (bank inference) (no_ln)",
     }
+
+
+STAGES = {"vae_epochs": 60, "ot_steps": 50, "diffusion_epochs": 50}
+
+
+@pytest.mark.parametrize("schedule", ["own", "paper", "short"])
+def test_stages_whose_length_is_the_methods_are_cut_by_no_schedule_but_that_of_the_gate(schedule):
+    asked = ["method=flexgen_ehr,flexgen_ehr:mean_fill,logistic"]
+    for row in select_method_rows(load_config("table1", [*asked, f"schedule={schedule}", "method.max_epochs=3"]))[:2]:
+        assert {field: row.config[field] for field in STAGES} == STAGES
+        assert (row.config["max_epochs"], row.cut) == (3, "")
+    for row in select_method_rows(load_config("gate", asked))[:2]:
+        assert {row.config[field] for field in STAGES} == {8}
+
+
+def list_all(monkeypatch, experiment, *overrides, **beside):
+    """Names and variants of the rows of ``method=all``, where the given methods name these variants in ``beside`` and others none."""
+    for name in registry.infos():
+        monkeypatch.setattr(registry.load(name), "beside", beside.get(name, ()))
+    return [(row.method, row.variant) for row in select_method_rows(load_config(experiment, list(overrides)))]
+
+
+def test_all_methods_include_the_variants_that_are_printed_beside_them(monkeypatch):
+    plain = list_all(monkeypatch, "table1")
+    beside = {"gru_d": ("pypots", "modality_as_sensor"), "crl_mmnar": ("concat",)}
+    rows = list_all(monkeypatch, "table1", **beside)
+    at = rows.index(("gru_d", "default"))
+    assert rows[at + 1 : at + 3] == [("gru_d", "pypots"), ("gru_d", "modality_as_sensor")]
+    assert rows[-2:] == [("crl_mmnar", "concat"), ("crl_mmnar", "default")]
+    assert [row for row in rows if row[1] == "default"] == plain
+    assert len(rows) == len(plain) + 3
+    asked = "method=all,gru_d:pypots,gru_d:static_encoder"
+    assert list_all(monkeypatch, "table1", asked, **beside) == [*rows, ("gru_d", "static_encoder")]
+
+
+def test_the_gate_a_first_look_and_methods_asked_for_by_name_have_no_rows_beside(monkeypatch):
+    beside = {"gru_d": ("pypots",)}
+    plain = list_all(monkeypatch, "table1")
+    for experiment in ("gate", "smoke"):
+        assert list_all(monkeypatch, experiment, **beside) == plain
+    assert list_all(monkeypatch, "table1", "beside=false", **beside) == plain
+    assert ("gru_d", "pypots") in list_all(monkeypatch, "smoke", "beside=true", **beside)
+    assert list_all(monkeypatch, "table1", "method=gru_d", **beside) == [("gru_d", "default")]
+
+
+def test_a_variant_printed_beside_must_exist(monkeypatch):
+    with pytest.raises(UsageError, match="unknown variant of gru_d 'nonesuch'"):
+        list_all(monkeypatch, "table1", gru_d=("nonesuch",))
 
 
 def table4(*overrides):
@@ -72,6 +123,33 @@ def test_the_sweep_covers_the_ranges_of_the_papers_table_4():
     for field, name in names.items():
         assert (min(swept[field]), max(swept[field])) == (paper.loc[name, "range_low"], paper.loc[name, "range_high"])
         assert paper.loc[name, "default"] in swept[field]
+
+
+def row_of(*overrides):
+    """The only row of table1 under these overrides."""
+    (row,) = select_method_rows(load_config("table1", list(overrides)))
+    return row
+
+
+def test_own_leaves_each_method_as_its_file_has_it():
+    for name in ("grape", "gbdt", "raindrop"):
+        own = dataclasses.asdict(registry.load(name).Config())
+        assert row_of(f"method={name}", "schedule=own").config == own | {"rectifier": "off"}, name
+    assert row_of("method=grape", "schedule=own", "schedule.max_epochs=3").config["max_epochs"] == 3
+
+
+def test_a_schedule_is_for_methods_that_train_by_epochs():
+    boosted = [row_of("method=gbdt", f"schedule={name}").config for name in ("own", "paper", "short")]
+    assert boosted[0] == boosted[1] == boosted[2]
+
+
+@pytest.mark.parametrize("name", ["zero_fill", "logistic", "gbdt", "crl_mmnar"])
+def test_selection_reaches_every_method_and_its_cells(name):
+    for rule in ("log_loss", "auc"):
+        assert row_of(f"method={name}", f"selection={rule}").config["selection"] == rule
+    assert row_of(f"method={name}").config["selection"] == "log_loss"
+    with pytest.raises(UsageError, match=r"selection=log_loss\|auc sets it for all"):
+        load_config("table1", [f"method={name}", "method.selection=auc"])
 
 
 def test_a_swept_learning_rate_is_scaled_by_the_schedule_like_the_default():
@@ -129,3 +207,36 @@ def test_a_known_row_that_a_cohort_does_not_offer_is_left_out_but_a_typo_is_refu
     assert select_known_rows(config, None, GroundTruth()) == []
     with pytest.raises(UsageError, match="unknown known row 'ceilling'; did you mean ceiling"):
         select_known_rows(load_config("mechanisms", ["known=ceiling,ceilling"]), None, offered)
+
+
+def test_the_reason_why_a_method_is_weak_comes_with_its_row(monkeypatch):
+    info = registry.info
+    monkeypatch.setattr(
+        registry, "info", lambda name: dataclasses.replace(info(name), weak=f"{name} is short of breath")
+    )
+    rows = select_method_rows(load_config("worlds", ["method=s_only,crl_mmnar:mmnar"]))
+    assert [row.weak for row in rows] == ["s_only is short of breath", "crl_mmnar is short of breath"]
+
+
+def test_what_is_skipped_is_said_once_by_row_and_landmark(cli, monkeypatch):
+    def fit(self, train, valid):
+        raise NotApplicable("it reads reports, and this cohort has none")
+
+    monkeypatch.setattr(ZeroFill, "fit", fit)
+    status, _, err = cli(
+        "run",
+        "smoke",
+        "n=160",
+        "folds=2",
+        "dataset.draws=16",
+        "bootstrap=0",
+        "method=zero_fill",
+        "known=none",
+        "seeds=2",
+    )
+    assert status == 0
+    lines = [line for line in err.splitlines() if line.startswith("skipped: ")]
+    assert lines == [
+        f"skipped: zero_fill at {landmark}, 4 cells: it reads reports, and this cohort has none"
+        for landmark in ("icu_24h", "discharge")
+    ]

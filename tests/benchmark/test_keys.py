@@ -48,6 +48,30 @@ def test_the_hash_changes_with_an_imported_file(tmp_path, monkeypatch):
     assert fresh() != before
 
 
+def test_the_reason_why_a_method_is_weak_is_no_part_of_the_hash(tmp_path, monkeypatch):
+    """It is written when the method has run; in whatever form, and only as an entry of INFO."""
+    (tmp_path / "methods").mkdir()
+    monkeypatch.setattr(keys, "ROOT", tmp_path)
+    path = tmp_path / "methods" / "a.py"
+
+    def fresh(info, rest="X = 1", name="INFO"):
+        path.write_text(f'"""A method."""\n\n{name} = {{{info}}}\n{rest}\n')
+        for cached in (keys.find_imported_modules, keys.hash_sources, keys._hash_file):
+            cached.cache_clear()
+        return keys.hash_sources(path), *keys.hash_source_files(path).values()
+
+    plain = fresh('"title": "A", "year": 1')
+    assert fresh('"title": "A", "year": 1, "weak": "few stays"') == plain
+    assert (
+        fresh('\n    "title": "A",\n    "weak": (\n        "few "\n        "stays"\n    ),\n    "year": 1,\n') == plain
+    )
+    annotated = fresh('"title": "A"', name="INFO: dict")
+    assert fresh('"title": "A", "weak": "few stays"', name="INFO: dict") == annotated
+    assert fresh('"title": "B", "year": 1') != plain
+    assert fresh('"title": "A", "year": 1', 'X = {"weak": "few stays"}') != plain
+    assert fresh('"title": "A", "year": 1', "X = 2") != plain
+
+
 def plug_in(folder):
     """A package with a method in a sub-package, what it imports, and what it does not."""
     files = {

@@ -1,9 +1,12 @@
 """The cohort's checks, selection and fingerprint."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from datasets.cohort import CohortError, Group, Modality, Series, name_patterns
+from datasets import cohort as contract
+from datasets.cohort import CohortError, Group, Modality, Series, collect_records, name_patterns
 from tests.made import change, fields
 
 
@@ -33,6 +36,15 @@ def faulty():
         "site must have shape": {"site": np.zeros(5, dtype=np.int64)},
         "series.values has a recorded value that is not finite in row": {
             "series": Series(set_value(series.values, recorded, np.nan), series.mask, series.hours, series.channels)
+        },
+        "series.recorded.hours must have shape": {
+            "series": replace(series, recorded=replace(series, hours=series.hours[:, :2]))
+        },
+        "series.recorded.hours is not finite where something was recorded": {
+            "series": replace(series, recorded=replace(series, hours=np.full_like(series.hours, np.nan)))
+        },
+        "series.recorded has other channels": {
+            "series": replace(series, recorded=replace(series, channels=("lactate", "heart rate")))
         },
         "at least one modality": {"modalities": (), "observed": np.zeros((6, 0), dtype=bool)},
     }
@@ -93,3 +105,33 @@ def test_without_outcomes_holds_none():
 def test_patterns_have_names():
     observed = np.array([[1, 0, 1], [0, 0, 0], [1, 0, 1]], dtype=bool)
     assert name_patterns(observed, ("S", "I", "T")) == ["S+T", "none", "S+T"]
+
+
+def test_records_become_steps_at_their_times_the_last_of_a_stay_first_to_last(monkeypatch):
+    monkeypatch.setattr(contract, "RECORDED", 3)
+    row, hours = np.array([2, 0, 0, 2, 0, 0, 0, 0]), np.array([7.0, 2.5, -1.0, 7.0, 0.5, 4.0, 4.0, 0.25])
+    channel, values = np.array([0, 1, 0, 1, 0, 0, 0, 1]), np.arange(8.0)
+    s = collect_records(row, hours, channel, values, 4, ("a", "b"))
+    assert s.hours[0].tolist() == [0.5, 2.5, 4.0]
+    nan = np.nan
+    np.testing.assert_array_equal(s.values[0], np.array([[4, nan], [nan, 1], [6, nan]], np.float32))
+    np.testing.assert_array_equal(s.values[2, 0], [0, 3])
+    np.testing.assert_array_equal(s.mask, ~np.isnan(s.values))
+    np.testing.assert_array_equal(np.isfinite(s.hours), s.mask.any(axis=2))
+    assert s.mask.any(axis=2).sum(axis=1).tolist() == [3, 0, 1, 0]
+    assert (s.values.dtype, s.hours.dtype) == (np.float32, np.float32)
+
+
+def test_a_cohort_without_records_has_one_empty_step():
+    s = collect_records(*(np.zeros(0, dtype=int) for _ in range(4)), 3, ("a",))
+    assert (s.values.shape, s.mask.any()) == ((3, 1, 1), False)
+
+
+def test_times_of_record_are_selected_and_are_part_of_the_fingerprint():
+    series = fields()["series"]
+    kept = change(series=replace(series, recorded=replace(series, hours=series.hours + np.float32(0.5))))
+    other = change(series=replace(series, recorded=replace(series, hours=series.hours + np.float32(0.25))))
+    assert len({c.fingerprint for c in (change(), kept, other)}) == 3
+    taken, rows = kept.take(np.array([4, 1])).series.recorded, [4, 1]
+    for part in ("values", "mask", "hours"):
+        np.testing.assert_array_equal(getattr(taken, part), getattr(kept.series.recorded, part)[rows])

@@ -1,6 +1,7 @@
 """Cohorts on disk: the same after a round trip, whole or not at all, and a broken file is named."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,6 +38,15 @@ def test_without_site_and_series(tmp_path):
     again = load_cohort(tmp_path / "c")
     assert again.site is None
     assert again.series is None
+
+
+def test_times_of_record_come_back(tmp_path):
+    series = change().series
+    cohort = change(series=replace(series, recorded=replace(series, hours=series.hours + np.float32(0.5))))
+    save_cohort(cohort, tmp_path / "c")
+    again = load_cohort(tmp_path / "c")
+    assert cohort.fingerprint == compute_fingerprint(again) != change().fingerprint
+    np.testing.assert_array_equal(again.series.recorded.hours, series.hours + np.float32(0.5))
 
 
 def test_a_truncated_array_is_named(tmp_path):

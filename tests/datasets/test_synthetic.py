@@ -1,6 +1,7 @@
 """The synthetic cohort: what is drawn has the marginals, the order and the independence that the model says."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,6 +84,7 @@ def test_fingerprint_sees_every_dial():
         "series_rise": 0,
         "world": "text",
         "departure": 0.5,
+        "recorded": True,
     }
     marks = {fingerprint_params(base)} | {fingerprint_params(SyntheticParams(**{k: v})) for k, v in changed.items()}
     assert len(marks) == len(changed) + 1
@@ -226,6 +228,28 @@ def test_one_seed_shares_all_else_between_mechanisms():
     np.testing.assert_array_equal(a.series.mask, b.series.mask)
 
 
+@pytest.mark.parametrize("dials", [{}, {"preset": "eicu"}, {"world": "interaction"}, {"world": "policy_shift"}])
+def test_nothing_is_missing_where_the_mechanism_is_complete(dials):
+    """Stays, contents and series are those of the other mechanisms; with one pattern, the best predictions with and without it are one."""
+    parts = build(SyntheticParams(mechanism="complete", nan_share=0, n=60, draws=64, **dials))
+    usual = build(SyntheticParams(n=60, draws=64, **dials))
+    for landmark, (cohort, known) in parts.items():
+        assert cohort.observed.all()
+        assert all(np.isfinite(m.values).all() for m in cohort.modalities)
+        np.testing.assert_array_equal(known.arrays["h"][:5], usual["stay"][1].arrays["h"][cohort.patient[:5]])
+        np.testing.assert_array_equal(known.arrays["pattern_propensity"], 1)
+        np.testing.assert_allclose(known.predictions["ceiling"], known.predictions["evidence0_cause0"], atol=1e-13)
+        assert np.isfinite(known.arrays["truth_probability"]).all(), landmark
+
+
+def test_series_last_as_long_as_they_are_asked_to():
+    parts = build(SyntheticParams(series_hours=200, n=60, draws=16))
+    hours = np.isfinite(parts["stay"][0].series.hours).sum(axis=1)
+    assert 100 <= hours.min() < hours.max() <= 200
+    assert hours.max() > 150
+    assert parts["icu_24h"][0].series.mask.shape[1] == 24
+
+
 def test_order_term_links_discharge_text_to_reports():
     world = make_world(SyntheticParams(mechanism="mcar"))
     observed = population(world)[-1]
@@ -258,6 +282,30 @@ def test_eighty_percent_rule():
         assert content.width == width
         losing = [k for k in range(width + 1) if k / width > 0.8]
         assert content.survives_rule == pytest.approx(1 - binom.pmf(losing, width, content.nan_share).sum())
+
+
+def test_times_of_record_are_minutes_of_the_hours_and_change_nothing_else(drawn):
+    world, plain, _ = drawn
+    cohorts, _ = draw_cohorts(world, 1500, 4, times=True)
+    for landmark, cohort in cohorts.items():
+        series, recorded = cohort.series, cohort.series.recorded
+        assert plain[landmark].series.recorded is None
+        assert compute_fingerprint(replace(cohort, series=replace(series, recorded=None))) == compute_fingerprint(
+            plain[landmark]
+        )
+        for stay in (0, 7, len(cohort) - 1):
+            bins, channel = np.nonzero(series.mask[stay])
+            step, again = np.nonzero(recorded.mask[stay])
+            hours = recorded.hours[stay, step]
+            assert sorted(
+                zip(np.floor(hours + 1e-4), again, recorded.values[stay, step, again], strict=True)
+            ) == sorted(zip(bins, channel, series.values[stay, bins, channel], strict=True))
+            assert (np.diff(recorded.hours[stay][np.isfinite(recorded.hours[stay])]) > 0).all()
+        minute = np.mod(recorded.hours[recorded.mask.any(axis=2)], 1) * 60
+        np.testing.assert_allclose(minute, np.round(minute), atol=0.01)
+        assert np.histogram(np.round(minute) % 60, 6, (0, 60))[0] / len(minute) == pytest.approx(
+            np.full(6, 1 / 6), abs=0.01
+        )
 
 
 def test_series_follows_its_model(drawn):
@@ -298,7 +346,7 @@ def test_the_names_that_params_accepts_are_those_of_the_registries():
     made = {name: SyntheticParams(mechanism=name) for name in MECHANISM_NAMES}
     kappa = SyntheticParams().kappa
     acting = {name: (params.effective_kappa, params.effective_rho) for name, params in made.items()}
-    assert acting == {"mcar": (0.0, 0.0), "mar": (kappa, 0.0), "mnar": (kappa, 1.0)}
+    assert acting == {"complete": (0.0, 0.0), "mcar": (0.0, 0.0), "mar": (kappa, 0.0), "mnar": (kappa, 1.0)}
 
 
 @pytest.mark.parametrize(
@@ -310,9 +358,10 @@ def test_the_names_that_params_accepts_are_those_of_the_registries():
         ),
         ({"departure": 1.1}, "departure must be a number from 0 to 1"),
         ({"preset": "mimic-iv"}, "preset must be one of mimic, eicu"),
-        ({"mechanism": "MNAR"}, "mechanism must be one of mcar, mar, mnar"),
+        ({"mechanism": "MNAR"}, "mechanism must be one of complete, mcar, mar, mnar"),
         ({"n": 0}, "n must be a whole number from 1"),
         ({"n": 1000.5}, "n must be a whole number"),
+        ({"series_hours": 24}, "series_hours must be a whole number from 48"),
         ({"kappa": -1}, "kappa must be a number from 0 to 10"),
         ({"beta": float("nan")}, "beta must be a number"),
         ({"draws": 100}, "draws must be a power of 2"),

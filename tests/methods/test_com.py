@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from benchmark.check.cohorts import draw_random_cohort
 from methods import com
-from methods.com import Bank, Com, ComModule, Config, attention, supcon
+from methods.com import Bank, Com, ComModule, Config, Earlier, attention, supcon
 from methods.com.networks import GroupedBatchNorm, Rows, make_inward, make_outward
 from methods.common.training import Batch
 
@@ -121,15 +121,22 @@ def test_gradient_of_the_normalisation_equals_finite_differences():
     assert torch.autograd.gradcheck(function, inputs)
 
 
-def supcon_by_hand(s, positive, valid):
-    """Anchor by anchor."""
-    anchors, total = [a for a in range(len(s)) if valid[a]], 0.0
+def supcon_by_hand(s, positive, valid, first=None):
+    """Anchor by anchor, of the ``first`` things; all of them are contrasted."""
+    things, total = np.flatnonzero(valid), 0.0
+    anchors = [a for a in things if first is None or a < first]
     for a in anchors:
-        others = [n for n in anchors if n != a]
+        others = [n for n in things if n != a]
         own = [p for p in others if positive[a, p]]
         if own:
             total -= np.mean([s[a, p] - np.log(sum(np.exp(s[a, n]) for n in others)) for p in own])
     return total / max(1, len(anchors))
+
+
+def test_supcon_of_fewer_anchors_than_things():
+    s, positive, valid = torch.randn(9, 9, dtype=D) * 5, torch.rand(9, 9) < 0.4, torch.rand(9) < 0.7
+    expected = supcon_by_hand(s.numpy(), positive.numpy(), valid.numpy(), 4)
+    assert supcon(s[:4], positive[:4], valid).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
@@ -254,7 +261,7 @@ def spy(monkeypatch, owner, name):
 def test_completed_modalities_are_the_observed_ones_and_else_made_of_the_mean(monkeypatch):
     batch = some_stays()
     net = module(batch)
-    full, made = spy(monkeypatch, net, "label_contrast_loss"), spy(monkeypatch, net, "generate_all")
+    full, made = spy(monkeypatch, net.project, "forward"), spy(monkeypatch, net, "generate_all")
     step(net, batch)
     (centre, _), made = made[0]
     p = net.project(batch.x, rows=net.rows(batch.observed))
@@ -262,42 +269,61 @@ def test_completed_modalities_are_the_observed_ones_and_else_made_of_the_mean(mo
         mean = torch.stack([p[m, i] for m in np.flatnonzero(seen)]).mean(0) if seen.any() else torch.zeros(8, dtype=D)
         torch.testing.assert_close(centre[i], mean)
         for m, part in enumerate(made.split(WIDTHS, dim=1)):
-            assert torch.equal(full[0][0][0][m][i], batch.x[m][i] if seen[m] else part[i])
+            assert torch.equal(full[1][0][0][m][i], batch.x[m][i] if seen[m] else part[i])
 
 
 def test_with_everything_observed_nothing_is_filled_and_an_anchor_has_the_other_modalities(monkeypatch):
     batch = some_stays(observed=torch.ones(12, 3, dtype=torch.bool))
     net, contrasts = module(batch), spy(monkeypatch, com, "supcon")
-    full = spy(monkeypatch, net, "label_contrast_loss")
+    full = spy(monkeypatch, net.project, "forward")
     step(net, batch)
-    assert all(torch.equal(a, b) for a, b in zip(full[0][0][0], batch.x, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(full[1][0][0], batch.x, strict=True))
     (_, positive, valid), _ = contrasts[-1]
-    assert valid.all()
+    assert valid[:36].all()
+    assert not valid[36:].any()  # nobody was there before
     assert (positive.sum(1) - 1 == 2).all()  # itself is not counted
 
 
-def test_contrast_between_modalities_by_hand(monkeypatch):
+def earlier_stays(k, seed=9):
+    """Stays of a memory, some modalities and outcomes of which do not count."""
+    rng = torch.Generator().manual_seed(seed)
+    f, unit = torch.randn(k, 3, 8, generator=rng, dtype=D), torch.randn(k, sum(WIDTHS), generator=rng, dtype=D)
+    labels = (torch.rand(k, T, generator=rng, dtype=D) < 0.5).to(D)
+    valid, mask = torch.rand(k, 3, generator=rng) < 0.6, torch.rand(k, T, generator=rng) < 0.7
+    return Earlier(unit, F.normalize(f, dim=2), valid, labels, mask)
+
+
+@pytest.mark.parametrize("k", [0, 5])
+def test_contrast_between_modalities_by_hand(monkeypatch, k):
     batch = some_stays(8)
-    net = module(batch)
+    net, earlier = module(batch), earlier_stays(k)
     net.bank.seen[2] = False
     t, valid = torch.randn(8, 3, 8, dtype=D), batch.observed.any(1, keepdim=True) & net.bank.seen
-    f = F.normalize(t, dim=2).reshape(-1, 8).numpy()
-    stay, valid_flat = np.arange(24) // 3, valid.flatten().numpy()
-    expected = supcon_by_hand(f @ f.T / 0.07, stay[:, None] == stay, valid_flat)
-    assert net.modality_contrast_loss(t, valid).item() == pytest.approx(expected)
-    monkeypatch.setattr(com, "MOST_FEATURES", 13)  # four stays of three modalities
-    expected = supcon_by_hand(f[:12] @ f[:12].T / 0.07, stay[:12, None] == stay[:12], valid_flat[:12])
-    assert net.modality_contrast_loss(t, valid).item() == pytest.approx(expected)
+    f = F.normalize(t, dim=2)
+
+    def by_hand(n, last):
+        """Anchors of ``n`` stays, contrasted with the ``last`` first things of batch and memory."""
+        things = torch.cat([f[:n], earlier.f]).reshape(-1, 8)[:last].numpy()
+        counts = torch.cat([valid[:n], earlier.valid]).flatten()[:last].numpy()
+        stay = np.arange(len(things)) // 3
+        return supcon_by_hand(things @ things.T / 0.07, stay[:, None] == stay, counts, 3 * n)
+
+    assert net.modality_contrast_loss(f, valid, earlier).item() == pytest.approx(by_hand(8, 3 * (8 + k)))
+    for most, n, last in ((13, 4, 12), (31, 8, 30)):  # four stays of three modalities, ten
+        monkeypatch.setattr(com, "MOST_FEATURES", most)
+        assert net.modality_contrast_loss(f, valid, earlier).item() == pytest.approx(by_hand(n, last))
 
 
+@pytest.mark.parametrize("k", [0, 6])
 @pytest.mark.parametrize("positives", ["task", "exact"])
-def test_contrast_by_outcomes_by_hand(positives):
+def test_contrast_by_outcomes_by_hand(positives, k):
     batch = some_stays(10)
-    net = module(batch, positives=positives)
+    net, earlier = module(batch, positives=positives), earlier_stays(k)
     net.bank.seen[1] = False
-    full = [torch.randn(10, d, dtype=D) for d in WIDTHS]
+    full = [F.normalize(torch.randn(10, d, dtype=D), dim=1) for d in WIDTHS]
     valid = batch.observed.any(1, keepdim=True) & net.bank.seen
-    y, known = batch.labels.numpy(), batch.label_mask.numpy()
+    earlier = earlier._replace(valid=earlier.valid & net.bank.seen)
+    y, known = (torch.cat(v).numpy() for v in ((batch.labels, earlier.labels), (batch.label_mask, earlier.label_mask)))
 
     def same(i, j):
         both = [t for t in range(T) if known[i, t] and known[j, t]]
@@ -305,17 +331,48 @@ def test_contrast_by_outcomes_by_hand(positives):
 
     total = 0.0
     for m in (0, 2):
-        unit = F.normalize(full[m], dim=1).numpy()
-        s, here = unit @ unit.T / 0.07, valid[:, m].numpy()
+        unit = torch.cat([full[m], earlier.unit.split(WIDTHS, dim=1)[m]]).numpy()
+        s, here = unit @ unit.T / 0.07, torch.cat([valid[:, m], earlier.valid[:, m]]).numpy()
         if positives == "exact":
-            positive = np.array([[same(i, j) for j in range(10)] for i in range(10)])
-            total += supcon_by_hand(s, positive, here & known.any(1)) / 2
+            positive = np.array([[same(i, j) for j in range(10 + k)] for i in range(10 + k)])
+            total += supcon_by_hand(s, positive, here & known.any(1), 10) / 2
         else:
             for t in range(T):
-                total += supcon_by_hand(s, y[:, t, None] == y[None, :, t], here & known[:, t]) / (2 * T)
-    assert net.label_contrast_loss(full, valid, batch).item() == pytest.approx(total)
+                total += supcon_by_hand(s, y[:, t, None] == y[None, :, t], here & known[:, t], 10) / (2 * T)
+    unit = torch.cat(full, dim=1)
+    assert net.label_contrast_loss(unit, valid, batch, earlier).item() == pytest.approx(total)
     undefined = batch._replace(labels=torch.where(batch.label_mask, batch.labels, 1 - batch.labels))
-    assert net.label_contrast_loss(full, valid, undefined).item() == pytest.approx(total)
+    assert net.label_contrast_loss(unit, valid, undefined, earlier).item() == pytest.approx(total)
+
+
+@pytest.mark.parametrize("positives", ["task", "exact"])
+def test_a_small_batch_is_contrasted_as_in_a_large_one(monkeypatch, positives):
+    """The second half of twelve stays has the first half in its contrast, as it was, and no stay has itself."""
+    batch = some_stays()
+    net = module(batch, contrast=12, positives=positives)
+    contrasts = spy(monkeypatch, com, "supcon")
+    step(net, batch.take(slice(0, 6)))
+    step(net, batch.take(slice(6, 12)))
+    (s, _, valid), _ = contrasts[-1]
+    assert s.shape == (18, 36)
+    assert valid[18:].sum() == (batch.observed[:6].any(1) * 3).sum()
+    (s, positive, valid), _ = contrasts[-2]
+    assert s.shape == (3, 6, 12)
+    order = [*range(6, 12), *range(6)]
+    observed = batch.observed[order]
+    for m in range(3):
+        raw = F.normalize(batch.x[m][order], dim=1)
+        known = observed[:6, m, None] & observed[:, m]
+        torch.testing.assert_close(s[m][known], (raw[:6] @ raw.T / 0.07)[known])
+    y = batch.labels[order]
+    if positives == "task":
+        assert torch.equal(positive[0, 0], y[:6, 0, None] == y[:, 0])
+    step(net, batch.take(slice(0, 6)))
+    assert net.memory.rows.tolist() == [*range(12)]
+    fewer = module(batch, contrast=8)
+    step(fewer, batch.take(slice(0, 6)))
+    step(fewer, batch.take(slice(6, 12)))
+    assert fewer.memory.rows.tolist() == [*range(6, 12), 0, 1]
 
 
 def test_adversarial_loss_by_hand(monkeypatch):

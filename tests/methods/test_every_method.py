@@ -20,13 +20,21 @@ BRIEF = {"max_epochs": 2, "batch_size": 32, "lr": 1e-3}
 SMALL = {
     "cm_ae": {"h_s": 16},
     "com": {"hidden": 16, "width": 12},
-    "crl_mmnar": {"hidden": 16, "heads": 4},
+    "crl_mmnar": {"hidden": 16, "heads": 4, "pretrain_epochs": 2},
     "drfuse": {"hidden": 16},
-    "flexgen_ehr": {"hidden": 16, "latent": 6, "anchors": 20, "n_t": 5},
+    "flexgen_ehr": {
+        "hidden": 16,
+        "latent": 6,
+        "anchors": 20,
+        "n_t": 5,
+        "vae_epochs": 2,
+        "ot_steps": 2,
+        "diffusion_epochs": 2,
+    },
     "grape": {"hidden": 8, "raw_columns": 5, "components": 3},
     "gru_d": {"hidden": 8},
     "hgmf": {"hidden": 8, "subset_width": 4, "rank": 3, "width": 6, "heads": 2, "k": 3},
-    "m3care": {"hidden": 8, "batch_size": 16},
+    "m3care": {"hidden": 8, "batch_size": 16, "graph": 32},
     "missmodal": {"hidden": 16},
     "mt": {"hidden": 16, "heads": 2, "search_epochs": 1, "search_frozen": 0},
     "muse": {"hidden": 8},
@@ -51,7 +59,7 @@ FURTHER = [
     ("smil", {"inner_steps": 2}),
 ]
 """Configurations of another network or other losses that are no variants."""
-BY_THE_BATCH = ("m3care:transductive", "muse:as_released")
+BY_THE_BATCH = ("m3care:transductive", "muse:as_released", "muse:batch_inference")
 """Variants whose rows depend on the stays predicted with them, as their titles or docstrings say."""
 
 
@@ -135,7 +143,16 @@ HEADS = {
     "smil": lambda net: net.core.fc2,
 }
 """The part of a network that takes the vector of a stay, for every method that has one."""
-NO_VECTOR = ("logistic", "gbdt", "drfuse", "smil:paper", "muse:per_task", "muse:as_released", "m3care:transductive")
+NO_VECTOR = (
+    "logistic",
+    "gbdt",
+    "drfuse",
+    "smil:paper",
+    "muse:per_task",
+    "muse:as_released",
+    "muse:batch_inference",
+    "m3care:transductive",
+)
 """No network, a vector for each task, means over noise, a network a task, vectors that depend on the batch."""
 
 
@@ -220,7 +237,7 @@ def mean_auc(method, parts):
 EASY = {
     "cm_ae": {"max_epochs": 20},
     "cm_ae:faithful": {"max_epochs": 20},
-    "com": {},
+    "com": {"lr": 1e-3},
     "crl_mmnar": {},
     "drfuse": {},
     "flexgen_ehr": {},
@@ -263,6 +280,7 @@ HALF = {
     "gru_d": (0.05, 0.1),
     "gru_d:modality_as_sensor": (0.05, 0.1),
     "hgmf": (0.05, 0.1),
+    "hgmf:own_maps": (0.05, 0.1),
     "m3care": (0.05, 0.1),
     "missmodal": (0.05, 0.05),
     "missmodal:mmd": (0.05, 0.05),
@@ -324,16 +342,19 @@ DEFAULTS = {
     "cm_ae": {"h_s": 256, "h_most": 512, "act": "relu", "dropout": 0.0, "rho": 0.05, "lambda_rec": 0.1, "lr": 1e-3,
               "batch_size": 256, "max_epochs": 100, "patience": 10, "finetune_lr": 0.1},
     "com": {"hidden": 128, "layers": 3, "heads": 4, "dropout": 0.1, "lr": 1e-4, "lam": 0.01, "tau": 0.07, "weight_decay": 0.0,
-            "batch_size": 256, "max_epochs": 100, "train_disc": True},
+            "batch_size": 256, "max_epochs": 100, "train_disc": True, "contrast": 256},
     "crl_mmnar": {"hidden": 128, "heads": 8, "dropout": 0.2, "lr": 2e-4, "weight_decay": 1e-5, "batch_size": 32, "patience": 30,
-                  "max_epochs": 100, "lambda_miss": 0.5, "lambda_rec": 1.0, "lambda_con": 0.15, "temperature": 0.1, "gamma": 2.0},
+                  "max_epochs": 100, "lambda_miss": 0.5, "lambda_rec": 1.0, "lambda_con": 0.15, "temperature": 0.1, "gamma": 0.0,
+                  "pretrain_epochs": 20, "anneal_epochs": 10, "left_out": "each", "project": True},
     "drfuse": {"lr": 1e-4, "dropout": 0.3, "weight_decay": 0.0, "batch_size": 16, "max_epochs": 100, "patience": 10,
                "lambda_pred": 1.0, "lambda_pred_shared": 1.0, "lambda_jsd": 1.0, "lambda_orth": 1.0, "lambda_attn": 1.0},
     "flexgen_ehr": {"latent": 32, "anchors": 256, "neighbours": 5, "mass": 0.9, "eps": 1e-3, "n_t": 50, "drop": 0.1,
                     "guidance": 0.5, "vae_epochs": 60, "diffusion_epochs": 50, "ot_steps": 50},
     "grape": {"layers": 2, "known": 0.7, "lr": 1e-3, "lambda_imp": 0.0, "weight_decay": 0.0, "batch_size": 256, "max_epochs": 200},
     "gru_d": {"hidden": 64, "lr": 1e-3, "dropout": 0.3, "batch_size": 32, "max_epochs": 100, "patience": 10,
-              "inputs": "true_series", "cell": "paper", "decay_init": "zeros"},
+              "inputs": "true_series", "static": "encoder", "steps": "hours", "cell": "paper", "decay_init": "zeros"},
+    "m3care": {"hidden": 128, "dropout": 0.5, "lam": 1e-7, "lr": 1e-4, "weight_decay": 1e-4, "grad_clip": 20.0, "batch_size": 512,
+               "graph": 512, "max_epochs": 100, "patience": 100, "l_init": 0.0, "kernel": "odir", "row_norm": True},
     "missmodal": {"hidden": 128, "dropout": 0.2, "tau": 0.3, "views": 1, "a": 0.1, "b": 0.1, "c": 1.0, "lr": 1e-3,
                   "weight_decay": 1e-4, "batch_size": 128, "max_epochs": 100, "dist": "mean", "pos_in_denominator": True,
                   "complete_only": False, "mask_input": False},
@@ -341,9 +362,18 @@ DEFAULTS = {
            "search_frozen": 3, "search_share": 0.2, "alpha_lr": 3e-3},
     "smil": {"lr": 1e-3, "weight_decay": 1e-4, "batch_size": 64, "first_epochs": 60, "fusion_dropout": 0.5, "clusters": 10,
              "inner_lr": 1e-3, "inner_decay": 1000, "inner_steps": 1, "align": 0.01},
+    "muse": {"hidden": 128, "layers": 2, "dropout": 0.25, "lr": 2e-4, "weight_decay": 0.0, "batch_size": 512, "max_epochs": 100,
+             "patience": 100, "tau": 0.07, "w_unsup": 0.5, "w_sup": 0.5},
 }
 # fmt: on
 """Values that a paper or its released program states, or that a card settles."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_beside_a_method_are_variants_and_stage_lengths_are_fields(name):
+    cls = registry.load(name)
+    assert set(cls.beside) <= set(cls.variants)
+    assert all(isinstance(getattr(cls.Config(), field), int) for field in cls.stage_lengths)
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
@@ -361,8 +391,9 @@ def test_tuning_tries_the_default_too(name):
 
 
 SEVERAL_FIELDS = {
-    "cm_ae:faithful", "crl_mmnar:concat", "flexgen_ehr:tstr", "grape:feature", "missmodal:backbone",
-    "missmodal:on_zero_fill", "mt:wide", "muse:masked_muse", "muse:paper", "smil:paper",
+    "cm_ae:faithful", "crl_mmnar:concat", "crl_mmnar:detached", "crl_mmnar:end_to_end", "crl_mmnar:per_modality", "flexgen_ehr:tstr",
+    "grape:feature", "m3care:as_released_odir", "m3care:as_released_ov", "missmodal:backbone", "missmodal:on_zero_fill", "mt:wide",
+    "muse:as_released", "muse:masked_muse", "muse:paper", "smil:paper",
 }  # fmt: skip
 
 
@@ -381,9 +412,11 @@ IMPOSSIBLE = [
     ("com", {"positives": "all"}, "task or exact"),
     ("com", {"norm_rows": "none"}, "observed or all"),
     ("com", {"hidden": 30}, "multiple of"),
+    ("com", {"contrast": 0}, "contrast=0"),
     ("crl_mmnar", {"fusion": "sum"}, "mmnar or concat"),
     ("crl_mmnar", {"heads": 3}, "multiple of heads=3"),
-    ("crl_mmnar", {"average": "all"}, "stay or modality"),
+    ("crl_mmnar", {"average": "all"}, "mean or modality or stay"),
+    ("crl_mmnar", {"left_out": "two"}, "each or one"),
     ("flexgen_ehr", {"mass": 0.0}, "mass=0.0 must be above 0"),
     ("flexgen_ehr", {"mass": 1.1}, "at most 1"),
     ("flexgen_ehr", {"synthetic": -0.5}, "at least 0"),
@@ -394,6 +427,7 @@ IMPOSSIBLE = [
     ("grape", {"layers": 0}, "at least 1"),
     ("gru_d", {"inputs": "other"}, "inputs is 'other'; it must be"),
     ("gru_d", {"static": "other"}, "static is 'other'; it must be"),
+    ("gru_d", {"steps": "other"}, "steps is 'other'; it must be"),
     ("gru_d", {"cell": "other"}, "cell is 'other'; it must be"),
     ("gru_d", {"decay_init": "other"}, "decay_init is 'other'; it must be"),
     ("hgmf", {"encoder": "outer"}, "encoder is"),
@@ -402,6 +436,8 @@ IMPOSSIBLE = [
     ("m3care", {"kernel": "rbf"}, "kernel is"),
     ("m3care", {"hidden": 6}, "hidden is"),
     ("m3care", {"hidden": 0}, "hidden is"),
+    ("m3care", {"act": "tanh"}, "relu or selu"),
+    ("m3care", {"graph": 0}, "graph is 0"),
     ("missmodal", {"dist": "kl"}, "mean or paired"),
     ("missmodal", {"network": "gru"}, "encoders or concat"),
     ("missmodal", {"views": 0}, "at least 1"),
@@ -409,6 +445,8 @@ IMPOSSIBLE = [
     ("mt", {"heads": 3}, "multiple of heads=3"),
     ("mt", {"search_epochs": 3}, "less than search_epochs=3"),
     ("muse", {"inference": "test"}, "inductive or batch"),
+    ("muse", {"init": "zeros"}, "he or torch"),
+    ("muse", {"norm_rows": "none"}, "observed or all"),
     ("muse", {"view": "bernoulli"}, "code or bernoulli15"),
     ("muse", {"nodes": "random"}, "learned or one_hot"),
     ("muse", {"head": "separate"}, "joint or per_task"),
@@ -417,6 +455,8 @@ IMPOSSIBLE = [
     ("muse", {"tau": 0.0}, "above 0"),
     ("raindrop", {"inputs": "both"}, "true_series or modality_as_sensor"),
     ("raindrop", {"variant": "v2"}, "paper or released"),
+    ("raindrop", {"static": "both"}, "linear or encoder"),
+    ("raindrop", {"steps": "bins"}, "hours or records"),
     ("raindrop", {"layers": 0}, "at least 1"),
     ("raindrop", {"d_t": 5}, "even"),
     ("raindrop", {"prune": 1.0}, "less than 1"),

@@ -13,7 +13,8 @@ from methods.common.training import TorchMethod
 from methods.flexgen_ehr import HELD_OUT, Config, FlexgenEhr, choose_anchors, keep_outcomes_alone
 from methods.flexgen_ehr.diffusion import Denoiser
 
-SMALL = {"hidden": 16, "latent": 6, "anchors": 20, "n_t": 5, "batch_size": 32, "max_epochs": 3}
+BRIEF = {"vae_epochs": 3, "ot_steps": 3, "diffusion_epochs": 3, "max_epochs": 3}
+SMALL = {"hidden": 16, "latent": 6, "anchors": 20, "n_t": 5, "batch_size": 32, **BRIEF}
 
 
 def fit(train=None, valid=None, seed=3, **changes):
@@ -40,15 +41,16 @@ def with_outcomes(cohort, outcomes):
     return replace(cohort, outcomes=outcomes.astype(np.float32), fingerprint="")
 
 
-def test_stages_have_their_epochs_and_the_schedule_cuts_them():
+def test_stages_have_their_own_epochs_whatever_the_heads():
     def epochs(method):
         return {s: sum(h["stage"] == s for h in method.history) for s in ("latent", "diffusion", "head")}
 
     assert epochs(fitted()) == {"latent": 3, "diffusion": 3, "head": 3}
-    method = fit(max_epochs=4, vae_epochs=2, diffusion_epochs=1)
-    assert epochs(method) == {"latent": 2, "diffusion": 1, "head": 4}
-    impatient = epochs(fit(max_epochs=5, patience=1))
-    assert (impatient["latent"], impatient["diffusion"]) == (5, 5)  # nothing is there to stop them
+    for head in (1, 4):
+        method = fit(max_epochs=head, vae_epochs=2, diffusion_epochs=3)
+        assert epochs(method) == {"latent": 2, "diffusion": 3, "head": head}
+    impatient = epochs(fit(vae_epochs=5, diffusion_epochs=6, patience=1))
+    assert (impatient["latent"], impatient["diffusion"]) == (5, 6)  # nothing is there to stop them
     assert epochs(fit(synthetic=0.0)) == {"latent": 3, "diffusion": 0, "head": 3}
     losses = {s: {k for h in method.history if h["stage"] == s for k in h} for s in ("latent", "diffusion", "head")}
     always = {"epoch", "loss", "supervised", "valid", "stage"}
@@ -57,15 +59,42 @@ def test_stages_have_their_epochs_and_the_schedule_cuts_them():
     assert (Config().vae_epochs, Config().diffusion_epochs, Config().ot_steps) == (60, 50, 50)
 
 
-def test_plans_take_at_most_max_epochs_steps(monkeypatch):
+def test_plans_take_their_steps_whatever_the_epochs(monkeypatch):
     steps = []
     monkeypatch.setattr(
         "methods.flexgen_ehr.transport.partial_gw",
         lambda *a: steps.append(a[6]) or torch.ones(len(a[0]), 20, 20).double(),
     )
-    fit(max_epochs=3)
-    fit(max_epochs=3, ot_steps=2)
-    assert steps == [3, 2]
+    fit(max_epochs=2, ot_steps=7)
+    fit(max_epochs=2, ot_steps=1)
+    assert steps == [7, 1]
+
+
+def test_the_mean_takes_the_place_of_the_transport_and_of_nothing_else():
+    method, plain, test = fitted(fill="mean"), fitted(), draw_random_cohort(30, seed=2)
+    assert same(part(method, "vaes"), part(plain, "vaes"))
+    batch = method.tensors(test)
+    mu, sd = method.module.vaes.latents(batch.x, batch.observed)
+    train = method.tensors(draw_random_cohort(90))
+    ours = method.module.vaes.latents(train.x, train.observed)[0]
+    means = torch.stack([ours[train.observed[:, m], m].mean(0) for m in range(3)])
+    expected = torch.where(batch.observed.unsqueeze(2), mu, means)
+    torch.testing.assert_close(method.module.complete(batch), torch.stack([expected.flatten(1), sd.flatten(1)], dim=1))
+    assert not batch.observed.all()
+    assert not np.array_equal(method.predict_proba(test), plain.predict_proba(test))
+    assert method.fit_report() == {}
+    assert not method.module.transport.plan.any()
+    again = FlexgenEhr(method.config, seed=9).load_state(method.state())
+    np.testing.assert_array_equal(again.predict_proba(test), method.predict_proba(test))
+    assert FlexgenEhr.beside == ("mean_fill",)
+
+
+def test_the_fit_report_is_the_error_over_that_of_the_mean():
+    method, report = fitted(), fitted().fill_report
+    assert method.fit_report() == {f"fill error of {m} over the mean's": e["ot"] / e["mean"] for m, e in report.items()}
+    assert all(isinstance(v, float) and 0 < v < 3 for v in method.fit_report().values())
+    blank = FlexgenEhr(method.config).load_state({**method.state(), "module.errors": np.full((3, 3), np.nan)})
+    assert blank.fit_report() == {}
 
 
 def test_the_denoisers_rate_falls_linearly_to_nothing(monkeypatch):
@@ -76,7 +105,7 @@ def test_the_denoisers_rate_falls_linearly_to_nothing(monkeypatch):
         return step(self, batch, weights, optimiser, *rest)
 
     monkeypatch.setattr(TorchMethod, "_step", spy)
-    fit(batch_size=90, max_epochs=4, lr=1e-3)
+    fit(batch_size=90, diffusion_epochs=4, lr=1e-3)
     np.testing.assert_allclose([r for n, r in rates if n == "Denoiser"], 3e-3 * np.array([1, 0.75, 0.5, 0.25]))
     assert {r for n, r in rates if n != "Denoiser"} == {1e-3}
 
@@ -131,7 +160,8 @@ def test_synthetic_stays_reach_the_head(monkeypatch):
     """Where they contradict the real ones, a head trained on them alone follows them."""
     train = draw_random_cohort(300, undefined=0.0)
     test = draw_random_cohort(300, seed=2, undefined=0.0)
-    method = fit(train, max_epochs=10, lr=3e-3)
+    long = dict.fromkeys(BRIEF, 10)
+    method = fit(train, **long, lr=3e-3)
 
     def contrary(self, c, w):  # a latent that says the opposite of its outcomes
         z = method.evaluate(lambda b: method.module.complete(b)[:, 0], method.tensors(train))
@@ -141,7 +171,7 @@ def test_synthetic_stays_reach_the_head(monkeypatch):
 
     monkeypatch.setattr(Denoiser, "sample", contrary)
     valid = draw_random_cohort(40, seed=1).without_outcomes()
-    again = fit(train, valid, max_epochs=10, lr=3e-3, tstr=True)
+    again = fit(train, valid, **long, lr=3e-3, tstr=True)
     aucs = [roc_auc_score(test.outcomes[:, 0], m.predict_proba(test)[:, 0]) for m in (method, again)]
     assert aucs[0] > 0.75
     assert aucs[1] < 0.35
@@ -198,7 +228,7 @@ def test_the_hub_is_the_modality_that_most_stays_have():
     assert method.module.transport.hub == draw_random_cohort(90).observed.mean(0).argmax()
 
 
-@pytest.mark.parametrize("changes", [{}, {"synthetic": 1.0, "tstr": True}, {"mass": 1.0}], ids=str)
+@pytest.mark.parametrize("changes", [{}, {"synthetic": 1.0, "tstr": True}, {"mass": 1.0}, {"fill": "mean"}], ids=str)
 def test_predictions_know_no_test_outcomes_no_other_stays_and_nothing_unobserved(changes):
     method, test = fitted(**changes), draw_random_cohort(30, seed=2)
     p = method.predict_proba(test)
@@ -239,7 +269,10 @@ def test_state_keeps_predictions_report_and_generator():
 
 
 def test_the_report_is_of_training_stays_and_transport_beats_the_mean_where_modalities_show_one_latent():
-    report = fit(draw_random_cohort(400), max_epochs=15, anchors=200).fill_report
+    stages = {"vae_epochs": 15, "ot_steps": 15, "diffusion_epochs": 1}
+    method = fit(draw_random_cohort(400), anchors=200, **stages)
+    report = method.fill_report
+    assert all(error < 0.97 for error in method.fit_report().values())
     assert report.keys() == {"m0", "m1", "m2"}
     for errors in report.values():
         assert errors.keys() == {"ot", "mean", "knn"}

@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from torch_geometric.nn import SAGEConv
 
 from benchmark.check.cohorts import draw_random_cohort, spoil_unobserved
 from methods.common.training import Batch
@@ -62,6 +63,38 @@ def test_dense_and_edge_list_forms_equal_the_equations(layers, norm):
     for reader in (dense, listed):  # unit length, or dead
         lengths = reader.norm(dim=1)
         assert not norm or ((lengths - 1).abs() < 1e-5).logical_or(lengths == 0).all()
+
+
+def by_graph_sage(net, e, seen):
+    """h_i^L and the columns' states, by torch_geometric's mean aggregation: a message is a source that its target takes the mean of."""
+    b, c = seen.shape
+    i, j = seen.nonzero(as_tuple=True)
+    source, target = torch.cat([i, b + j]), torch.cat([b + j, i])
+    attribute, states = e[i, j].repeat(2, 1), []
+    x = torch.cat([e.new_full((b, c), c**-0.5), torch.eye(c)])
+    for layer in net:
+        message = layer.message(torch.cat([x[source], attribute], dim=1)).relu()
+        hidden = message.shape[1]
+        conv = SAGEConv((hidden, x.shape[1]), hidden, aggr="mean")
+        conv.lin_l.weight.data, conv.lin_r.weight.data = layer.node.weight.data.split([hidden, x.shape[1]], dim=1)
+        conv.lin_l.bias.data = layer.node.bias.data
+        x = conv((message, x), torch.stack([torch.arange(len(message)), target]), size=(len(message), b + c)).relu()
+        x = torch.nn.functional.normalize(x, dim=1) if layer.norm else x
+        states.append(x[b:])
+        if layer.edge is not None:
+            attribute = layer.edge(torch.cat([x[source], x[target], attribute], dim=1)).relu()
+    return x[:b], states
+
+
+@pytest.mark.parametrize("norm", [True, False])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_messages_are_averaged_as_in_graph_sage(layers, norm):
+    net, e, seen = graph(layers=layers, norm=norm, seed=1)
+    with torch.no_grad():
+        (got,), states = propagate(net, [(e, seen)])
+        expected, expected_states = by_graph_sage(net, e, seen)
+    torch.testing.assert_close(got, expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(states, expected_states, atol=1e-6, rtol=0)
 
 
 def test_both_forms_have_the_same_gradients():

@@ -302,17 +302,18 @@ def test_gradients_equal_finite_differences(cell, dropout):
     assert torch.autograd.gradcheck(h, inputs)
 
 
-def test_static_modalities_join_behind_the_recurrence():
+@pytest.mark.parametrize(("static", "width", "layers"), [("linear", LATE, 1), ("encoder", H, 2)])
+def test_static_modalities_join_behind_the_recurrence(static, width, layers):
     torch.manual_seed(0)
-    net = GruDModule((3, 2), 2, Config(hidden=H), channels=F).eval()
+    net = GruDModule((3, 2), 2, Config(hidden=H, static=static), channels=F).eval()
     x, observed = (torch.randn(7, 3), torch.randn(7, 2)), torch.rand(7, 2) < 0.5
     given = {k: v.float() if v.is_floating_point() else v for k, v in gather_steps(*series(), torch.zeros(F)).items()}
     logits = net(Batch(x, observed, given)).logits
     tokens = [keep_observed(e(v), o) for e, v, o in zip(net.static.encoders, x, observed.T, strict=True)]
     joined = torch.cat([net.gru(**given, mean=torch.zeros(F)), *tokens, observed.float()], dim=1)
-    assert joined.shape[1] == H + 2 * LATE + 2
+    assert joined.shape[1] == H + 2 * width + 2
     torch.testing.assert_close(logits, net.head(joined))
-    assert all(isinstance(e, nn.Linear) for e in net.static.encoders)
+    assert all(sum(isinstance(part, nn.Linear) for part in e.modules()) == layers for e in net.static.encoders)
 
 
 def test_modalities_as_sensors_are_pseudo_steps_that_decay_to_the_bias():

@@ -4,15 +4,19 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from torch_geometric.nn import GATConv
+from torch_geometric.utils import scatter
+from torch_geometric.utils import softmax as softmax_of_groups
 
 from benchmark.check.cohorts import draw_random_cohort
 from methods.common.preprocessing import Inputs
 from methods.common.training import Batch
-from methods.hgmf import Config, Hgmf, HgmfModule
-from methods.hgmf.graph import SMALLEST_TYPE, HypernodeGraph, assign, choose_types, find_nearest
+from methods.hgmf import OWN_MAPS, Config, Hgmf, HgmfModule
+from methods.hgmf.graph import HypernodeGraph, assign, choose_types, find_nearest
 
 WIDTHS = (6, 5, 4)
-SMALL = {"hidden": 8, "subset_width": 4, "rank": 3, "width": 6, "heads": 2, "k": 3}
+SMALL = {"hidden": 8, "subset_width": 4, "rank": 3, "width": 6, "heads": 2, "k": 3, "smallest_type": 20}
+PAIRWISE = {**OWN_MAPS, "pairwise": True}
 
 
 def inputs(n=70, seed=0, patterns=None):
@@ -29,11 +33,15 @@ def batch_of(given, extra, rows=None):
 
 
 def made(given, seed=0, **changes):
-    """A network on a graph of these stays, in evaluation mode, its tables filled; and the stays as a batch."""
+    """A network on a graph of these stays, in evaluation mode, its tables filled, no C_p the identity; and the stays as a batch."""
     config = Config(**{**SMALL, "dropout": 0.0, "attention_dropout": 0.0, **changes})
-    graph = HypernodeGraph.of(given)
+    graph = HypernodeGraph.of(given, config.smallest_type, config.shared)
     torch.manual_seed(seed)
     net = HgmfModule(WIDTHS, 2, graph, config).eval()
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            if name.endswith("target"):
+                parameter.add_(0.3 * torch.randn_like(parameter))
     batch = batch_of(given, graph.attach(given, config.k, "cpu", themselves=True), torch.arange(len(given.observed)))
     net.refresh(batch)
     return net, batch, graph
@@ -55,10 +63,11 @@ def softmax(x):
 def layer_by_hand(layer, h, types, neighbours):
     """h' of all stays, with explicit loops over stays, types and heads."""
     a = {k: v.detach().double().numpy() for k, v in layer.state_dict().items()}
-    pairs = layer.messages > 1
+    pairs, one = layer.messages > 1, len(a["source"]) == 1
 
     def w(q, p, head):  # [d, F1]: from a source of type q to a target of type p
-        return a["source"][q, :, p if pairs else 0, head] @ (np.eye(layer_width) if pairs else a["target"][p, head])
+        a_q = a["source"][0 if one else q, :, p if pairs else 0, head]
+        return a_q @ (np.eye(layer_width) if pairs else a["target"][p, head])
 
     layer_width = a["source"].shape[-1]
     out = np.zeros((len(h), layer.heads, layer_width))
@@ -71,12 +80,14 @@ def layer_by_hand(layer, h, types, neighbours):
                 e = v @ a["a_centre"][p, q, head] + sent @ a["a_neighbour"][p, q, head]
                 s[q] = elu(softmax(leaky(e)) @ sent)
             e = [v @ a["b_centre"][p, head] + s[q] @ a["b_type"][p, head] for q in s]
-            out[i, head] = softmax(leaky(np.array(e))) @ np.stack(list(s.values()))
+            out[i, head] = softmax(leaky(np.array(e))) @ np.stack(list(s.values())) + v * layer.add_own
     return out.mean(axis=1) if layer.last else out.reshape(len(h), -1)
 
 
-@pytest.mark.parametrize("changes", [{}, {"pairwise": True}, {"layers": 2}, {"layers": 2, "pairwise": True}])
-def test_layers_equal_the_equations(changes):
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("changes", [{}, {"add_own": False}, OWN_MAPS, PAIRWISE, {"pairwise": True}])
+def test_layers_equal_the_equations(changes, layers):
+    changes = {**changes, "layers": layers}
     net, batch, graph = made(inputs(), **changes)
     with torch.inference_mode():
         h = net.start(batch)
@@ -84,6 +95,7 @@ def test_layers_equal_the_equations(changes):
     expected = h.double().numpy()
     for layer in net.layers:
         assert (layer.messages > 1) == bool(changes.get("pairwise"))
+        assert (len(layer.source) > 1) == bool(changes.get("pairwise") or changes.get("own_maps"))
         expected = layer_by_hand(layer, expected, graph.types, batch.extra["neighbours"].numpy())
     head = {k: v.double().numpy() for k, v in net.head.state_dict().items()}
     np.testing.assert_allclose(logits, expected @ head["1.weight"].T + head["1.bias"], atol=1e-5)
@@ -129,24 +141,85 @@ def test_attention_sums_to_one_over_what_is_there_and_is_zero_elsewhere():
     assert (beta[~member.any(1)] == 0).all()
 
 
-def test_one_type_is_a_graph_attention_network():
-    given = inputs(patterns=[[1, 1, 1]])
-    net, batch, graph = made(given, heads=1)
+def run_layer(layer, h, types, near):
+    """What a layer makes of h of all stays, with its alpha and beta."""
+    sent, clamped = layer.send(h, types), near.clamp(min=0)
+    to = types if layer.messages > 1 else torch.zeros_like(types)
+    own = sent[torch.arange(len(h)), to]
+    return layer(own, types, sent[clamped, to[:, None]], types[clamped], near >= 0)
+
+
+def copy_attention(layer, p, q):
+    """torch_geometric's graph attention with the weights of a layer from stays of type q to stays of type p; [., H F1], before ELU."""
+    d, heads, width = layer.source.shape[1], layer.heads, layer.source.shape[-1]
+    conv = GATConv((d, d), width, heads=heads, negative_slope=0.2, add_self_loops=False, bias=False)
+
+    def join(q):  # [H F1, d], W_q>p
+        a_q = layer.source[0 if len(layer.source) == 1 else q, :, p if layer.messages > 1 else 0]
+        w = a_q if layer.messages > 1 else torch.einsum("dhf,hfg->dhg", a_q, layer.target[p])
+        return w.flatten(1).T
+
+    with torch.no_grad():
+        conv.lin_src.weight.copy_(join(q))
+        conv.lin_dst.weight.copy_(join(p))
+        conv.att_src.copy_(layer.a_neighbour[p, q][None])
+        conv.att_dst.copy_(layer.a_centre[p, q][None])
+    return conv.eval()
+
+
+def list_edges(near):
+    """Edges [2, E] from neighbour to centre, self-loops among them."""
+    centre = torch.arange(len(near))
+    around = torch.cat([near, centre[:, None]], dim=1)
+    return torch.stack([around[around >= 0], centre[:, None].expand_as(around)[around >= 0]])
+
+
+@pytest.mark.parametrize("add_own", [True, False])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_one_type_is_a_graph_attention_network(layers, add_own):
+    """Against ``GATConv`` of torch_geometric: heads averaged in the last layer, side by side before it."""
+    net, batch, graph = made(inputs(patterns=[[1, 1, 1]]), layers=layers, add_own=add_own)
     layer, types, near = net.layers[0], batch.extra["types"], batch.extra["neighbours"]
     assert set(graph.types) == {0}
     with torch.inference_mode():
         h = net.start(batch)
-        sent = layer.send(h, types)[:, 0]
-        clamped = near.clamp(min=0)
-        got, _, beta = layer(sent, types, sent[clamped], types[clamped], near >= 0)
-        w = layer.source[0, :, 0, 0] @ layer.target[0, 0]
-        v = h @ w
-        e = (v @ layer.a_centre[0, 0, 0])[:, None] + (v @ layer.a_neighbour[0, 0, 0])[None]
-        edge = torch.eye(len(h), dtype=torch.bool)
-        edge[torch.arange(len(h))[:, None].expand_as(near)[near >= 0], near[near >= 0]] = True
-        attention = torch.nn.functional.leaky_relu(e, 0.2).masked_fill(~edge, -torch.inf).softmax(1)
-    torch.testing.assert_close(got, torch.nn.functional.elu(attention @ v), atol=1e-5, rtol=0)
+        got, _, beta = run_layer(layer, h, types, near)
+        conv = copy_attention(layer, 0, 0)
+        expected = torch.nn.functional.elu(conv((h, h), list_edges(near)))
+        expected = (expected + add_own * conv.lin_dst(h)).unflatten(1, (layer.heads, -1))
+        expected = expected.mean(1) if layers == 1 else expected.flatten(1)
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
     assert (beta[:, 0] == 1).all()
+
+
+@pytest.mark.parametrize("changes", [{}, OWN_MAPS, PAIRWISE])
+def test_several_types_are_graph_attention_by_pair_and_a_softmax_over_types(changes):
+    """Level 1 by ``GATConv`` for each pair of types, level 2 by ``softmax`` and ``scatter``, all of torch_geometric."""
+    net, batch, _ = made(inputs(), **changes)
+    layer, types, near = net.layers[0], batch.extra["types"], batch.extra["neighbours"]
+    edges, n = list_edges(near), len(near)
+    with torch.inference_mode():
+        h = net.start(batch)
+        got, _, beta = run_layer(layer, h, types, near)
+        parts, stays, sources, own = [], [], [], torch.zeros(n, layer.heads, layer.source.shape[-1])
+        for p in types.unique().tolist():
+            for q in types.unique().tolist():
+                conv = copy_attention(layer, p, q)
+                among = edges[:, (types[edges[0]] == q) & (types[edges[1]] == p)]
+                s = torch.nn.functional.elu(conv((h, h), among)).unflatten(1, (layer.heads, -1))
+                here = among[1].unique()
+                parts.append(s[here])
+                stays.append(here)
+                sources.append(torch.full_like(here, q))
+                if p == q:
+                    own[types == p] = conv.lin_dst(h).view_as(own)[types == p]
+        s, stay, source = torch.cat(parts), torch.cat(stays), torch.cat(sources)
+        score = (own * layer.b_centre[types]).sum(2)[stay] + (s * layer.b_type[types[stay]]).sum(2)
+        weight = softmax_of_groups(torch.nn.functional.leaky_relu(score, 0.2), stay, num_nodes=n)
+        expected = scatter(weight[..., None] * s, stay, dim=0, dim_size=n) + layer.add_own * own
+    assert len(types.unique()) == 3
+    torch.testing.assert_close(beta[stay, source], weight, atol=1e-5, rtol=0)
+    torch.testing.assert_close(got, expected.mean(1), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("themselves", [False, True])
@@ -168,7 +241,7 @@ def test_neighbours_are_those_of_an_exhaustive_search_in_any_company(themselves)
 
 def test_edges_join_stays_that_share_the_modality_and_none_twice():
     given = inputs(patterns=[[1, 0, 0], [0, 1, 0], [0, 1, 1]])
-    graph = HypernodeGraph.of(given)
+    graph = HypernodeGraph.of(given, 20, True)
     near = graph.attach(given, 3, "cpu", themselves=True)["neighbours"]
     for i, row in enumerate(near):
         there = row[row >= 0]
@@ -224,29 +297,43 @@ def test_a_smaller_batch_takes_absent_neighbours_from_the_table_and_writes_its_o
     assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)
 
 
-def test_types_are_frequent_patterns_and_the_rest_follows_the_fallback():
+def test_types_are_frequent_patterns_and_with_maps_of_their_own_the_rest_follows_the_fallback():
     patterns = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0]], dtype=bool)
     observed = patterns.repeat([30, 25, 19, 2], axis=0)
-    vocab, other = choose_types(observed)
+    vocab, other = choose_types(observed, 20)
     np.testing.assert_array_equal(vocab, [[1, 1, 0], [1, 0, 0], [0, 0, 0]])
     assert not other  # 19 stays are too few for a type of their own
     later = np.array([[1, 1, 1], [1, 0, 1], [0, 1, 1], [1, 0, 0]], dtype=bool)
-    types, seen = assign(later, vocab, other)
+    types, seen = assign(later, vocab, other, False)
     assert types.tolist() == [0, 1, 2, 1]
     np.testing.assert_array_equal(seen, vocab[types])
-    vocab, other = choose_types(np.concatenate([observed, later[2:3]]))
+    vocab, other = choose_types(np.concatenate([observed, later[2:3]]), 20)
     assert other
-    types, seen = assign(np.concatenate([later, vocab]), vocab, other)
+    types, seen = assign(np.concatenate([later, vocab]), vocab, other, False)
     assert types.tolist() == [3, 3, 3, 1, 0, 1, 2]
     np.testing.assert_array_equal(seen[:4], later)
-    few = observed[: SMALLEST_TYPE - 5]
-    assert choose_types(few)[1]  # all of few stays
+    assert choose_types(observed[:15], 20)[1]  # all of few stays
+
+
+def test_with_one_map_a_rare_pattern_is_of_the_nearest_type_within_it_and_keeps_its_modalities():
+    patterns = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0]], dtype=bool)
+    blank = lambda n: tuple(np.zeros((n, d), np.float32) for d in WIDTHS)  # noqa: E731
+    given = Inputs(blank(250), patterns.repeat([110, 105, 30, 5], axis=0))
+    graph = HypernodeGraph.of(given, 100, True)
+    np.testing.assert_array_equal(graph.patterns, [[1, 1, 0], [1, 0, 0], [0, 0, 0]])
+    assert graph.count == 3  # 30 stays are left, and no type "other" is made of them
+    assert np.bincount(graph.types).tolist() == [110, 105, 35]
+    assert len(graph.rows[2]) == 30
+    later = np.array([[1, 1, 1], [1, 0, 1], [0, 1, 1], [1, 0, 0], [0, 0, 0]], dtype=bool)
+    extra = graph.attach(Inputs(blank(5), later), 3, "cpu")
+    assert extra["types"].tolist() == [0, 1, 2, 1, 2]
+    np.testing.assert_array_equal(extra["seen"], later)
 
 
 def test_ten_modalities_of_rare_patterns_keep_what_is_observed():
     widths = (3,) * 10
     train, test = (draw_random_cohort(200, widths, seed=s) for s in (0, 1))
-    method = Hgmf(Config(max_epochs=6), seed=0).fit(train, draw_random_cohort(60, widths, seed=2))
+    method = Hgmf(Config(max_epochs=6, lr=1e-3), seed=0).fit(train, draw_random_cohort(60, widths, seed=2))
     assert method.relabelled > 180
     known = ~np.isnan(test.outcomes[:, 0])
     assert roc_auc_score(test.outcomes[known, 0], method.predict_proba(test)[known, 0]) > 0.7
@@ -264,6 +351,34 @@ def test_a_stay_without_neighbours_gets_the_output_of_its_self_loop(layers):
         h = layer_by_hand(layer, h, alone.extra["types"].numpy(), np.full((5, 1), -1))
     head = {k: v.double().numpy() for k, v in net.head.state_dict().items()}
     np.testing.assert_allclose(logits, h @ head["1.weight"].T + head["1.bias"], atol=1e-5)
+
+
+def test_one_map_serves_all_types_and_each_begins_as_the_identity():
+    train = draw_random_cohort(200)
+    method = Hgmf(Config(**{**SMALL, "max_epochs": 3}), seed=0)
+    method.begin(train, draw_random_cohort(60, seed=2))
+    layer = method.module.layers[0]
+    assert method.graph.count > 2
+    assert layer.source.shape[0] == 1
+    assert (layer.target == torch.eye(6)).all()
+    method.fit(train, draw_random_cohort(60, seed=2))
+    assert method.fit_report() == {
+        "types of stays": method.graph.count,
+        "training stays of a pattern that is no type": method.relabelled / 200,
+    }
+    assert Hgmf(method.config).load_state(method.state()).fit_report() == method.fit_report()
+    moved = (method.module.layers[0].target != torch.eye(6)).flatten(1).any(1)
+    assert moved[: method.graph.count - 1].all()  # no stay is of the last, the empty one
+
+
+def test_own_h_is_added_to_the_output():
+    net, batch, _ = made(inputs())
+    without = made(inputs(), add_own=False)[0]
+    with torch.inference_mode():
+        layer, h = net.layers[0], net.start(batch)
+        sent = layer.send(h, batch.extra["types"])[:, 0]
+        own = torch.einsum("bhf,bhfg->bhg", sent, layer.target[batch.extra["types"]]).mean(1)
+        torch.testing.assert_close(net.represent(batch), without.represent(batch) + own)
 
 
 def fitted(valid_seed=1, **changes):

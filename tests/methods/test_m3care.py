@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 from benchmark.check.cohorts import draw_random_cohort
-from methods.common.layers import ObservedBatchNorm
+from methods.common.layers import Dropout, ObservedBatchNorm
 from methods.common.outcomes import selection_score
 from methods.common.training import Batch
-from methods.m3care import Config, InteractionLayer, M3Care, M3CareModule, Network, norm_gap
+from methods.m3care import Config, InteractionLayer, M3Care, M3CareModule, Network, Recalled, norm_gap
 from methods.m3care.similarity import gaussian_kernel, mean_distance, squared_distances
 
 M, WIDTHS = 3, (5, 4, 3)
-SMALL = {"hidden": 8, "batch_size": 16, "max_epochs": 2, "lr": 1e-3}
+SMALL = {"hidden": 8, "batch_size": 8, "graph": 16, "max_epochs": 2, "lr": 1e-3}
 PATTERNS = [[1, 1, 0], [1, 0, 0], [0, 0, 1], [1, 1, 1], [0, 0, 0], [0, 1, 1]]
 
 
@@ -50,23 +50,28 @@ def relu(x):
     return np.maximum(x, 0)
 
 
+def selu(x):
+    return 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(np.minimum(x, 0)))
+
+
 class ByHand:
     """The equations with loops over stays and modalities; later stays are given the bank's ByHand."""
 
     def __init__(self, net, x, observed, bank=None):
         self.a, self.c = {k: v.numpy() for k, v in net.state_dict().items()}, net.config
         self.delta, n = observed.numpy(), len(observed)
+        self.act = {"relu": relu, "selu": selu}[self.c.act]
         weights = [[self.a[f"encoders.encoders.{m}.0.{k}"] for k in ("weight", "bias")] for m in range(M)]
         self.h = np.zeros((n, M, 8))
         self.u, self.z, self.phi = np.zeros_like(self.h), np.zeros_like(self.h), np.zeros_like(self.h)
         for i, m in zip(*np.nonzero(self.delta), strict=True):
             w, b = weights[m]
-            self.h[i, m] = relu(w @ x[m][i].numpy() + b)
-            v = relu(self.affine("similarity.phi.0", m, self.h[i, m]))
-            v = relu(self.affine("similarity.phi.2", m, v))
+            self.h[i, m] = self.act(w @ x[m][i].numpy() + b)
+            v = self.act(self.affine("similarity.phi.0", m, self.h[i, m]))
+            v = self.act(self.affine("similarity.phi.2", m, v))
             self.phi[i, m] = self.affine("similarity.phi.4", m, v)
             odir = self.c.kernel == "odir"
-            self.u[i, m] = self.normed(m, relu(self.phi[i, m]) if odir else self.phi[i, m])
+            self.u[i, m] = self.normed(m, self.act(self.phi[i, m]) if odir else self.phi[i, m])
             self.z[i, m] = self.normed(M + m, self.h[i, m])
         self.s = bank.s if bank else [[self.bandwidth(v, m) for m in range(M)] for v in (self.u, self.z)]
         self.near = bank or self
@@ -110,7 +115,7 @@ class ByHand:
                     total = total / weight
                 if self.c.row_mask and not self.delta[i, m]:
                     total = 0.0
-                out[i, m] = relu(self.affine(name, m, np.zeros(8) + total))
+                out[i, m] = self.act(self.affine(name, m, np.zeros(8) + total))
         return out
 
     def tokens(self):
@@ -121,7 +126,7 @@ class ByHand:
         return out
 
 
-CHANGES = [{}, {"kernel": "ov"}, {"row_mask": True}, {"row_norm": True}]
+CHANGES = [{}, {"kernel": "ov", "act": "selu"}, {"row_mask": True}, {"row_norm": False}]
 
 
 @pytest.mark.parametrize("changes", CHANGES)
@@ -176,7 +181,7 @@ def test_kernel_and_bandwidth_equal_their_definitions():
         torch.randn(2, 6, 4, dtype=torch.float64),
         torch.tensor([[1, 1, 1, 0, 1, 0], [0, 0, 1, 0, 0, 0]]).bool().T,
     )
-    d = squared_distances(a, a)
+    d = squared_distances(a, a, begins=True)
     torch.testing.assert_close(d, torch.cdist(a, a).square())
     assert (d.diagonal(dim1=1, dim2=2) == 0).all()
     rows = [0, 1, 2, 4]
@@ -202,11 +207,31 @@ def test_batch_norm_is_torchs_over_observed_rows():
     torch.testing.assert_close(ours.eval()(x, observed)[:, 0], theirs.eval()(x[:, 0]))
 
 
+def test_recalled_rows_count_in_batch_norm_as_constants():
+    """Its output and its gradient in the other rows are torch's, whose loss reads those rows alone."""
+    torch.manual_seed(0)
+    ours, theirs = ObservedBatchNorm(1, 4).double(), nn.BatchNorm1d(4).double()
+    x, further, w = (torch.randn(n, 1, 4, dtype=torch.float64) for n in (7, 9, 7))
+    seen, of = torch.arange(7)[:, None] != 2, torch.arange(9)[:, None] != 5
+    gradients, means = [], []
+    for norm in (ours, theirs):
+        rows = x.clone().requires_grad_()
+        if norm is ours:
+            out = norm.scale(rows, *norm.find_statistics(rows, seen, (further, of)))[seen[:, 0]]
+            means.append(norm.mean[0])
+        else:
+            out = norm(torch.cat([rows[seen[:, 0], 0], further[of[:, 0], 0]]))[:6, None]
+            means.append(norm.running_mean)
+        gradients.append((out.detach(), *torch.autograd.grad((out.square() * w[:6]).sum(), rows)))
+    torch.testing.assert_close(gradients[0], gradients[1])
+    torch.testing.assert_close(*means)
+
+
 def test_similarities_are_symmetric_and_edges_lie_above_the_threshold():
     net, (x, observed) = network(), inputs()
     with torch.no_grad():
         made = net(x, observed)
-        s = net.similarity(made.stays.points, made.stays.points, made.stays.scale, observed, observed)
+        s = net.similarity(made.stays.points, made.stays.points, made.stays.scale, observed, observed, begins=True)
         edges, limit = net.similarity.edges(s), torch.sigmoid(net.similarity.l)
     torch.testing.assert_close(s, s.T)
     assert s.min() >= 0
@@ -224,8 +249,8 @@ def test_with_eps_one_the_product_is_the_kernel_of_h():
     with torch.no_grad():
         net.similarity.e.fill_(1e9)
         made = net(x, observed).stays
-        s = net.similarity(made.points, made.points, made.scale, observed, observed)
-        k_z = gaussian_kernel(squared_distances(made.points, made.points), made.scale)[M:]
+        s = net.similarity(made.points, made.points, made.scale, observed, observed, begins=True)
+        k_z = gaussian_kernel(squared_distances(made.points, made.points, begins=True), made.scale)[M:]
     torch.testing.assert_close(s, k_z.mean(0))
 
 
@@ -313,14 +338,14 @@ def test_half_precision_leaves_distances_whole():
     (made.output.logits.float().sum() + made.output.losses["stabiliser"]).backward()
     points = made.stays.points.detach()
     with torch.autocast("cpu", torch.bfloat16):
-        d = squared_distances(points, points)
+        d = squared_distances(points, points, begins=True)
     torch.testing.assert_close(d, torch.cdist(points, points).square(), atol=1e-4, rtol=1e-4)
 
 
 def module(seed=0, **changes):
-    """With a bank of 18 stays, in single precision."""
+    """With a bank of 18 stays, in single precision; two places of it are empty."""
     torch.manual_seed(seed)
-    made = M3CareModule(WIDTHS, 2, 18, Config(**{"hidden": 8, **changes})).eval()
+    made = M3CareModule(WIDTHS, 2, Config(**{"hidden": 8, "graph": 20, **changes})).eval()
     made.net.load_state_dict(network(seed, **changes).state_dict())
     made.refresh(batch(*inputs()))
     return made
@@ -376,7 +401,7 @@ def fitted(valid_seed=1, train=None, **changes):
 def test_bank_is_drawn_from_training_stays_without_their_outcomes():
     train = draw_random_cohort(90)
     one, two = fitted(max_epochs=1), fitted(2, max_epochs=1)
-    assert len(one.module.bank_observed) == 15
+    assert len(one.module.bank_observed) == 16
     before = {k: v.copy() for k, v in one.state().items()}
     one.predict_proba(draw_random_cohort(40, seed=6))
     for k, v in before.items():
@@ -386,6 +411,8 @@ def test_bank_is_drawn_from_training_stays_without_their_outcomes():
     assert torch.equal(other.module.bank_observed, one.module.bank_observed)
     among = {row.tobytes() for row in one.tensors(train).observed.numpy()}
     assert {row.tobytes() for row in one.module.bank_observed.numpy()} <= among
+    rows = np.random.default_rng(3).permutation(90)[:16]
+    np.testing.assert_array_equal(one.module.bank_observed.numpy(), one.tensors(train).observed.numpy()[rows])
 
 
 def test_bank_and_validation_scores_are_those_of_the_weights_kept():
@@ -394,7 +421,7 @@ def test_bank_and_validation_scores_are_those_of_the_weights_kept():
     scores = [entry["valid"] for entry in method.history]
     assert selection_score(valid.outcomes, method.predict_proba(valid)) == max(scores)
     train = draw_random_cohort(90)
-    rows = np.random.default_rng(3).permutation(90)[:15]
+    rows = np.random.default_rng(3).permutation(90)[:16]
     kept = {k: v.clone() for k, v in method.module.named_buffers() if k.startswith("bank")}
     method.module.refresh(method.tensors(train.take(rows)))
     for k, v in kept.items():
@@ -419,5 +446,123 @@ def test_nothing_observed_has_one_answer_that_owes_nothing_to_the_bank():
 @pytest.mark.parametrize("n", [1, 2, 20])
 def test_tiny_training_parts_work(n):
     method = fitted(train=draw_random_cohort(20, undefined=0.0).take(np.arange(n)))
-    assert len(method.module.bank_observed) == max(1, min(16, n) - 1)
+    rows = np.random.default_rng(3).permutation(n)[:16]
+    seen = method.tensors(draw_random_cohort(20, undefined=0.0).take(rows)).observed
+    trained = min(2, n)  # of one stay a task has one class, and nothing is trained
+    assert torch.equal(method.module.bank_observed[: len(rows)], seen if trained > 1 else seen & False)
+    assert not method.module.bank_observed[len(rows) :].any()
     assert np.isfinite(method.predict_proba(draw_random_cohort(9, seed=2))).all()
+
+
+def recalled_from(made, rows):
+    return Recalled(made.stays.h[rows], made.u[rows], made.stays.g1[rows], made.stays.observed[rows])
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("changes", CHANGES)
+def test_recalled_stays_make_the_graph_of_the_whole(changes, training):
+    """What a batch gets from stays as they are, with its BN and bandwidths, it gets from the same stays when they are recalled."""
+    net, (x, observed) = network(dropout=0.0, **changes).train(training), inputs()
+    for layer in net.modules():
+        if isinstance(layer, Dropout):
+            layer.p = 0.0
+    with torch.no_grad():
+        whole = net(x, observed)
+        part = net(tuple(v[:7] for v in x), observed[:7], recalled=recalled_from(whole, slice(7, None)))
+    for a, b in ((part.edges, whole.edges), (part.g, whole.g), (part.output.logits, whole.output.logits)):
+        torch.testing.assert_close(a, b[:7])
+    torch.testing.assert_close(part.stays.scale, whole.stays.scale)
+    torch.testing.assert_close(part.stays.g1, whole.stays.g1[:7])
+
+
+def test_a_batch_larger_than_the_graph_is_cut_into_graphs():
+    (x, observed), net = inputs(), network()
+    with torch.no_grad():
+        whole = net(x, observed).edges
+        net.config = replace(net.config, graph=8)
+        cut = net(x, observed).edges
+    part = torch.arange(18) // 8
+    torch.testing.assert_close(cut, whole * (part[:, None] == part))
+    assert not torch.equal(cut, whole)
+
+
+def test_a_step_sees_as_many_stays_as_the_graph_has_whatever_the_batch(monkeypatch):
+    sizes = {}
+    for batch_size in (4, 8, 16):
+        seen, own = [], Network.forward
+
+        def forward(self, x, observed, bank=None, recalled=None, own=own, seen=seen):
+            if recalled is not None:
+                seen.append(len(observed) + int(recalled.observed.any(dim=1).sum()))
+            return own(self, x, observed, bank, recalled)
+
+        monkeypatch.setattr(Network, "forward", forward)
+        train = draw_random_cohort(90)
+        train = replace(train, observed=np.ones_like(train.observed), fingerprint="")
+        values = [replace(m, values=np.nan_to_num(m.values)) for m in train.modalities]
+        fitted(train=replace(train, modalities=tuple(values)), batch_size=batch_size)
+        monkeypatch.setattr(Network, "forward", own)
+        sizes[batch_size] = seen
+    for batch_size, seen in sizes.items():
+        assert seen[0] == batch_size
+        assert set(seen[16 // batch_size :]) == {16}
+
+
+def test_the_memory_holds_what_the_network_made_of_the_latest_stays():
+    torch.manual_seed(0)
+    made = M3CareModule(WIDTHS, 2, Config(hidden=8, graph=12, dropout=0.0)).train()
+    x, observed = inputs()
+    first, second = torch.arange(6), torch.arange(4, 10)
+    for rows in (first, second):
+        made(batch(tuple(v[rows] for v in x), observed[rows])._replace(rows=rows))
+    assert made.memory.rows.tolist() == [4, 5, 6, 7, 8, 9, 0, 1, 2, 3, -1, -1]
+    h = made.net.encoders(tuple(v.float() for v in x), observed)
+    torch.testing.assert_close(made.memory.h[:10], h[made.memory.rows[:10]].detach())
+    assert torch.equal(made.memory.seen[:10] > 0, observed[made.memory.rows[:10]])
+    assert not made.memory.h.requires_grad
+    assert not [k for k in made.state_dict() if k.startswith("memory")]
+
+
+def test_fit_report_says_what_the_validation_stays_get_from_the_bank():
+    method, valid = fitted(), draw_random_cohort(40, seed=1)
+    report, net, data = method.fit_report(), method.module, method.tensors(valid)
+    near, missing, empty, lengths = [], 0, 0, np.zeros(2)
+    for i in range(40):
+        with torch.no_grad():
+            made = net.run_exactly(data.take(slice(i, i + 1)), net.bank())
+        seen, edges = data.observed[i], made.edges[0] > 0
+        if not seen.any():
+            continue
+        near.append(int(edges.sum()))
+        for m in range(len(seen)):
+            if seen[m]:
+                lengths += [made.g[0, m].norm().item(), made.stays.h[0, m].norm().item()]
+            else:
+                missing += 1
+                empty += not net.bank_observed[edges, m].any()
+    assert report == pytest.approx(
+        {
+            "share of stays without a neighbour": np.mean(np.array(near) == 0),
+            "neighbours of a stay": np.mean(near),
+            "share of missing modalities that no neighbour has": empty / missing,
+            "size of the refinement over that of h": lengths[0] / lengths[1],
+        },
+        rel=1e-5,
+    )
+    assert method.held_out is None
+    assert M3Care(method.config).fit_report() == {}
+
+
+def test_rows_are_normalised_by_default_so_that_the_refinement_has_the_size_of_h():
+    """Undivided sums grow with the number of neighbours, without end."""
+    sizes = {}
+    for row_norm in (True, False):
+        for n in (18, 180):
+            net, (x, observed) = network(row_norm=row_norm), inputs(n)
+            with torch.no_grad():
+                net.similarity.l.fill_(-9)
+                made = net(x, observed)
+            sizes[row_norm, n] = (made.g.norm() / made.stays.h.norm()).item()
+    assert Config().row_norm
+    assert sizes[True, 180] < 2 * sizes[True, 18] < 4
+    assert sizes[False, 180] > 20 * sizes[False, 18]

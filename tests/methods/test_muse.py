@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from torch_geometric.nn import SAGEConv
 
 from benchmark.check.cohorts import draw_random_cohort, spoil_unobserved
 from benchmark.check.method import check_method, choose_checks
@@ -65,6 +66,31 @@ def test_dense_form_equals_the_list_of_edges_in_every_view_gradients_too(layers)
         grads.append(torch.autograd.grad(outputs.square().sum(), parameters))
     for a, b in zip(*grads, strict=True):
         torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_messages_are_averaged_as_in_graph_sage(layers):
+    """Against ``SAGEConv`` of torch_geometric with the same weights: a message is a source that its target takes the mean of."""
+    net, nodes, e, edges = graph(layers=layers, views=1)
+    i, j = edges[0].nonzero(as_tuple=True)
+    n, m, d = e.shape
+    source, target = torch.cat([i, n + j]), torch.cat([n + j, i])
+    attribute, h, expected = e[i, j].repeat(2, 1), torch.cat([torch.ones(n, d), nodes]), []
+    with torch.no_grad():
+        for layer in net:
+            message = layer.message(torch.cat([h[source], attribute], dim=1)).relu()
+            conv = SAGEConv((d, d), d, aggr="mean")
+            conv.lin_l.weight.data, conv.lin_r.weight.data = layer.node.weight.data.chunk(2, dim=1)
+            conv.lin_l.bias.data = layer.node.bias.data
+            edge_index = torch.stack([torch.arange(len(message)), target])
+            h = conv((message, h), edge_index, size=(len(message), n + m)).relu()
+            if layer.edge is not None:
+                expected.append(h[n:])
+                attribute = layer.edge(torch.cat([h[source], h[target], attribute], dim=1)).relu()
+        (z,), states = propagate(net, nodes, [(e, edges)])
+    torch.testing.assert_close(z[0], h[:n], atol=1e-5, rtol=1e-6)
+    for got, state in zip(states, expected, strict=True):
+        torch.testing.assert_close(got[0], state, atol=1e-5, rtol=1e-6)
 
 
 def test_stored_states_answer_each_stay_alone_and_parts_are_the_whole():
@@ -263,10 +289,11 @@ def test_an_unlabelled_stay_is_in_the_graph_and_the_unsupervised_loss_only():
     assert none.losses["unsup"] > 0
 
 
-def test_unobserved_contents_reach_neither_outputs_nor_gradients():
+@pytest.mark.parametrize("norm_rows", ["observed", "all"])
+def test_unobserved_contents_reach_neither_outputs_nor_gradients(norm_rows):
     results = []
     for fill in (0.0, torch.nan, torch.inf):
-        net, batch = module()
+        net, batch = module(norm_rows=norm_rows)
         x = tuple(torch.where(o[:, None], x, fill) for x, o in zip(batch.x, batch.observed.unbind(1), strict=True))
         torch.manual_seed(2)
         out = net.train()(batch._replace(x=x))
@@ -335,7 +362,7 @@ def test_the_states_are_those_of_the_training_graph_under_the_best_weights(layer
     assert np.ptp(p, axis=0).min() > 0
 
 
-def test_as_released_the_graph_is_that_of_the_stays_predicted():
+def test_with_batch_inference_the_graph_is_that_of_the_stays_predicted():
     own, train, test = fitted(), draw_random_cohort(97), draw_random_cohort(30, seed=2)
     batch = Muse(replace(own.config, inference="batch"), seed=3).load_state(own.state())
     np.testing.assert_allclose(batch.predict_proba(train), own.predict_proba(train), atol=1e-6)
@@ -349,10 +376,48 @@ def test_as_released_the_graph_is_that_of_the_stays_predicted():
     np.testing.assert_allclose(q[512:], batch.predict_proba(many.take(np.arange(512, 530))), atol=1e-6)
 
 
-def test_as_released_breaks_the_contract_in_one_way():
+@pytest.mark.parametrize("variant", ["batch_inference", "as_released"])
+def test_batch_inference_breaks_the_contract_in_one_way(variant):
     checks = choose_checks(["other_rows", "save_and_load", "unobserved_in_prediction"], slow=False)
-    found = {r.name: r.verdict for r in check_method("muse:as_released", [], checks)}
+    found = {r.name: r.verdict for r in check_method(f"muse:{variant}", [], checks)}
     assert found == {"other_rows": "failed", "save_and_load": "passed", "unobserved_in_prediction": "passed"}
+
+
+def test_as_released_is_the_released_program_in_more_than_inference():
+    config = Config(**Muse.variants["as_released"])
+    assert Muse.variants["batch_inference"] == {"inference": "batch"}
+    assert (config.inference, config.init, config.head, config.norm_rows) == ("batch", "torch", "per_task", "all")
+    assert not config.unlabelled
+    method = Muse(replace(settings(), **Muse.variants["as_released"]), seed=3)
+    method.fit(draw_random_cohort(97), draw_random_cohort(40, seed=1))
+    assert [(m.config.init, m.config.norm_rows, m.config.inference) for m in method.of_tasks] == [
+        ("torch", "all", "batch")
+    ] * 2
+
+
+@pytest.mark.parametrize("norm_rows", ["observed", "all"])
+def test_batch_norm_by_all_rows_has_zero_rows_where_a_modality_is_not(norm_rows):
+    net, batch = module(norm_rows=norm_rows, dropout=0.0)
+    net.train()(batch)
+    for m, (first, x) in enumerate(zip(net.encoders.first, batch.x, strict=True)):
+        rows = first(torch.where(batch.observed[:, [m]], x, 0.0))
+        rows = rows if norm_rows == "all" else rows[batch.observed[:, m]]
+        torch.testing.assert_close(net.encoders.norm.mean[m], 0.1 * rows.mean(0))
+        torch.testing.assert_close(net.encoders.norm.var[m], 0.9 + 0.1 * rows.var(0))
+
+
+def test_initial_weights_are_torchs_or_of_he():
+    torch.manual_seed(0)
+    first = torch.nn.Linear(128, 64)
+    torch.manual_seed(0)
+    layer = Layer(64, last=True, init="torch")
+    assert torch.equal(layer.message.weight, first.weight)
+    assert torch.equal(layer.message.bias, first.bias)
+    nodes = [module(init=init, hidden=64)[0].layers[0].message for init in ("he", "torch")]
+    assert nodes[0].weight.std().item() == pytest.approx((2 / 128) ** 0.5, rel=0.05)
+    assert nodes[1].weight.std().item() == pytest.approx((1 / 3 / 128) ** 0.5, rel=0.05)
+    assert not nodes[0].bias.any()
+    assert nodes[1].bias.all()
 
 
 def test_a_task_alone_is_a_method_of_its_own():

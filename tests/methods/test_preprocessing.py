@@ -118,3 +118,45 @@ def test_other_sizes_are_refused():
     prep = Preprocessor().fit(draw_random_cohort(30))
     with pytest.raises(ValueError, match=r"\[6, 5\], fitted were \[6, 5, 4\]"):
         prep.transform(draw_random_cohort(30, widths=(6, 5)))
+
+
+def draw_wide_cohort(n, seed):
+    """A random cohort whose last modality is 40 columns that follow three factors, some values missing."""
+    base, rng = draw_random_cohort(n, seed=seed), np.random.default_rng(seed)
+    loadings = np.random.default_rng(9).normal(size=(3, 40))
+    values = (rng.normal(size=(n, 3)) @ loadings + 0.1 * rng.normal(size=(n, 40))).astype(np.float32)
+    values[rng.random((n, 40)) < 0.02] = np.nan
+    values[~base.observed[:, 2]] = np.nan
+    wide = replace(base.modalities[2], values=values, feature_names=tuple(f"w{j}" for j in range(40)))
+    return replace(base, modalities=(*base.modalities[:2], wide))
+
+
+def test_leading_components_of_wide_modalities_alone():
+    train, later = draw_wide_cohort(300, 0), draw_wide_cohort(80, 1)
+    whole, prep = Preprocessor().fit(train), Preprocessor(pca=5).fit(train)
+    assert prep.widths == tuple(min(width, 5) if width > 5 else width for width in whole.widths)
+    for full, part in zip(whole.transform(later).x, prep.transform(later).x, strict=True):
+        assert len(full) == len(part)
+        if full.shape[1] <= 5:
+            np.testing.assert_array_equal(full, part)
+    x, seen = prep.transform(train).x[2], train.observed[:, 2]
+    sd = x[seen].std(axis=0)
+    assert sd[0] == pytest.approx(1, abs=0.02)  # the first component has unit variance, those that are noise stay small
+    assert (np.diff(sd) < 1e-6).all()
+    assert sd[3] < 0.3 * sd[2]
+    np.testing.assert_array_equal(x[~seen], 0)
+    cross = np.corrcoef(x[seen].T) - np.eye(5)
+    assert np.abs(cross).max() < 0.05
+
+
+def test_components_are_of_training_stays_and_survive_a_round_trip():
+    train, later = draw_wide_cohort(300, 0), draw_wide_cohort(80, 1)
+    prep = Preprocessor(pca=5).fit(train)
+    again = Preprocessor().load_state(prep.state())
+    alone = [prep.transform(later.take(np.array([i]))).x[2][0] for i in range(10)]
+    np.testing.assert_allclose(prep.transform(later).x[2][:10], alone, atol=1e-6)
+    for a, b in zip(prep.transform(later).x, again.transform(later).x, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert again.widths == prep.widths
+    # fewer stays than components: as many as there are stays
+    assert Preprocessor(pca=5).fit(train.take(np.flatnonzero(train.observed[:, 2])[:3])).widths[2] == 3

@@ -8,6 +8,8 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 from torch import nn
+from torch_geometric.nn import MessagePassing
+from torch_geometric.utils import scatter
 
 from benchmark.check.cohorts import draw_random_cohort
 from methods.common.series import NoSeries, SeriesScaler
@@ -96,6 +98,48 @@ def test_the_graph_is_the_equations(layers, prune):
     np.testing.assert_allclose(e, expected_e, atol=1e-5 * expected_e.max())
     np.testing.assert_allclose(z, expected_z, atol=1e-5 * np.abs(expected_z).max())
     assert torch.equal(e, again)
+
+
+class SensorMessages(MessagePassing):
+    """The mean, over the sensors read at a step, of what they say to each sensor: ((h_u . w_u) alpha_uv e_uv) w_v, alpha_uv an edge's."""
+
+    def __init__(self, D):
+        super().__init__(aggr="mean")
+        self.D = D
+
+    def forward(self, h, w, r, p, edges, e):
+        alpha = self.edge_updater(edges, h=h, r=r, p=p)
+        return self.propagate(edges, h=h, w=w, alpha=alpha, e=e, size=None), alpha
+
+    def edge_update(self, h_j, r_i, p_i):
+        return ((h_j @ self.D) * torch.cat([r_i, p_i], dim=1)).sum(dim=1).relu()
+
+    def message(self, h_j, w_j, w_i, alpha, e):
+        return ((h_j * w_j).sum(dim=1) * alpha * e)[:, None] * w_i
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_messages_are_those_of_a_message_passing_network(layers):
+    """Against ``MessagePassing`` of torch_geometric: a node for each sensor at each step, an edge from each that is read."""
+    net, (h, read, p) = graph(layers), readings()
+    node = torch.arange(B * S * F).view(B, S, F)
+    from_to = node[..., None], node[..., None, :], read[..., None]
+    source, target, there = (x.expand(B, S, F, F).flatten() for x in from_to)
+    source, target = source[there], target[there]
+    pair = source // (S * F) * F * F + source % F * F + target % F  # (stay, u, v)
+    times = read.sum(dim=1).clamp(min=1)[..., None].expand(B, F, F)
+    x, e = h.flatten(0, 2), torch.ones(B * F * F)
+    with torch.no_grad():
+        for l, layer in enumerate(net.layers):
+            along = [v.repeat(B * S, 1) for v in (layer.w, layer.r)]
+            at = p.flatten(0, 1).repeat_interleave(F, dim=0)
+            said, alpha = SensorMessages(layer.D)(x, *along, at, torch.stack([source, target]), e[pair])
+            x = torch.where(read.flatten()[:, None], x, 0.0) + said.relu()
+            e = e * (scatter(alpha, pair, dim_size=len(e)).view_as(times) / times).flatten()
+            e = e if l else prune_edges(e.view(B, F, F), net.prune).flatten()
+        got, edges = net.propagate(h, read, p)
+    torch.testing.assert_close(got.flatten(0, 2), x, atol=1e-5 * float(x.abs().max()), rtol=0)
+    torch.testing.assert_close(edges.flatten(), e, atol=1e-5 * float(e.max()), rtol=0)
 
 
 def test_sensors_hear_of_each_other_and_stays_do_not():
@@ -448,16 +492,18 @@ def test_series_are_scaled_by_training_stays():
     assert "series.mean" not in fitted(inputs="modality_as_sensor").state()
 
 
-def test_late_modalities_stand_beside_the_sensors():
-    net, given = module().eval(), batch()
+@pytest.mark.parametrize(("static", "width"), [("linear", LATE), ("encoder", 10)])
+def test_late_modalities_stand_beside_the_sensors(static, width):
+    net, given = module(static=static, hidden=10).eval(), batch()
     seen = []
     net.head.register_forward_pre_hook(lambda _, x: seen.append(x[0].detach()))
     net(given)
     late, pattern = seen[0][:, F * 4 : -3], seen[0][:, -3:]
     assert torch.equal(pattern, given.observed.float())
-    for m, linear in enumerate(net.late.encoders):
-        expected = torch.where(given.observed[:, m : m + 1], linear(given.x[m]), 0.0)
-        torch.testing.assert_close(late[:, LATE * m : LATE * (m + 1)], expected)
+    assert late.shape[1] == 3 * width
+    for m, phi in enumerate(net.late.encoders):
+        expected = torch.where(given.observed[:, m : m + 1], phi(given.x[m]), 0.0)
+        torch.testing.assert_close(late[:, width * m : width * (m + 1)], expected)
 
 
 @pytest.mark.parametrize("variant", FORMS)

@@ -81,6 +81,7 @@ def test_reads_files_and_packages_without_running_them(folder):
         ("INFO = {'title': 'A'}", "lacks 'citation'"),
         (f"INFO = {INFO[:-1]}, 'yaer': 3}}", "unknown keys yaer"),
         (f"INFO = {INFO.replace('2020', 'None')}", "must be int"),
+        (f"INFO = {INFO[:-1]}, 'weak': ['few', 'stays']}}", r"INFO\['weak'\] must be str"),
         (f"INFO = {INFO}\ndef fit(:\n", "line 2: invalid syntax"),
     ],
 )

@@ -12,12 +12,14 @@ from benchmark.check.cohorts import draw_random_cohort
 from methods import registry
 from methods.common.stacked import Replica, fit_stacked, group_into_stacks
 from methods.common.training import Output, TorchMethod, TrainingConfig
+from methods.hgmf import OWN_MAPS
 
 STACKABLE = [name for name in registry.infos() if registry.load(name).stackable(registry.load(name).Config())]
 NOTHING_DRAWN = {
     "zero_fill": {"dropout": 0.0},
-    "crl_mmnar": {"dropout": 0.0, "attention_dropout": 0.0, "reconstruct": False, "lr": 1e-4},
+    "crl_mmnar": {"dropout": 0.0, "attention_dropout": 0.0, "decoder_dropout": 0.0, "pretrain_epochs": 3, "lr": 1e-4},
     "hgmf": {"dropout": 0.0, "attention_dropout": 0.0},
+    "hgmf:own_maps": {"dropout": 0.0, "attention_dropout": 0.0, **OWN_MAPS},
     "grape": {"known": 1.0},
     "mt": {"policy": "mid", "dropout": 0.0, "random_views": 0},
 }
@@ -36,7 +38,7 @@ def parts(cohort, seed, n=96):
 
 def both(name, cohort, sizes=(96, 96, 96), **changes):
     """Three replicas, stacked and alone, each with a part and a seed of its own."""
-    cls = registry.load(name)
+    cls = registry.load(name.partition(":")[0])
     config = replace(cls.Config(), **({"max_epochs": 5, "batch_size": 32, "lr": 1e-3} | changes))
     pairs = [parts(cohort, seed, n) for seed, n in enumerate(sizes)]
     stacked = [cls(config, seed=seed) for seed in range(len(pairs))]

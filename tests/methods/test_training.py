@@ -9,6 +9,7 @@ from torch import nn
 
 from benchmark.check.cohorts import draw_random_cohort
 from methods.common.outcomes import base_rate, selection_score
+from methods.common.stacked import fit_stacked
 from methods.common.training import Batch, Output, TorchMethod, TrainingConfig, supervised_loss
 
 
@@ -87,6 +88,47 @@ def test_history_and_best_weights(parts):
     )
     assert selection_score(valid.outcomes, method.predict_proba(valid)) == max(h["valid"] for h in method.history)
     assert method.history[-1]["supervised"] < method.history[0]["supervised"]
+
+
+@pytest.mark.parametrize("selection", ["log_loss", "auc"])
+def test_selection_decides_which_epoch_is_kept(parts, selection):
+    train, valid, _ = parts
+    method = Simple(Config(max_epochs=8, selection=selection)).fit(train, valid)
+    scores = [h["valid"] for h in method.history]
+    assert all(s < 0 for s in scores) if selection == "log_loss" else all(0 <= s <= 1 for s in scores)
+    assert selection_score(valid.outcomes, method.predict_proba(valid), selection) == max(scores)
+
+
+class Told(Net):
+    """A network whose own loss is the number of the epoch that it is told."""
+
+    def __init__(self, width, tasks, dropout):
+        super().__init__(width, tasks, dropout)
+        self.register_buffer("epoch", torch.zeros(()), persistent=False)
+
+    def forward(self, batch):
+        return Output(self.net(batch.x[0]), {"told": self.epoch + 0.0 * self.net[0].bias.sum()})
+
+
+class InTwoStages(Simple):
+    """Two stages of the loop, whose modules are told the epoch."""
+
+    def build(self, widths, tasks):
+        return Told(widths[0], len(tasks), 0.0)
+
+    def stages(self, train, valid):
+        yield train, valid
+        yield train, valid
+
+
+def test_a_module_is_told_the_epoch_of_its_stage_alone_and_in_a_stack(parts):
+    train, valid, _ = parts
+    stack = [InTwoStages(Config(max_epochs=3), seed=s) for s in (0, 1)]
+    assert fit_stacked(stack, [(train, valid)] * 2) == [None, None]
+    for method in (InTwoStages(Config(max_epochs=3)).fit(train, valid), *stack):
+        assert [h["told"] for h in method.history] == [1, 2, 3, 1, 2, 3]
+    # the number is no part of what was fitted
+    assert not [name for name in method.state() if "epoch" in name]
 
 
 def test_patience_stops(parts):

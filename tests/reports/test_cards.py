@@ -8,7 +8,8 @@ from tests.stores import fabricate
 
 METHOD = {
     "name": "cm_ae", "title": "CM-AE (adapted)", "citation": "Ngiam et al.", "year": 2011, "family": "f", "based_on": "the paper",
-    "uses_series": False, "rectifier": False, "docstring": "Equations.\n\nAdaptations:\n- one <of> them", "defaults": {"lr": 0.001},
+    "uses_series": False, "rectifier": False, "weak": "",
+    "docstring": "Equations.\n\nAdaptations:\n- one <of> them", "defaults": {"lr": 0.001},
     "grid": {"lr": [0.1, 0.01]}, "variants": {"subset": {"views": "subset"}, "plain": {}},
 }  # fmt: skip
 DATASET = {
@@ -45,6 +46,15 @@ def test_a_model_card_has_the_source_and_the_numbers_of_the_store(cards):
     lines = [line for line in text.splitlines() if "(discharge)" in line]
     assert len(lines) == 2
     assert all(line.count("failed") == 6 for line in lines)
+
+
+def test_a_model_card_says_why_a_method_is_weak_where_that_is_known(cards, tmp_path):
+    assert "Below the plain network" not in cards[0]["methods/cm_ae.md"]
+    (path,) = write_cards(cards[1].root, [METHOD | {"weak": "it reads S alone."}], [], tmp_path / "weak")
+    line = next(
+        line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("**Below the plain network**")
+    )
+    assert line.endswith("compares them: it reads S alone.")
 
 
 def test_nothing_stored_says_how_to_run_it(cards):

@@ -28,7 +28,7 @@ PLAN = Plan(
             flow=[{"step": "stays", "n": 40}],
         )
     },
-    rows=[PlannedRow("mt", "wide", "on", "MT (wide)", "method", "no third stage", {"hidden": 8}, True, 5)],
+    rows=[PlannedRow("mt", "wide", "on", "MT (wide)", "method", "no third stage", {"hidden": 8}, True, 5, "few stays")],
     cells=[CELL],
     folds=4,
     seeds=3,
