@@ -251,7 +251,7 @@ EASY = {
     "m3care": {},
     "mean_impute": {},
     "missmodal": {},
-    "mt": {"hidden": 16, "heads": 2, "max_epochs": 8, "search_epochs": 3, "search_frozen": 1},
+    "mt": {"hidden": 16, "heads": 2, "max_epochs": 12, "search_epochs": 3, "search_frozen": 1},
     "muse": {},
     "raindrop": {},
     "raindrop:released": {},
