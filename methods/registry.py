@@ -49,8 +49,7 @@ class Info:
 
     ``name`` is the file's stem (a plug-in's entry-point name); ``title`` the name to print, adaptations included; ``based_on`` what
     the implementation rests on; ``rectifier``: on by default; ``uses_seed``: False where nothing is drawn, so that all
-    seeds agree; ``stages``: of a training in stages, what fewer epochs leave out, printed over tables whose schedule has fewer than the
-    method's own; ``weak``: why it stays below the plain network, where it is known to, printed in the report of ``worlds`` and in the
+    seeds agree; ``weak``: why it stays below the plain network, where it is known to, printed in the report of ``worlds`` and in the
     method's card; ``class_name``: needed where a file defines several methods (INFO's key ``class``).
     """
 
@@ -63,7 +62,6 @@ class Info:
     uses_series: bool = False
     uses_seed: bool = True
     rectifier: bool = False
-    stages: str = ""
     weak: str = ""
     class_name: str | None = None
     kind: str = "method"

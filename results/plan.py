@@ -53,7 +53,7 @@ class Landmark:
 class PlannedRow:
     """A row that a plan's tables have, by method, variant and rectifier.
 
-    ``kind``: ``method``, or ``known`` for what is known of a cohort's truth; ``cut``: what the schedule leaves out of the method's stages;
+    ``kind``: ``method``, or ``known`` for what is known of a cohort's truth;
     ``change``: the hyper-parameter that a sweep varies in this row, and its value; ``series``: whether it reads the series of labs and
     vitals; ``candidates``: how many a tuning tries; ``weak``: why the method stays below the plain network, where that is known.
     """
@@ -63,11 +63,15 @@ class PlannedRow:
     rectifier: str
     title: str
     kind: str
-    cut: str = ""
     change: dict[str, Any] = field(default_factory=dict)
     series: bool = False
     candidates: int = 0
     weak: str = ""
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> PlannedRow:
+        """Read a row of a stored plan; those of 0.1.0 also told what a schedule cut from a method's stages, which none does any more."""
+        return cls(**{name: v for name, v in value.items() if name != "cut"})
 
 
 @dataclass(frozen=True)
@@ -237,7 +241,7 @@ class Plan:
                 **{k: v for k, v in value.items() if k in known}
                 | {
                     "landmarks": {k: Landmark.from_json(facts) for k, facts in value["landmarks"].items()},
-                    "rows": [PlannedRow(**row) for row in value["rows"]],
+                    "rows": [PlannedRow.from_json(row) for row in value["rows"]],
                     "cells": [PlannedCell(**{**c, "cell": Cell(**c["cell"])}) for c in value["cells"]],
                     "arm": None if value.get("arm") is None else Arm.from_json(value["arm"]),
                     "settings": Settings(value.get("settings") or {}),

@@ -192,7 +192,7 @@ def _plan_cells(
 def _make_planned_row(row: MethodSpec) -> PlannedRow:
     """Return a row as the plan has it: its cells hold the configuration and the candidates."""
     return PlannedRow(
-        row.method, row.variant, row.rectifier, row.title, row.kind, row.cut, row.change, row.series,
+        row.method, row.variant, row.rectifier, row.title, row.kind, row.change, row.series,
         len(row.tuning.get("candidates", [])), row.weak,
     )  # fmt: skip
 

@@ -37,8 +37,7 @@ KNOWN_BY_DEFAULT = ("ceiling", "ceiling_series", ORACLE, "apache_iva")
 class MethodSpec:
     """One row of a table: a method (with variant and rectifier), or reference predictions known with the cohort.
 
-    ``cut``: what the schedule leaves out of the method's stages, which the table's caption states; ``change``: the hyper-parameter that a
-    sweep varies in this row, and its value; ``series``: whether the row reads the series of labs and vitals; ``tuning``: the candidates
+    ``change``: the hyper-parameter that a sweep varies in this row, and its value; ``series``: whether the row reads the series of labs and vitals; ``tuning``: the candidates
     of its tuning, none where its defaults stand; ``weak``: INFO's reason why it stays below the plain network.
     """
 
@@ -48,7 +47,6 @@ class MethodSpec:
     title: str
     kind: str
     config: dict[str, Any]
-    cut: str = ""
     change: dict[str, Any] = dataclasses.field(default_factory=dict)
     series: bool = False
     tuning: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -99,7 +97,6 @@ def select_method_rows(config: RunConfig) -> list[MethodSpec]:
                     title,
                     "method",
                     settings | {"rectifier": kind.value},
-                    info.stages if settings.get("max_epochs", 0) < getattr(cls.Config(), "max_epochs", 0) else "",
                     change,
                     info.uses_series and settings.get("inputs", TRUE_SERIES) == TRUE_SERIES,
                     make_rules(tried, info.uses_seed) if tried else {},

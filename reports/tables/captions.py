@@ -90,7 +90,6 @@ def _describe_run(plan: Plan) -> list[str]:
         f"{_format_count(plan.folds, 'fold')}, {_format_count(plan.seeds, 'seed')} ({spread}); "
         f"{PROTOCOLS.get(plan.protocol, plan.protocol)}{_describe_split(plan)}; schedule: {plan.schedule}; "
         f"selection: {SELECTIONS[plan.settings.selection]}; tuning: {plan.tuning}; rectifier: {_list_rectified(plan)}.",
-        *(f"{row.title} under this schedule: {row.cut}." for row in plan.rows if row.cut),
         *([f"Not known of this cohort: {', '.join(unknown)}."] if unknown else []),
     ]
 

@@ -15,19 +15,6 @@ from methods.base import NotApplicable
 from methods.zero_fill import ZeroFill
 
 
-def test_a_schedule_with_fewer_epochs_says_what_it_leaves_out_of_stages():
-    rows = {
-        schedule: {
-            row.method: row.cut
-            for row in select_method_rows(load_config("table1", ["method=flexgen_ehr,smil", f"schedule={schedule}"]))
-        }
-        for schedule in ("short", "paper")
-    }
-    assert rows["short"] == {"flexgen_ehr": registry.info("flexgen_ehr").stages, "smil": ""}
-    assert "diffusion" in rows["short"]["flexgen_ehr"]
-    assert rows["paper"] == {"flexgen_ehr": "", "smil": ""}
-
-
 def test_a_variant_may_have_a_name_of_its_own_to_print():
     titles = {
         row.variant: row.title
@@ -48,7 +35,7 @@ def test_stages_whose_length_is_the_methods_are_cut_by_no_schedule_but_that_of_t
     asked = ["method=flexgen_ehr,flexgen_ehr:mean_fill,logistic"]
     for row in select_method_rows(load_config("table1", [*asked, f"schedule={schedule}", "method.max_epochs=3"]))[:2]:
         assert {field: row.config[field] for field in STAGES} == STAGES
-        assert (row.config["max_epochs"], row.cut) == (3, "")
+        assert row.config["max_epochs"] == 3
     for row in select_method_rows(load_config("gate", asked))[:2]:
         assert {row.config[field] for field in STAGES} == {8}
 

@@ -28,7 +28,7 @@ PLAN = Plan(
             flow=[{"step": "stays", "n": 40}],
         )
     },
-    rows=[PlannedRow("mt", "wide", "on", "MT (wide)", "method", "no third stage", {"hidden": 8}, True, 5, "few stays")],
+    rows=[PlannedRow("mt", "wide", "on", "MT (wide)", "method", {"hidden": 8}, True, 5, "few stays")],
     cells=[CELL],
     folds=4,
     seeds=3,
@@ -84,7 +84,7 @@ FORMAT_1 = {
     },
     "rows": [
         {
-            "method": "mt", "variant": "wide", "rectifier": "on", "title": "MT (wide)", "kind": "method", "cut": "", "change": {},
+            "method": "mt", "variant": "wide", "rectifier": "on", "title": "MT (wide)", "kind": "method", "cut": "no third stage", "change": {},
             "series": False, "candidates": 0,
         }
     ],

@@ -52,15 +52,6 @@ def test_statistics_of_an_earlier_state_show(tmp_path):
     assert "derived from other cells" in compose_caption(store, plan, early)
 
 
-def test_what_a_schedule_leaves_out_of_a_methods_stages_shows(fabricated):
-    store, plan = fabricated
-    first = plan.rows[0]
-    cut = replace(plan, rows=[replace(first, cut="no third stage"), *plan.rows[1:]])
-    sentence = f"{first.title} under this schedule: no third stage."
-    assert sentence in compose_caption(store, cut, None)
-    assert sentence not in compose_caption(store, plan, None)
-
-
 @pytest.mark.parametrize(("name", "kind", "said"), [("on", "hierarchical", "hierarchical"), ("on-oof", "hierarchical", "hierarchical-oof"),
                                                     ("shrunk", "shrunk", "shrunk"), ("on", "on", "on")])  # fmt: skip
 def test_the_rectifiers_kind_is_that_of_the_cells(tmp_path, name, kind, said):
