@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from benchmark.errors import UsageError, unknown
-from methods.common.rectifier.scale import sigmoid
 from results.audit.rounding import compute_half_widths
 from results.cell import Cell
 from results.metrics.calibration import logit
@@ -190,7 +190,7 @@ def _add_intercepts(frame: pd.DataFrame, records: dict[str, dict[str, Any]]) -> 
     intercept = np.array([added.get(key, 0.0) for key in zip(frame["fold"], frame["task"], strict=True)])
     base, half = frame["base"].to_numpy(), frame["base_half"].to_numpy()
     # the ends of the interval that a stored value stands for, since the slope is not that of the middle
-    low, high = (sigmoid(logit(end) + intercept) for end in (base - half, base + half))
+    low, high = (expit(logit(end) + intercept) for end in (base - half, base + half))
     moved = intercept != 0
     return frame.assign(base=np.where(moved, (low + high) / 2, base), base_half=np.where(moved, (high - low) / 2, half))
 

@@ -37,8 +37,9 @@ KNOWN_BY_DEFAULT = ("ceiling", "ceiling_series", ORACLE, "apache_iva")
 class MethodSpec:
     """One row of a table: a method (with variant and rectifier), or reference predictions known with the cohort.
 
-    ``change``: the hyper-parameter that a sweep varies in this row, and its value; ``series``: whether the row reads the series of labs and vitals; ``tuning``: the candidates
-    of its tuning, none where its defaults stand; ``weak``: INFO's reason why it stays below the plain network.
+    ``change``: the hyper-parameter that a sweep varies in this row, and its value; ``series``: whether the row reads the series of labs and
+    vitals; ``tuning``: the candidates of its tuning, none where its defaults stand; ``weak``: INFO's reason why it stays below the plain
+    network.
     """
 
     method: str

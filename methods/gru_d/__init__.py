@@ -159,7 +159,7 @@ class GruDMethod(TorchMethod):
         "modality_as_sensor": {"inputs": "modality_as_sensor"},
         "pypots": {"cell": "pypots"},
         "as_recorded": {"steps": "records"},
-        "static_encoder": {"static": "encoder"},  # the default, under the name that it had before
+        "static_encoder": {},  # the default, under the name that it had before
         "static_linear": {"static": "linear"},
     }
     titles: ClassVar = {

@@ -74,7 +74,7 @@ class Mt(TorchMethod):
 
     Config = Config
     grid: ClassVar = {"lr": [1e-4, 3e-4], "hidden": [64, 128], "layers": [3, 4, 6], "random_views": [0, 1]}
-    stage_lengths: ClassVar = ("search_epochs",)
+    stage_lengths: ClassVar = ("search_epochs", "search_frozen")
     variants: ClassVar = {
         "search": {},
         "early": {"policy": "early"},

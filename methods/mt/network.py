@@ -56,9 +56,9 @@ class Config(TrainingConfig):
         self.one_of(policy=tuple(POLICIES))
         if self.hidden % self.heads:
             raise ValueError(f"mt: hidden={self.hidden} must be a multiple of heads={self.heads}")
-        if not 0 <= self.search_frozen < self.search_epochs:
+        if not 0 <= self.search_frozen <= self.search_epochs:
             raise ValueError(
-                f"mt: search_frozen={self.search_frozen} must be less than search_epochs={self.search_epochs}"
+                f"mt: search_frozen={self.search_frozen} must be at most search_epochs={self.search_epochs}"
             )
 
     @property

@@ -224,7 +224,7 @@ def test_check_on_a_registered_cohort_with_a_variant_and_hyper_parameters(cli, b
     [
         (["logistik"], "no method is called 'logistik'; nearest: logistic"),
         (["logistic", "--only", "tinny"], "unknown check 'tinny'; did you mean tiny?"),
-        (["crl_mmnar:concatt"], "unknown variant of crl_mmnar 'concatt'; did you mean concat?"),
+        (["crl_mmnar:concatt"], "unknown variant of crl_mmnar 'concatt'; did you mean concat or focal?"),
         (["gbdt", "method.round=3"], "unknown hyper-parameter of Gbdt: 'method.round'; did you mean method.rounds"),
         (["gbdt", "seeds=3"], "seeds=3: check has no use for it"),
         (["gbdt", "dataset=eicu-dem"], "unknown dataset 'eicu-dem'; did you mean"),

@@ -391,7 +391,7 @@ def test_tuning_tries_the_default_too(name):
 
 
 SEVERAL_FIELDS = {
-    "cm_ae:faithful", "crl_mmnar:concat", "crl_mmnar:detached", "crl_mmnar:end_to_end", "crl_mmnar:per_modality", "flexgen_ehr:tstr",
+    "cm_ae:faithful", "crl_mmnar:concat", "crl_mmnar:detached", "crl_mmnar:end_to_end", "crl_mmnar:per_modality", "flexgen_ehr:tstr", "hgmf:own_maps", "hgmf:pairwise",
     "grape:feature", "m3care:as_released_odir", "m3care:as_released_ov", "missmodal:backbone", "missmodal:on_zero_fill", "mt:wide",
     "muse:as_released", "muse:masked_muse", "muse:paper", "smil:paper",
 }  # fmt: skip
@@ -443,7 +443,7 @@ IMPOSSIBLE = [
     ("missmodal", {"views": 0}, "at least 1"),
     ("mt", {"policy": "sum"}, "it must be search or"),
     ("mt", {"heads": 3}, "multiple of heads=3"),
-    ("mt", {"search_epochs": 3}, "less than search_epochs=3"),
+    ("mt", {"search_epochs": 2}, "at most search_epochs=2"),
     ("muse", {"inference": "test"}, "inductive or batch"),
     ("muse", {"init": "zeros"}, "he or torch"),
     ("muse", {"norm_rows": "none"}, "observed or all"),

@@ -84,7 +84,8 @@ FORMAT_1 = {
     },
     "rows": [
         {
-            "method": "mt", "variant": "wide", "rectifier": "on", "title": "MT (wide)", "kind": "method", "cut": "no third stage", "change": {},
+            "method": "mt", "variant": "wide", "rectifier": "on", "title": "MT (wide)", "kind": "method", "cut": "no third stage",
+            "change": {},
             "series": False, "candidates": 0,
         }
     ],

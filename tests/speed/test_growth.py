@@ -33,9 +33,10 @@ CASES = [
 
 
 def fit(name, cohort, epochs):
-    """The method after so many epochs, in batches of 128."""
+    """The method after so many epochs, in each of its stages, in batches of 128."""
     cls = registry.load(name)
-    config = dataclasses.replace(cls.Config(), max_epochs=epochs, batch_size=128)
+    stages = dict.fromkeys(cls.stage_lengths, epochs)
+    config = dataclasses.replace(cls.Config(), **{"max_epochs": epochs, "batch_size": 128} | stages)
     return cls(config, seed=0).fit(cohort, cohort.take(np.arange(64)))
 
 
