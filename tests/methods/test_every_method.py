@@ -391,9 +391,9 @@ def test_tuning_tries_the_default_too(name):
 
 
 SEVERAL_FIELDS = {
-    "cm_ae:faithful", "crl_mmnar:concat", "crl_mmnar:detached", "crl_mmnar:end_to_end", "crl_mmnar:per_modality", "flexgen_ehr:tstr", "hgmf:own_maps", "hgmf:pairwise",
-    "grape:feature", "m3care:as_released_odir", "m3care:as_released_ov", "missmodal:backbone", "missmodal:on_zero_fill", "mt:wide",
-    "muse:as_released", "muse:masked_muse", "muse:paper", "smil:paper",
+    "cm_ae:faithful", "crl_mmnar:concat", "crl_mmnar:detached", "crl_mmnar:end_to_end", "crl_mmnar:per_modality", "flexgen_ehr:tstr",
+    "grape:feature", "hgmf:own_maps", "hgmf:pairwise", "m3care:as_released_odir", "m3care:as_released_ov", "missmodal:backbone",
+    "missmodal:on_zero_fill", "mt:wide", "muse:as_released", "muse:masked_muse", "muse:paper", "smil:paper",
 }  # fmt: skip
 
 
