@@ -16,7 +16,7 @@ from methods.base import NotApplicable
 from tests.broken import BROKEN, PeeksThroughMemory, SharesOneLogit, Sound
 
 QUICK = [check for check in CHECKS if not check.slow]
-TIMES_THE_PLAIN_NETWORK = 15
+TIMES_THE_PLAIN_NETWORK = 30
 
 
 def results(cls, names=None, **given):
