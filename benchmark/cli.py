@@ -9,16 +9,14 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn, TextIO
 
 from benchmark.errors import UsageError, unknown
+from benchmark.overrides import OVERRIDES, describe_overrides
 
-OVERRIDES = (
-    "overrides are key=value: dataset= method= n= folds= seeds= protocol=strict|paper landmark= "
-    "rectifier=auto|on|off|hierarchical|offset|shrunk selection=log_loss|auc "
-    "schedule=short|paper|own method.FIELD= dataset.DIAL= device= store=DIR out=DIR built=DIR"
-)
+PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 VERBS = {
     "list": "list the methods, datasets or experiments",
     "run": "compute what an experiment still lacks",
@@ -71,6 +69,9 @@ def _dispatch(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(_format_usage())
         return 0
+    if argv[0] == "--version":
+        print(f"crl-mmnar-bench {read_version()}")
+        return 0
     verb, rest = argv[0], argv[1:]
     if verb not in VERBS:
         raise unknown("verb", verb, VERBS)
@@ -86,11 +87,18 @@ def _format_usage() -> str:
         [
             *lines,
             "",
-            f"{OVERRIDES}",
+            describe_overrides(OVERRIDES),
             "",
-            "python -m benchmark VERB --help shows a verb's own options; --debug shows tracebacks",
+            "python -m benchmark VERB --help shows a verb's own options and overrides; --debug shows tracebacks; --version",
         ]
     )
+
+
+def read_version() -> str:
+    """Return the version of this clone, which no installed package has to know."""
+    import tomllib
+
+    return tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["version"]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -99,9 +107,17 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _build_parser(verb: str) -> argparse.ArgumentParser:
-    parser = _Parser(prog=f"python -m benchmark {verb}", description=VERBS[verb], epilog=OVERRIDES)
-    _import_verb(verb).arguments(parser)
+    module = _import_verb(verb)
+    own = list_overrides(module)
+    epilog = describe_overrides(own) if own else None
+    parser = _Parser(prog=f"python -m benchmark {verb}", description=VERBS[verb], epilog=epilog)
+    module.arguments(parser)
     return parser
+
+
+def list_overrides(module: ModuleType) -> tuple[str, ...]:
+    """Return the keys of the overrides that a verb takes, as its module declares them: none where it does not."""
+    return tuple(getattr(module, "OVERRIDES", ()))
 
 
 def _import_verb(verb: str) -> ModuleType:

@@ -8,9 +8,12 @@ from collections import Counter
 from typing import Any
 
 from benchmark.errors import UsageError, unknown
+from benchmark.overrides import DATA
 from benchmark.show import NOTES, show, show_description
 from benchmark.verbs.common import JSON
 from benchmark.verbs.list import run as list_run
+
+OVERRIDES = DATA
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -27,7 +30,7 @@ def run(options: Namespace) -> int:
 
     overrides = list(options.overrides)
     if options.action == "list":
-        return list_run(Namespace(what="datasets", json=options.json))
+        return list_run(Namespace(what="datasets", name=None, json=options.json))
     if options.dataset is None or "=" in options.dataset:
         raise UsageError(f"data {options.action} needs a dataset: {', '.join(DATASETS)}")
     if options.dataset not in DATASETS:

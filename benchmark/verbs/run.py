@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UsageError, unknown
+from benchmark.overrides import OVERRIDES as ALL
 from benchmark.show import NOTES
 from benchmark.verbs.common import compute_rounds, renew_statistics, require_experiment
 from results.cell import Cell
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from benchmark.executors import Outcome, Work
     from benchmark.plan.tuning_rounds import CellAndInputs
     from results.storage.store import Store
+
+OVERRIDES = tuple(ALL)
 
 
 def arguments(parser: ArgumentParser) -> None:
