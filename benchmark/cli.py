@@ -30,6 +30,7 @@ VERBS = {
     "check": "run the conformance tests on a method",
     "new": "write the file of a new method, and its test",
     "audit": "measure what each step of the released evaluation adds; check predictions against a declared step",
+    "completion": "print what makes bash or zsh complete command lines",
     "data": "list, fetch, build, verify or describe cohorts",
 }
 
@@ -75,14 +76,14 @@ def _dispatch(argv: list[str]) -> int:
     verb, rest = argv[0], argv[1:]
     if verb not in VERBS:
         raise unknown("verb", verb, VERBS)
-    options = _build_parser(verb).parse_intermixed_args(rest)
+    options = build_parser(verb)[0].parse_intermixed_args(rest)
     _check_packages()
     return _import_verb(verb).run(options)
 
 
 def _format_usage() -> str:
     lines = ["usage: python -m benchmark VERB ... [key=value ...]", ""]
-    lines += [f"  {verb:8} {what}" for verb, what in VERBS.items()]
+    lines += [f"  {verb:10} {what}" for verb, what in VERBS.items()]
     return "\n".join(
         [
             *lines,
@@ -106,13 +107,14 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; {self.format_usage().strip()}")
 
 
-def _build_parser(verb: str) -> argparse.ArgumentParser:
+def build_parser(verb: str) -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
+    """Return the parser of a verb, and the keys of the overrides that it takes."""
     module = _import_verb(verb)
     own = list_overrides(module)
     epilog = describe_overrides(own) if own else None
     parser = _Parser(prog=f"python -m benchmark {verb}", description=VERBS[verb], epilog=epilog)
     module.arguments(parser)
-    return parser
+    return parser, own
 
 
 def list_overrides(module: ModuleType) -> tuple[str, ...]:
