@@ -174,13 +174,14 @@ def _bind(body: list[ast.stmt]) -> dict[str, Any]:
 def _open_module(name: str) -> _Source:
     """Find and read the source of a module, without importing it or the packages that it lies in."""
     places: Any = None
+    spec = None
     parts = name.split(".")
     for depth in range(len(parts)):
         spec = PathFinder.find_spec(".".join(parts[: depth + 1]), places)
         if spec is None:
             raise _Unreadable
         places = spec.submodule_search_locations or []
-    if not spec.origin or not spec.origin.endswith(".py"):
+    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
         raise _Unreadable
     return _Source(Path(spec.origin), name)
 

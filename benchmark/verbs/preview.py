@@ -39,7 +39,7 @@ def preview_run(configs: list[RunConfig], store: Store, jobs: int, cell: str | N
     """Print a line for each row of the run, and the sum; return the exit status."""
     from benchmark.plan.tuning_rounds import find_first_trials
 
-    rows, trials = [], 0
+    rows, trials = list[Row](), 0
     for config in configs:
         planned = plan_without_building(config)
         if planned is None:
