@@ -9,16 +9,14 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn, TextIO
 
 from benchmark.errors import UsageError, unknown
+from benchmark.overrides import OVERRIDES, describe_overrides
 
-OVERRIDES = (
-    "overrides are key=value: dataset= method= n= folds= seeds= protocol=strict|paper landmark= "
-    "rectifier=auto|on|off|hierarchical|offset|shrunk selection=log_loss|auc "
-    "schedule=short|paper|own method.FIELD= dataset.DIAL= device= store=DIR out=DIR built=DIR"
-)
+PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 VERBS = {
     "list": "list the methods, datasets or experiments",
     "run": "compute what an experiment still lacks",
@@ -32,6 +30,7 @@ VERBS = {
     "check": "run the conformance tests on a method",
     "new": "write the file of a new method, and its test",
     "audit": "measure what each step of the released evaluation adds; check predictions against a declared step",
+    "completion": "print what makes bash or zsh complete command lines",
     "data": "list, fetch, build, verify or describe cohorts",
 }
 
@@ -71,26 +70,36 @@ def _dispatch(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(_format_usage())
         return 0
+    if argv[0] == "--version":
+        print(f"crl-mmnar-bench {read_version()}")
+        return 0
     verb, rest = argv[0], argv[1:]
     if verb not in VERBS:
         raise unknown("verb", verb, VERBS)
-    options = _build_parser(verb).parse_intermixed_args(rest)
+    options = build_parser(verb)[0].parse_intermixed_args(rest)
     _check_packages()
     return _import_verb(verb).run(options)
 
 
 def _format_usage() -> str:
     lines = ["usage: python -m benchmark VERB ... [key=value ...]", ""]
-    lines += [f"  {verb:8} {what}" for verb, what in VERBS.items()]
+    lines += [f"  {verb:10} {what}" for verb, what in VERBS.items()]
     return "\n".join(
         [
             *lines,
             "",
-            f"{OVERRIDES}",
+            describe_overrides(OVERRIDES),
             "",
-            "python -m benchmark VERB --help shows a verb's own options; --debug shows tracebacks",
+            "python -m benchmark VERB --help shows a verb's own options and overrides; --debug shows tracebacks; --version",
         ]
     )
+
+
+def read_version() -> str:
+    """Return the version of this clone, which no installed package has to know."""
+    import tomllib
+
+    return tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["version"]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -98,10 +107,19 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; {self.format_usage().strip()}")
 
 
-def _build_parser(verb: str) -> argparse.ArgumentParser:
-    parser = _Parser(prog=f"python -m benchmark {verb}", description=VERBS[verb], epilog=OVERRIDES)
-    _import_verb(verb).arguments(parser)
-    return parser
+def build_parser(verb: str) -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
+    """Return the parser of a verb, and the keys of the overrides that it takes."""
+    module = _import_verb(verb)
+    own = list_overrides(module)
+    epilog = describe_overrides(own) if own else None
+    parser = _Parser(prog=f"python -m benchmark {verb}", description=VERBS[verb], epilog=epilog)
+    module.arguments(parser)
+    return parser, own
+
+
+def list_overrides(module: ModuleType) -> tuple[str, ...]:
+    """Return the keys of the overrides that a verb takes, as its module declares them: none where it does not."""
+    return tuple(getattr(module, "OVERRIDES", ()))
 
 
 def _import_verb(verb: str) -> ModuleType:

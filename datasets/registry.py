@@ -32,7 +32,6 @@ from datasets.storage import (
 
 PACKAGE = Path(__file__).resolve().parent
 BUILT = PACKAGE / "built"
-DEFAULT_DATA = PACKAGE.parent.parent / "shared" / "data"
 SHARED = tuple(
     PACKAGE / "raw" / name
     for name in (
@@ -177,16 +176,21 @@ class Dataset:
         return load_ground_truth(self.folder / landmark / "known")
 
 
+def choose_raw_root(name: str, root: str | None = None) -> Path:
+    """Return where a dataset's raw tables belong: ``root``, else ``$CRL_MMNAR_DATA/NAME``, else ``data/NAME`` in the working directory."""
+    return Path(root) if root else Path(os.environ.get("CRL_MMNAR_DATA") or "data") / name
+
+
 def find_raw_root(name: str, root: str | None = None) -> Path:
-    """Return the folder of a dataset's raw tables: ``root``, else ``$CRL_MMNAR_DATA/NAME``.
+    """Return the folder of a dataset's raw tables, where ``choose_raw_root`` says.
 
     Raises:
         CohortError: where there is no such folder.
     """
-    folder = Path(root) if root else Path(os.environ.get("CRL_MMNAR_DATA", DEFAULT_DATA)) / name
+    folder = choose_raw_root(name, root)
     if not folder.is_dir():
         raise CohortError(
-            f"no raw tables of {name} in {folder}: pass root=DIR or set CRL_MMNAR_DATA to the folder that holds {name}/"
+            f"no raw tables of {name} in {folder.absolute()}: pass root=DIR or set CRL_MMNAR_DATA to the folder that holds {name}/"
         )
     return folder
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from benchmark.cli import VERBS, _build_parser
+from benchmark.cli import VERBS, build_parser
 from benchmark.plan.config import load_config
 from benchmark.verbs.report import SPEED
 from tests.guides import ROOT, blocks, commands
@@ -66,7 +66,7 @@ def test_the_guide_fences_nothing_that_is_not_run():
 def test_a_command_line_that_is_named_can_be_run(argv):
     verb, rest = argv[0], argv[1:]
     assert verb in VERBS
-    options = _build_parser(verb).parse_intermixed_args(rest)
+    options = build_parser(verb)[0].parse_intermixed_args(rest)
     if verb in ("run", "report", "status") and options.experiment != SPEED:
         overrides = [o for o in options.overrides if "late_fusion" not in o]
         assert load_config(options.experiment, overrides).experiment == options.experiment

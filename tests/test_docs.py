@@ -67,6 +67,20 @@ def test_the_version_is_that_of_the_citation_and_of_the_changelog():
     assert f"Will be {released}." in changes if version != released else f"## [{released}] - " in changes
 
 
+def test_the_workflow_pins_its_actions_and_covers_the_versions_and_the_slow_tests():
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    used = re.findall(r"uses: (.+)", text)
+    assert used
+    assert [action for action in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", action)] == []
+    jobs = yaml.safe_load(text)["jobs"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["requires-python"] == f">={jobs['test']['strategy']['matrix']['python'][0]}"
+    assert jobs["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
+    assert {"run": "make slow"} in jobs["slow"]["steps"]
+    assert "schedule" in jobs["slow"]["if"]
+    assert all(job["permissions"] == {"contents": "read"} for job in jobs.values())
+
+
 def test_the_moved_modules_of_the_changelog_are_where_it_says():
     moved = re.findall(
         r"\| `(methods\.\w+)` \| `(methods\.[\w.]+)` \|", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

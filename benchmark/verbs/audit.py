@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import UsageError
+from benchmark.overrides import OVERRIDES as ALL
 from benchmark.show import NOTES
 from benchmark.verbs.audit_predictions import add_arguments
 from benchmark.verbs.audit_predictions import run as audit_predictions
@@ -17,6 +18,10 @@ DEFAULTS = ("n=3000", "seeds=5", "method.max_epochs=20", "method.patience=5")
 QUICK = ("n=300", "seeds=1", "folds=3", "bootstrap=200", "dataset.draws=32", "method.max_epochs=4")
 DRAWS = 10
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "audit.md"
+
+OWN = ("method", "protocol", "outcomes", "rectifier")
+"""Overrides that the audit sets itself."""
+OVERRIDES = tuple(key for key in ALL if key not in (*OWN, "arm"))
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -105,7 +110,7 @@ def _renew(store: Any, plans: list[Plan]) -> None:
 def _compose_config(options: Namespace) -> Any:
     from benchmark.plan.config import load_config
 
-    if any(text.split("=")[0] in ("method", "protocol", "outcomes", "rectifier") for text in options.overrides):
+    if any(text.split("=")[0] in OWN for text in options.overrides):
         raise UsageError("audit METHOD is strict, with the rectifier, on true and on shuffled outcomes: method=, protocol=, outcomes= and "
                          "rectifier= are not its overrides")  # fmt: skip
     given = {text.split("=")[0] for text in options.overrides}

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from benchmark.show import NOTES
 
+OVERRIDES = ("store", "out")
+
 
 def arguments(parser: ArgumentParser) -> None:
     """Add the verb's own arguments."""

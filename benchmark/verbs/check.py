@@ -6,8 +6,11 @@ from argparse import ArgumentParser, Namespace
 from collections import Counter
 from dataclasses import asdict
 
+from benchmark.overrides import DATA
 from benchmark.show import NOTES, show
 from benchmark.verbs.common import JSON
+
+OVERRIDES = ("dataset", *DATA, "protocol", "landmark", "method.FIELD", "selection", "device")
 
 
 def arguments(parser: ArgumentParser) -> None:

@@ -9,6 +9,8 @@ from benchmark.verbs.common import JSON
 BROKEN = 3
 """Exit status of a gate that is broken."""
 
+OVERRIDES = ("method",)
+
 
 def arguments(parser: ArgumentParser) -> None:
     """Add the verb's own arguments."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser, Namespace
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from benchmark.errors import UsageError, unknown
+from benchmark.overrides import DATA
 from benchmark.show import NOTES, show, show_description
 from benchmark.verbs.common import JSON
 from benchmark.verbs.list import run as list_run
+
+OVERRIDES = DATA
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -28,7 +30,7 @@ def run(options: Namespace) -> int:
 
     overrides = list(options.overrides)
     if options.action == "list":
-        return list_run(Namespace(what="datasets", json=options.json))
+        return list_run(Namespace(what="datasets", name=None, json=options.json))
     if options.dataset is None or "=" in options.dataset:
         raise UsageError(f"data {options.action} needs a dataset: {', '.join(DATASETS)}")
     if options.dataset not in DATASETS:
@@ -92,21 +94,17 @@ def _verify(name: str, options: dict[str, Any], as_json: bool) -> int:
 
 def _fetch(name: str, root: str | None, as_json: bool) -> int:
     """Fetch an open release; print the commands for a credentialed one."""
-    import os
-
     from datasets.raw import fetch
+    from datasets.registry import choose_raw_root
 
-    parent = os.environ.get("CRL_MMNAR_DATA")
-    folder = Path(root) if root else Path(parent) / name if parent else None
+    folder = choose_raw_root(name, root)
     if name in fetch.CREDENTIALED:
-        lines = fetch.list_commands(name, folder or Path(name))
+        lines = fetch.list_commands(name, folder)
         NOTES.print(f"{name} needs access granted at PhysioNet; run these yourself, wget asks for the password:")
         print(json.dumps(lines, indent=1) if as_json else "\n".join(lines))
         return 0
     if name not in fetch.OPEN:
         raise UsageError(f"{name} is drawn, not downloaded: there is nothing to fetch")
-    if folder is None:
-        raise UsageError(f"no folder to fetch into: pass root=DIR, or set CRL_MMNAR_DATA to the folder for {name}/")
     rows = fetch.fetch_release(name, folder, lambda text: NOTES.print(text))
     show(rows, ("file", "status"), as_json)
     counts = Counter(row["status"] for row in rows)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.errors import unknown
+from benchmark.overrides import STORED
 from benchmark.show import NOTES
 from benchmark.verbs.common import compose_config
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 SPEED = "speed"
 """The name that takes the place of an experiment's, for the measurements of ``make bench``."""
+
+OVERRIDES = STORED
 
 
 def arguments(parser: ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UsageError, unknown
+from benchmark.overrides import OVERRIDES as ALL
 from benchmark.show import NOTES
 from benchmark.verbs.common import compute_rounds, renew_statistics, require_experiment
 from results.cell import Cell
@@ -18,11 +19,16 @@ if TYPE_CHECKING:
     from benchmark.plan.tuning_rounds import CellAndInputs
     from results.storage.store import Store
 
+OVERRIDES = tuple(ALL)
+
 
 def arguments(parser: ArgumentParser) -> None:
     """Add the verb's own arguments."""
     parser.add_argument("experiment", nargs="?", default="=")
     parser.add_argument("-j", "--jobs", type=int, default=1, metavar="N", help="processes, one thread each (default 1)")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="the plan and an estimate of its time: nothing is computed or written"
+    )
     parser.add_argument("--cell", metavar="NAME", help="this cell alone: its name, or an end of it")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
 
@@ -35,10 +41,15 @@ def run(options: Namespace) -> int:
     from benchmark.plan.config import load_arms
 
     configs = load_arms(options.experiment, options.overrides)
+    from results.storage.store import Store
+
+    if options.dry_run:
+        from benchmark.verbs.preview import preview_run
+
+        return preview_run(configs, Store(configs[0].store), options.jobs, options.cell)
     from benchmark.executors import read_stored_cell
     from benchmark.plan.plan import plan_run
     from benchmark.plan.tuning_rounds import find_first_trials
-    from results.storage.store import Store
 
     started = time.perf_counter()
     plans = [plan_run(config, say=lambda text: NOTES.print(text)) for config in configs]

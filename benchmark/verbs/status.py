@@ -6,11 +6,14 @@ from argparse import ArgumentParser, Namespace
 from collections import Counter
 from typing import Any
 
+from benchmark.overrides import STORED
 from benchmark.show import NOTES, show
 from benchmark.verbs.common import JSON, compose_config
 from results.plan import Plan
 
 STATES = ("done", "failed", "skipped", "to do", "broken")
+
+OVERRIDES = STORED
 
 
 def arguments(parser: ArgumentParser) -> None:

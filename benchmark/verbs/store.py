@@ -12,6 +12,8 @@ from benchmark.verbs.common import JSON
 
 COLUMNS = ("source", "copied", "replaced", "same", "kept", "different", "broken", "plans")
 
+OVERRIDES = ("store",)
+
 
 def arguments(parser: ArgumentParser) -> None:
     """Add the verb's own arguments."""

@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from benchmark.overrides import OVERRIDES as ALL
 from benchmark.show import NOTES
 from benchmark.verbs.common import JSON
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 DIGITS = 16
 """Of a key or hash that is printed; ``--json`` has all."""
+
+OVERRIDES = tuple(ALL)
 
 
 def arguments(parser: ArgumentParser) -> None:

@@ -1,10 +1,9 @@
 """A small finished run on the embedded cohort, and the command line as a function."""
 
-import os
-
 import pytest
 
 from benchmark.cli import main
+from tests.at_hand import choose_data_folder
 
 SMALL = ("n=160", "folds=2", "dataset.draws=16", "bootstrap=50")
 
@@ -33,11 +32,7 @@ def cli(built, tmp_path, capsys):
 
 @pytest.fixture
 def data_root():
-    from pathlib import Path
-
-    from datasets.registry import DEFAULT_DATA
-
-    folder = Path(os.environ.get("CRL_MMNAR_DATA", DEFAULT_DATA))
+    folder = choose_data_folder()
     if not (folder / "eicu-demo" / "patient.csv.gz").exists():
         pytest.skip("no eicu-demo below CRL_MMNAR_DATA")
     return folder

@@ -62,7 +62,9 @@ def pip(*argv):
 
 def test_list_has_the_one_that_works_and_warns_of_the_one_that_cannot_be_read(outside):
     status, out, err = outside("list", "methods", "--json")
-    names = {row["name"]: row["title"] for row in json.loads(out)}
+    rows = {row["name"]: row for row in json.loads(out)}
+    names = {name: row["title"] for name, row in rows.items()}
+    assert rows["nearest_mean"]["origin"] == "my-methods 1.0"
     assert status == 0
     assert names["nearest_mean"] == "Nearest mean (plug-in)"
     assert {"crl_mmnar", "lacks_package"} < set(names)

@@ -53,6 +53,18 @@ def test_raw_tables_are_found_by_root_or_by_the_environment(tmp_path, monkeypatc
         registry.find_raw_root("eicu")
 
 
+@pytest.mark.parametrize("unset", [None, ""])
+def test_raw_tables_lie_in_the_working_directory_unless_something_names_a_folder(tmp_path, monkeypatch, unset):
+    monkeypatch.delenv("CRL_MMNAR_DATA", raising=False)
+    if unset is not None:
+        monkeypatch.setenv("CRL_MMNAR_DATA", unset)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CohortError, match=f"no raw tables of eicu-demo in {tmp_path}/data/eicu-demo"):
+        registry.find_raw_root("eicu-demo")
+    (tmp_path / "data" / "eicu-demo").mkdir(parents=True)
+    assert registry.find_raw_root("eicu-demo").resolve() == tmp_path / "data" / "eicu-demo"
+
+
 def test_changed_raw_files_make_a_build_stale(tmp_path):
     root = tmp_path / "raw"
     root.mkdir()

@@ -225,5 +225,6 @@ def test_the_command_fetches_an_open_release_and_prints_commands_for_others(serv
     assert capsys.readouterr().out.splitlines() == list_commands("mimic-iv", tmp_path / "mine")
     assert main(["data", "fetch", "embedded-mimic"]) == 2
     monkeypatch.delenv("CRL_MMNAR_DATA")
-    assert main(["data", "fetch", "mimic-iv-demo"]) == 2
-    assert "root=DIR" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", "fetch", "mimic-iv-demo"]) == 0
+    assert (tmp_path / "data" / "mimic-iv-demo" / "README.txt").read_bytes() == b"read me"

@@ -2,13 +2,12 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import duckdb
 import pytest
 
 from datasets.raw import tables
-from datasets.registry import DEFAULT_DATA
+from tests.at_hand import choose_data_folder
 
 COPIES = int(os.environ.get("SCALE_COPIES", "24"))
 APART = 10**9
@@ -31,7 +30,7 @@ EICU = Demo("eicu-demo", (".",), ("patientunitstayid", "patienthealthsystemstayi
 
 def demo_folder(demo):
     """The raw tables of a demo; skips the test where they are not there."""
-    folder = Path(os.environ.get("CRL_MMNAR_DATA", DEFAULT_DATA)) / demo.name
+    folder = choose_data_folder() / demo.name
     if not folder.is_dir():
         pytest.skip(f"no {demo.name} below CRL_MMNAR_DATA")
     return folder
