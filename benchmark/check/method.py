@@ -9,7 +9,7 @@ from benchmark.check import CHECKS, STAYS, Check, Result, run_checks
 from benchmark.check.harness import Make
 from benchmark.errors import UsageError, unknown
 from benchmark.executors.attempt import limit_to_one_thread
-from benchmark.plan.config import RunConfig, Schedule, load_config
+from benchmark.plan.config import RunConfig, Schedule, check_device, load_config
 from benchmark.plan.plan import prepare_dataset
 from benchmark.plan.rows import resolve_hyperparameters
 from datasets.cohort import Cohort
@@ -49,6 +49,7 @@ def check_method(
     if variant and variant not in cls.variants:
         raise unknown(f"variant of {name}", variant, cls.variants)
     config = _compose_config(name, overrides or [])
+    check_device(config)
     make, learner = (_make_constructor(cls, config, schedule, variant) for schedule in (BRIEF, LEARNING))
     cohort = _load_cohort(config) if any(o.startswith("dataset=") for o in overrides or []) else None
     declared = {"uses_seed": info.uses_seed, "uses_series": info.uses_series}
