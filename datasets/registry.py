@@ -182,7 +182,7 @@ def find_raw_root(name: str, root: str | None = None) -> Path:
     Raises:
         CohortError: where there is no such folder.
     """
-    folder = Path(root) if root else Path(os.environ.get("CRL_MMNAR_DATA", DEFAULT_DATA)) / name
+    folder = Path(root) if root else Path(os.environ.get("CRL_MMNAR_DATA") or DEFAULT_DATA).expanduser() / name
     if not folder.is_dir():
         raise CohortError(
             f"no raw tables of {name} in {folder}: pass root=DIR or set CRL_MMNAR_DATA to the folder that holds {name}/"
