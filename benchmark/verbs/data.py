@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import UsageError, unknown
-from benchmark.show import NOTES, show, show_description
+from benchmark.show import NOTES, show, show_description, show_work
 from benchmark.verbs.common import JSON
 from benchmark.verbs.list import run as list_run
 
@@ -83,7 +83,9 @@ def _verify(name: str, options: dict[str, Any], as_json: bool) -> int:
         raise UsageError(f"{name} is drawn, not downloaded: there is nothing to verify")
     from datasets.raw.verify import verify_release
 
-    rows = verify_release(find_raw_root(name, options.get("root")))
+    root = find_raw_root(name, options.get("root"))
+    with show_work(f"hashing the files in {root}"):
+        rows = verify_release(root)
     show(rows, ("file", "status"), as_json)
     wrong = Counter(row["status"] for row in rows)
     NOTES.print(", ".join(f"{count} {status}" for status, count in wrong.items()))
@@ -97,7 +99,7 @@ def _fetch(name: str, root: str | None, as_json: bool) -> int:
     from datasets.raw import fetch
 
     parent = os.environ.get("CRL_MMNAR_DATA")
-    folder = Path(root) if root else Path(parent) / name if parent else None
+    folder = Path(root) if root else Path(parent).expanduser() / name if parent else None
     if name in fetch.CREDENTIALED:
         lines = fetch.list_commands(name, folder or Path(name))
         NOTES.print(f"{name} needs access granted at PhysioNet; run these yourself, wget asks for the password:")
