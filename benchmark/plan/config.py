@@ -316,6 +316,8 @@ def _translate(text: str) -> list[str]:
         raise UsageError(
             "method.selection= is no hyper-parameter of one method: selection=log_loss|auc sets it for all"
         )
+    if key.lstrip("+~") in ("dataset.name", "schedule.name"):
+        raise UsageError(f"{key}= is no dial: {key.lstrip('+~').partition('.')[0]}=NAME chooses")
     if key.startswith("method."):
         return [f"+hyper.{key.removeprefix('method.')}={value}"]
     if key == "known":
