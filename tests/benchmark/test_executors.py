@@ -222,7 +222,7 @@ def test_freed_memory_stays_for_the_next_step_and_goes_at_the_end():
     assert given_back[1] < 10
 
 
-@pytest.mark.parametrize(("jobs", "limits"), [(1, Limits(minutes=1, gib=8)), (2, Limits()), (2, Limits(gib=8))])
+@pytest.mark.parametrize(("jobs", "limits"), [(1, Limits(minutes=1)), (2, Limits())])
 def test_without_a_pool_cells_are_computed_and_the_program_goes_on(tmp_path, monkeypatch, capsys, jobs, limits):
     """One job, or joblib under JOBLIB_MULTIPROCESSING=0: no worker, and nothing meant for one."""
     if jobs > 1:

@@ -135,10 +135,10 @@ def test_a_site_split_that_cannot_be_says_why_in_one_line(made, folds, said):
 
 def test_sites_that_cannot_be_dealt_evenly_are_refused_by_the_fold_they_leave_too_few_for():
     c = cohort()
-    one_large = replace(c, site=np.where(np.arange(len(c)) % 2, 0, np.arange(len(c)) % 14))
+    one_large = replace(c, site=np.where(np.arange(len(c)) % 2, 0, np.arange(len(c)) // 2 % 14))
     with pytest.raises(
         CohortError,
-        match=r"made/discharge: split=sites and folds=2 tests \d+ of 14 sites in fold \d; .* 7 must be left",
+        match=r"made/discharge: split=sites with folds=2 tests \d+ of 14 sites in fold \d; .* 7 must be left",
     ):
         draw_site_split(one_large, 2)
 

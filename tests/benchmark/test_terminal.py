@@ -137,6 +137,7 @@ def test_a_build_counts_tables_and_landmarks():
     )
 
 
+@pytest.mark.slow
 def test_a_build_says_the_lines_that_are_counted(data_root, tmp_path):
     """Of the demo of eICU: as many lines as there are steps, so that none is left at the end."""
     from datasets import registry
