@@ -6,6 +6,7 @@ import argparse
 import importlib
 import sys
 import traceback
+import unicodedata
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import NoReturn, TextIO
 
 from benchmark.errors import UsageError, unknown
 from benchmark.overrides import OVERRIDES, describe_overrides
+from benchmark.terminal import use_plain_characters
 
 PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 VERBS = {
@@ -43,7 +45,9 @@ def main(argv: list[str]) -> int:
     """
     debug = "--debug" in argv
     argv = [a for a in argv if a != "--debug"]
+    use_plain_characters()
     try:
+        _check_text(argv)
         with _print_plug_in_warnings_in_one_line():
             return _dispatch(argv)
     except BrokenPipeError:
@@ -79,6 +83,18 @@ def _dispatch(argv: list[str]) -> int:
     options = build_parser(verb)[0].parse_intermixed_args(rest)
     _check_packages()
     return _import_verb(verb).run(options)
+
+
+def _check_text(argv: list[str]) -> None:
+    """Check that every argument is text: bytes that are not UTF-8 reach Python as surrogates, which no file can hold.
+
+    Raises:
+        UsageError: one is not, or has characters of control other than white space.
+    """
+    for text in argv:
+        if any(unicodedata.category(character) in ("Cs", "Cc") and not character.isspace() for character in text):
+            shown = text.encode("unicode_escape", "backslashreplace").decode()
+            raise UsageError(f"{shown!r} is no plain text in UTF-8")
 
 
 def _format_usage() -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -16,10 +19,15 @@ if TYPE_CHECKING:
 
 NOTES = Console(stderr=True, highlight=False, soft_wrap=True)
 PATTERNS_SHOWN = 20
+EVERY = 60.0
+"""Seconds between two lines on long work where no terminal shows a bar."""
 
 
 def make_progress() -> Progress:
-    """Return a progress bar on standard error: how many are done of how many, the time so far and left, and a description."""
+    """Return a progress bar on standard error: how many are done of how many, the time so far and left, and a description.
+
+    Nothing is shown where there is no terminal: ``report_every_minute`` is for that.
+    """
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -30,7 +38,60 @@ def make_progress() -> Progress:
     )
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(*columns, TextColumn("{task.description}"), console=NOTES)
+    return Progress(*columns, TextColumn("{task.description}"), console=NOTES, disable=not _can_show_bars())
+
+
+@contextmanager
+def report_every_minute(describe: Callable[[float], str]) -> Iterator[None]:
+    """Print a line on standard error every minute until the block ends, where no terminal shows a bar.
+
+    ``describe`` takes the seconds so far and returns the line; it is called in a thread of its own.
+    """
+    if _can_show_bars():
+        yield
+        return
+    started, ended = time.monotonic(), threading.Event()
+
+    def report() -> None:
+        while not ended.wait(EVERY):
+            NOTES.print(describe(time.monotonic() - started), markup=False)
+
+    thread = threading.Thread(target=report, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextmanager
+def show_work(what: str) -> Iterator[None]:
+    """Show that there is work until the block ends: a spinner on a terminal, elsewhere a line every minute."""
+    with NOTES.status(what), report_every_minute(lambda seconds: f"{what}: {format_duration(seconds)} so far"):
+        yield
+
+
+def format_progress(done: int, failed: int, left: int, seconds: float) -> str:
+    """Return a line on work that consists of equal pieces: how many are done, failed and left after how long, and an estimate."""
+    line = f"{done} done, {failed} failed, {left} left after {format_duration(seconds)}"
+    finished = done + failed
+    return (
+        f"{line}, about {format_duration(seconds / finished * left)} more" if finished else f"{line}, no estimate yet"
+    )
+
+
+def format_duration(seconds: float) -> str:
+    """Return a time as seconds, minutes or hours: ``40 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _can_show_bars() -> bool:
+    """Return whether standard error is a terminal that can move its cursor, whatever FORCE_COLOR makes rich believe of a log."""
+    return sys.stderr.isatty() and not NOTES.is_dumb_terminal
 
 
 def _open_output() -> Console:

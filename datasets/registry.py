@@ -7,6 +7,7 @@ A built dataset is a folder ``built/<id>/`` with ``dataset.json`` (signature, fl
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import hashlib
 import json
 import os
@@ -15,8 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock
 
 from datasets.cohort import Cohort, CohortError
 from datasets.storage import (
@@ -214,20 +213,27 @@ def prepare(
     say = progress or (lambda text: None)
     built = Path(built) if built else BUILT
     how = {"embedded": _prepare_synthetic, "eicu": _prepare_eicu, "mimic": _prepare_mimic}
-    with _lock_building(built, name):
+    with _lock_building(built, name, say):
         return how[info.kind](info, options, built, force, say)
 
 
 @contextmanager
-def _lock_building(built: Path, name: str) -> Iterator[None]:
+def _lock_building(built: Path, name: str, say: Progress) -> Iterator[None]:
     """Let one process at a time look for a dataset and build it; the next one finds it built."""
     try:
         built.mkdir(parents=True, exist_ok=True)
-        held = FileLock(built / f".{name}.lock").acquire()
+        file = (built / f".{name}.lock").open("a")
     except OSError:  # built cohorts that can only be read need no lock, and whoever has to build says what is wrong
         yield
         return
-    with held:
+    with file:  # closing it lets the lock go
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another process builds {name}: waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks: of two builds at a time both are whole, and the last one stays
+            pass
         yield
 
 

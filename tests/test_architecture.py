@@ -38,7 +38,7 @@ FLOORS = {
     "methods": (OTHERS, "common", "base"),  # a method, and the registry, which reads files and imports none of them
     "datasets": ("registry", "eicu mimic_iv synthetic describe", "raw storage", "cohort"),
     "results": ("audit", "gate statistics merge speed disclosure", "rows", "storage", "plan", "cell metrics"),
-    "benchmark": ("__main__", "cli", "verbs", "audit check", "plan", "executors", "cell", "errors overrides show"),
+    "benchmark": ("__main__", "cli", "verbs", "audit check", "plan", "executors", "cell", "errors overrides show terminal"),
     "reports": (
         "audit public cards speed", "build", "sections formats", "figures", "report", "published", "tables", "frames",
     ),

@@ -67,15 +67,16 @@ def draw_site_split(cohort: Cohort, folds: int, seed: int = SPLIT_SEED) -> Split
     of the training part's sites by the same rule, the nearest to 15 %.
 
     Raises:
-        CohortError: the cohort has no sites, or fewer than folds need.
+        CohortError: the cohort has no sites, or fewer than folds need, or outcomes that cannot be dealt so.
     """
     if cohort.site is None:
         raise CohortError(
             f"{cohort.name}/{cohort.landmark} has no sites: split=sites needs a cohort of several hospitals"
         )
-    if len(np.unique(cohort.site)) < 2 * folds:
+    sites, parts = len(np.unique(cohort.site)), round(1 / VALID_SHARE)
+    if sites < (needed := count_needed_sites(folds)):
         raise CohortError(
-            f"{cohort.name}/{cohort.landmark} has {len(np.unique(cohort.site))} sites: split=sites with folds={folds} needs {2 * folds}"
+            f"{cohort.name}/{cohort.landmark} has {sites} sites: split=sites with folds={folds} needs {needed}"
         )
     fold = np.empty(len(cohort), dtype=np.int16)
     strata = stratify_by_outcome(cohort.outcomes, least=folds)
@@ -83,14 +84,28 @@ def draw_site_split(cohort: Cohort, folds: int, seed: int = SPLIT_SEED) -> Split
     for k, (_, test) in enumerate(dealt.split(strata, strata, cohort.site)):
         fold[test] = k
     valid = np.zeros((folds, len(cohort)), dtype=bool)
-    parts = round(1 / VALID_SHARE)
     for k in range(folds):
         rows = np.flatnonzero(fold != k)
+        # sites are dealt by their outcomes, so that a fold may get more of them than others
+        if (left := len(np.unique(cohort.site[rows]))) < parts or len(rows) == len(cohort):
+            raise CohortError(
+                f"{cohort.name}/{cohort.landmark}: split=sites with folds={folds} tests {sites - left} of {sites} sites in fold {k}; "
+                f"1 or more must be, and {parts} must be left: fewer folds or more sites"
+            )
         within = stratify_by_outcome(cohort.outcomes[rows], least=parts)
         dealt = StratifiedGroupKFold(parts, shuffle=True, random_state=seed + 1 + k)
         _, chosen = next(dealt.split(within, within, cohort.site[rows]))
         valid[k, rows[chosen]] = True
     return Split(fold, valid)
+
+
+def count_needed_sites(folds: int) -> int:
+    """Return the fewest sites of a split: two a fold, and outside a fold that has its share of them as many as there are parts of which
+    one validates."""
+    sites = 2 * folds
+    while sites - -(-sites // folds) < round(1 / VALID_SHARE):
+        sites += 1
+    return sites
 
 
 def stratify_by_outcome(outcomes: np.ndarray, least: int) -> np.ndarray:
@@ -121,15 +136,24 @@ DRAW = {"folds": draw_split, "sites": draw_site_split}
 
 
 def load_or_draw_split(cohort: Cohort, folder: Path, folds: int, kind: str = "folds") -> tuple[Split, Path]:
-    """Return the split of this kind stored in ``folder``, drawn and stored on first use, and its file."""
+    """Return the split of this kind stored in ``folder``, drawn and stored on first use, and its file.
+
+    Raises:
+        CohortError: it cannot be drawn, written or read.
+    """
     path = folder / f"{kind}-{folds}-{cohort.fingerprint[:12]}.npz"
     if not path.exists():
         split = DRAW[kind](cohort, folds)
-        folder.mkdir(parents=True, exist_ok=True)
         # another process may draw the same split now: the file appears whole or not at all
         scratch = path.with_name(f".{os.getpid()}.npz")
-        np.savez(scratch, fold=split.fold, valid=split.valid)
-        os.replace(scratch, path)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            np.savez(scratch, fold=split.fold, valid=split.valid)
+            os.replace(scratch, path)
+        except OSError as error:
+            raise CohortError(
+                f"cannot write {path}: {error.strerror or error}; choose another built=DIR, or draw the split where it can be written"
+            ) from None
     return load_split(path), path
 
 

@@ -9,7 +9,7 @@ from benchmark.check import CHECKS, STAYS, Check, Result, run_checks
 from benchmark.check.harness import Make
 from benchmark.errors import UsageError, unknown
 from benchmark.executors.attempt import limit_to_one_thread
-from benchmark.plan.config import RunConfig, Schedule, Selection, load_config
+from benchmark.plan.config import RunConfig, Schedule, Selection, check_device, load_config
 from benchmark.plan.plan import prepare_dataset
 from benchmark.plan.rows import resolve_hyperparameters
 from datasets.cohort import Cohort
@@ -50,6 +50,7 @@ def check_method(
     if variant and variant not in cls.variants:
         raise unknown(f"variant of {name}", variant, cls.variants)
     config = _compose_config(name, overrides or [])
+    check_device(config)
     make = _make_constructor(cls, config, BRIEF, variant)
     learner = _make_constructor(cls, dataclasses.replace(config, selection=Selection.auc), LEARNING, variant)
     cohort = _load_cohort(config) if any(o.startswith("dataset=") for o in overrides or []) else None

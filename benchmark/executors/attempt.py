@@ -16,7 +16,7 @@ from filelock import Timeout
 
 from benchmark.executors.child import Child, Died, Exceeded
 from benchmark.executors.work import BUSY, Limits, Outcome, Work, read_stored_cell
-from results.storage.locks import make_cell_lock
+from results.storage.locks import acquire_cell_lock
 
 TRIES = 2
 """A cell whose process dies is tried once more: what killed it may have been meant for another."""
@@ -110,9 +110,12 @@ def attempt(work: Work, store_root: Path, how: Callable[[Work, Path], Outcome], 
     """Run a cell under its lock; ``how`` computes it.
 
     Where another run holds the lock, the outcome is ``busy`` at once, or with ``wait`` the one that the store has when the lock is free.
+
+    Raises:
+        StoreError: the file system of the store has no locks.
     """
     try:
-        held = make_cell_lock(store_root, work.planned).acquire(timeout=-1 if wait else 0)
+        held = acquire_cell_lock(store_root, work.planned, wait)
     except Timeout:
         return Outcome(work.planned, BUSY, "another run computes it", 0.0)
     with held:

@@ -105,7 +105,12 @@ def _serve(connection: Connection, parent: int) -> None:
 
 @cache
 def end_with_parent(parent: int) -> None:
-    """End this process soon after its parent, of this number: a parent that was killed cannot end its children."""
+    """End this process soon after its parent, of this number: a parent that was killed cannot end its children.
+
+    In the parent itself, where a pool of one may run what was meant for a worker, nothing happens.
+    """
+    if os.getpid() == parent:
+        return
 
     def watch() -> None:
         while os.getppid() == parent:

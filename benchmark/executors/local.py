@@ -9,20 +9,29 @@ from pathlib import Path
 from typing import Any
 
 from joblib import Parallel, delayed, parallel_config
+from joblib._multiprocessing_helpers import mp
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from benchmark.cell.keys import ROOT
 from benchmark.executors.attempt import TRIES, attempt, bind_limits, compute
 from benchmark.executors.child import end_with_parent
 from benchmark.executors.work import Job, Outcome, Work
+from benchmark.show import NOTES
 
 
 def execute(job: Job, settings: dict[str, Any]) -> Iterator[Outcome]:
-    """Yield each cell's outcome as it finishes; results do not depend on ``jobs``. One job without limits runs in this process."""
+    """Yield each cell's outcome as it finishes; results do not depend on ``jobs``.
+
+    One job needs no pool: its cells are computed in this process, or where they have limits in one child of it. So it is with more jobs
+    where joblib can start no processes: JOBLIB_MULTIPROCESSING=0, or a system without semaphores.
+    """
     wait = settings.get("wait", False)
-    if job.jobs == 1 and not job.limits:
+    if job.jobs > 1 and mp is None:
+        NOTES.print(f"-j {job.jobs}: joblib starts no processes here (JOBLIB_MULTIPROCESSING=0?), one cell at a time")
+    if job.jobs == 1 or mp is None:
+        how = bind_limits(job.limits) if job.limits else compute
         for work in job.work:
-            yield attempt(work, job.store_root, compute, wait)
+            yield attempt(work, job.store_root, how, wait)
         return
     left = {work.planned.key: work for work in job.work}
     lost = 0

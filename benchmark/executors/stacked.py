@@ -27,7 +27,7 @@ from methods.base import Method, NotApplicable
 from methods.common.stacked import fit_stacked
 from methods.common.training import TorchMethod
 from results.cell import digest
-from results.storage.locks import make_cell_lock
+from results.storage.locks import acquire_cell_lock
 from results.storage.store import Store
 
 
@@ -68,7 +68,7 @@ def _compute_stack(works: Sequence[Work], job: Job, wait: bool) -> Iterator[Outc
     with ExitStack() as locks:
         for work in works:
             try:
-                locks.enter_context(make_cell_lock(job.store_root, work.planned).acquire(timeout=-1 if wait else 0))
+                locks.enter_context(acquire_cell_lock(job.store_root, work.planned, wait))
                 held.append(work)
             except Timeout:
                 yield Outcome(work.planned, BUSY, "another run computes it", 0.0)

@@ -7,6 +7,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -25,6 +28,11 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
 GROUPS = ("dataset", "schedule")
 PATH_OPTIONS = ("root", "note_root", "cxr_root", "encoder", "subset")
 """Options of a dataset that need no ``dataset.`` before them."""
+PLACES = ("store", "out", "built")
+"""Folders that a run reads and writes."""
+AS_THEY_ARE = (*PLACES, "device", "landmark", "arm", "scheduler")
+"""Overrides whose value is taken as it is typed, whatever it would mean to Hydra."""
+DEVICE = re.compile(r"cpu|(cuda|mps)(:\d+)?")
 NOT_OVERRIDES = {"methods", "hyper", "experiment", "only", "arms", "sweep", "probes", "derived"}
 """Fields that an experiment's file sets, or that have a shorter name on the command line."""
 
@@ -220,8 +228,42 @@ def load_config(experiment: str, overrides: list[str]) -> RunConfig:
             config.dataset = dataclasses.asdict(config.dataset)
     except (HydraException, OmegaConfBaseException) as error:
         raise _explain_refusal(error, overrides) from None
+    _take_as_typed(config, overrides)
     _validate(config)
     return config
+
+
+def _take_as_typed(config: RunConfig, overrides: list[str]) -> None:
+    """Put the values of ``AS_THEY_ARE`` and of the paths of a dataset into the configuration.
+
+    Raises:
+        UsageError: a path of a dataset that has no such path, or a path that is empty or in the home folder of nobody.
+    """
+    for text in overrides:
+        key, _, value = text.partition("=")
+        if key in AS_THEY_ARE:
+            setattr(config, key, value)
+        name = key.removeprefix("dataset.")
+        if name in PATH_OPTIONS:
+            if name not in config.dataset:
+                raise unknown("override", key, [f"dataset.{known}" for known in _list_dataset_fields(overrides)])
+            config.dataset[name] = expand_path(key, value)
+    for key in PLACES:
+        setattr(config, key, expand_path(key, getattr(config, key)))
+
+
+def expand_path(key: str, value: str) -> str:
+    """Return the path of an override with ``~`` as the home folder.
+
+    Raises:
+        UsageError: it is empty, as a variable of the shell is that was never set, or ``~NAME`` of nobody.
+    """
+    if not value.strip():
+        raise UsageError(f"{key}= is empty: name a folder ({key}=DIR), or leave it out for the default")
+    try:
+        return str(Path(value).expanduser())
+    except RuntimeError:
+        raise UsageError(f"{key}={value}: {value.split('/')[0]} is nobody's home folder here") from None
 
 
 def load_arms(experiment: str, overrides: list[str]) -> list[RunConfig]:
@@ -274,25 +316,60 @@ def _translate(text: str) -> list[str]:
         raise UsageError(
             "method.selection= is no hyper-parameter of one method: selection=log_loss|auc sets it for all"
         )
+    if key.lstrip("+~") in ("dataset.name", "schedule.name"):
+        raise UsageError(f"{key}= is no dial: {key.lstrip('+~').partition('.')[0]}=NAME chooses")
     if key.startswith("method."):
         return [f"+hyper.{key.removeprefix('method.')}={value}"]
     if key == "known":
         return [f"known=[{value.strip('[]')}]"]
     root = key.lstrip("+~").split(".")[0]
     fields = {f.name for f in dataclasses.fields(RunConfig)} - NOT_OVERRIDES | {"method"}
-    if key in PATH_OPTIONS:
-        # quoted, since a path may hold what Hydra would parse
-        return [f"dataset.{key}={value!r}"]
+    if key in AS_THEY_ARE or key.removeprefix("dataset.") in PATH_OPTIONS:
+        return []  # not for Hydra, which would parse what a path may hold
     if root not in fields:
         raise unknown("override", key, fields | set(PATH_OPTIONS))
-    if key in ("store", "out", "built", "device", "landmark", "arm", "scheduler", "outcomes"):
+    if key == "outcomes":
         return [f"{key}={value!r}"]
     if key.startswith("slurm."):
         return [f"+{text}"]
     return [text]
 
 
+def find_infinite(value: Any, key: str = "") -> Iterator[str]:
+    """Yield ``key=value`` for each number in nested lists and dictionaries that is NaN or infinite, by the names of the command line."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            name = "method" if not key and name == "hyper" else str(name)
+            yield from find_infinite(inner, f"{key}.{name}" if key else name)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from find_infinite(inner, key)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{key}={value}"
+
+
+def check_device(config: RunConfig) -> None:
+    """Check that this machine has the device of a run whose cells it computes itself.
+
+    Raises:
+        UsageError: it has none.
+    """
+    if config.device == "cpu" or config.executor not in (Executor.local, Executor.stacked):
+        return
+    import torch
+
+    kind, _, number = config.device.partition(":")
+    count = torch.cuda.device_count() if kind == "cuda" else int(torch.backends.mps.is_available())
+    if int(number or 0) >= count:
+        there = f"{count} of this kind" if count else "none of this kind"
+        raise UsageError(f"device={config.device}: this machine has {there}; device=cpu")
+
+
 def _validate(config: RunConfig) -> None:
+    for text in find_infinite(dataclasses.asdict(config)):
+        raise UsageError(f"{text} is no number to compute with: a finite one")
+    if not DEVICE.fullmatch(config.device):
+        raise UsageError(f"device={config.device} is no device: cpu, cuda or cuda:N, mps")
     for key, least in (("folds", 2), ("seeds", 1), ("bootstrap", 0)):
         if getattr(config, key) < least:
             raise UsageError(f"{key}={getattr(config, key)} is too small: {least} or more")

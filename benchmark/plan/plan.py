@@ -20,9 +20,11 @@ from benchmark.cell.run_cell import ORACLE
 from benchmark.cell.shuffled import shuffle_outcomes
 from benchmark.cell.splits import load_or_draw_split
 from benchmark.errors import UsageError
+from benchmark.plan.build_progress import BuildProgress
 from benchmark.plan.config import WHERE, Executor, Outcomes, RunConfig
 from benchmark.plan.rows import MethodSpec, make_budget, select_known_rows, select_method_rows
 from benchmark.plan.tuning import Budget
+from benchmark.show import report_every_minute
 from datasets import registry as dataset_registry
 from datasets.cohort import Cohort
 from datasets.describe import describe_cohort
@@ -137,11 +139,14 @@ def build_groups_frame(cohort: Cohort) -> pd.DataFrame:
 def prepare_dataset(config: RunConfig, say: Callable[[str], None] | None = None, force: bool = False) -> Dataset:
     """Return the dataset of the configuration, built where it is missing or stale; under ``force`` in any case."""
     options = {k: v for k, v in config.dataset.items() if k != "name"}
-    embedded = dataset_registry.DATASETS[config.dataset["name"]].kind == "embedded"
+    info = dataset_registry.DATASETS[config.dataset["name"]]
+    embedded = info.kind == "embedded"
     if embedded and config.n is not None:
         options["n"] = config.n
+    building = BuildProgress(info, say)
     try:
-        return dataset_registry.prepare(config.dataset["name"], options, Path(config.built), force=force, progress=say)
+        with report_every_minute(building.describe):
+            return dataset_registry.prepare(info.name, options, Path(config.built), force=force, progress=building.say)
     except (ValueError, TypeError) as error:
         if embedded:
             raise UsageError(str(error)) from None

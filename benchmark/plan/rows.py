@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.cell.run_cell import ORACLE
 from benchmark.errors import UsageError, unknown
-from benchmark.plan.config import Calibration, Outcomes, Protocol, RectifierKind, RunConfig
+from benchmark.plan.config import Calibration, Outcomes, Protocol, RectifierKind, RunConfig, find_infinite
 from benchmark.plan.tuning import Budget, list_candidates, make_rules
 from datasets.cohort import Cohort
 from datasets.storage import GroundTruth
@@ -185,6 +185,8 @@ def resolve_hyperparameters(
         settings = dataclasses.asdict(merged)
     except (OmegaConfBaseException, ValueError, TypeError) as error:
         raise UsageError(f"hyper-parameters {taken} of {title}: {str(error).splitlines()[0]}") from None
+    for text in find_infinite({"hyper": settings}):  # text that the type of its field turns into a number
+        raise UsageError(f"{text} of {title} is no number to compute with: a finite one")
     own = cls.titles.get(variant)
     notes = ([variant] if variant and own is None else []) + [f"{k}={v}" for k, v in (change | taken).items()]
     return settings, (own or title) + (f" ({', '.join(notes)})" if notes else ""), set(taken)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmark.errors import UsageError
-from benchmark.plan.config import WHERE, RunConfig
+from benchmark.plan.config import WHERE, RunConfig, expand_path
 from results.plan import Plan
 from results.storage.store import Store
 
@@ -69,9 +69,13 @@ def find_newest_plans(store: Store, experiment: str | None = None) -> list[list[
 
 
 def open_store(overrides: list[str]) -> Store:
-    """Return the store that ``store=DIR`` names, or the default one, for a verb that takes no experiment."""
+    """Return the store that ``store=DIR`` names, or the default one, for a verb that takes no experiment.
+
+    Raises:
+        UsageError: ``store=`` is empty.
+    """
     places = [text.partition("=")[2] for text in overrides if text.partition("=")[0] == "store"]
-    return Store(places[-1] if places else RunConfig.store)
+    return Store(expand_path("store", places[-1]) if places else RunConfig.store)
 
 
 def _agrees(key: str, plan: Plan, config: RunConfig) -> bool:

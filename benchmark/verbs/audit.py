@@ -60,9 +60,12 @@ def run(options: Namespace) -> int:
     if options.jobs < 1:
         raise UsageError(f"-j {options.jobs} is too small: 1 or more processes")
     config = _compose_config(options)
+    from benchmark.plan.config import check_device
     from results.storage.store import Store
 
     store = Store(config.store)
+    if not options.docs:
+        check_device(config)
     plans, failures = _load_stored(store) if options.docs else _compute(options, config, store)
     _report(store, plans, config.out, options.json)
     if options.docs:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from dataclasses import asdict
+from typing import Any
 
 from benchmark.overrides import DATA
-from benchmark.show import NOTES, show
+from benchmark.show import NOTES, format_duration, report_every_minute, show
 from benchmark.verbs.common import JSON
 
 OVERRIDES = ("dataset", *DATA, "protocol", "landmark", "method.FIELD", "selection", "device")
@@ -33,8 +34,13 @@ def run(options: Namespace) -> int:
     own = [check.name for check in checks if not check.given]
     if own and any(text.startswith("dataset=") for text in overrides):
         NOTES.print(f"on cohorts of their own: {', '.join(own)}")
-    rows = []
-    with NOTES.status(f"{len(checks)} checks") as status:
+    rows: list[dict[str, Any]] = []
+
+    def describe_progress(seconds: float) -> str:
+        failed = sum(row["verdict"] == "failed" for row in list(rows))
+        return f"{len(rows)} of {len(checks)} checks, {failed} failed, after {format_duration(seconds)}"
+
+    with NOTES.status(f"{len(checks)} checks") as status, report_every_minute(describe_progress):
         for check, result in zip(checks, results, strict=True):
             rows.append({**asdict(result), "protects": check.protects})
             status.update(f"{len(rows)} of {len(checks)} checks")

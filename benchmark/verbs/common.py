@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UsageError
-from benchmark.show import NOTES, make_progress
+from benchmark.show import format_progress, make_progress, report_every_minute, show_work
 from results.plan import Plan
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def compute_rounds(
     describe: Callable[[Cell], str],
     uncounted: Container[int] = (),
 ) -> list[Outcome]:
-    """Compute cells round by round, with a progress bar, and return their outcomes.
+    """Compute cells round by round, with a progress bar or a line a minute, and return their outcomes.
 
     A round is asked for when all cells of the one before it are stored. ``total``: how many cells there are in all, without the rounds
     numbered in ``uncounted``, whose cells are known only when their turn comes; ``describe``: what the bar says of the last cell.
@@ -61,7 +61,12 @@ def compute_rounds(
     from benchmark.executors import make_job, run_job
 
     outcomes: list[Outcome] = []
-    with make_progress() as bar:
+
+    def describe_progress(seconds: float) -> str:
+        failed = sum(outcome.status == "failed" for outcome in list(outcomes))
+        return format_progress(len(outcomes) - failed, failed, total - len(outcomes), seconds)
+
+    with make_progress() as bar, report_every_minute(describe_progress):
         task = bar.add_task("", total=total)
         for number, works in enumerate(rounds):
             if number in uncounted:
@@ -85,5 +90,5 @@ def renew_statistics(store: Any, plan: Plan, resamples: int | None = None) -> No
     basis = hash_keys(find_done_cells(store, list_rows(plan)))
     stored = store.statistics(plan.name)
     if stored is None or (stored["basis"], stored.get("source")) != (basis, source):
-        with NOTES.status("intervals and comparisons"):
+        with show_work(f"intervals and comparisons of {plan.name}"):
             store.write_statistics(plan.name, derive(store, plan, resamples) | {"source": source})

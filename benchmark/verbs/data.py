@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmark.errors import UsageError, unknown
 from benchmark.overrides import DATA
-from benchmark.show import NOTES, show, show_description
+from benchmark.show import NOTES, show, show_description, show_work
 from benchmark.verbs.common import JSON
 from benchmark.verbs.list import run as list_run
 
@@ -85,7 +85,9 @@ def _verify(name: str, options: dict[str, Any], as_json: bool) -> int:
         raise UsageError(f"{name} is drawn, not downloaded: there is nothing to verify")
     from datasets.raw.verify import verify_release
 
-    rows = verify_release(find_raw_root(name, options.get("root")))
+    root = find_raw_root(name, options.get("root"))
+    with show_work(f"hashing the files in {root}"):
+        rows = verify_release(root)
     show(rows, ("file", "status"), as_json)
     wrong = Counter(row["status"] for row in rows)
     NOTES.print(", ".join(f"{count} {status}" for status, count in wrong.items()))

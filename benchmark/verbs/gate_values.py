@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from benchmark.errors import UsageError, unknown
 from benchmark.plan.config import list_names, load_config
 from benchmark.plan.stored import choose_plans
+from benchmark.show import format_progress, report_every_minute
+from results.cell import PlannedCell
 from results.gate.judge import GateError, collect_gate_values, judge, list_seeds
 from results.gate.locked_csv import read_locked
+from results.plan import Plan
+from results.rows import list_rows
 from results.storage.store import Store
 
 
@@ -63,4 +68,28 @@ def read_stored_values(root: Path, experiment: str, overrides: list[str]) -> pd.
     datasets = [plan.dataset for plan in plans]
     if len(set(datasets)) < len(datasets):
         raise UsageError(f"{root} has several plans of {experiment} on one dataset: choose with protocol= or arm=")
-    return pd.concat([collect_gate_values(Store(root), plan) for plan in plans])
+    return _collect_values(_CountingStore(root), plans)
+
+
+class _CountingStore(Store):
+    """A store that counts the records it has looked for: ``looked``, of which ``failed`` are those of failed cells."""
+
+    looked = failed = 0
+
+    def record(self, planned: PlannedCell) -> dict[str, Any] | None:
+        record = super().record(planned)
+        self.looked += 1
+        self.failed += record is not None and record["status"] == "failed"
+        return record
+
+
+def _collect_values(store: _CountingStore, plans: list[Plan]) -> pd.DataFrame:
+    """Return the values by seed of several plans, with a line a minute where no terminal is."""
+    total = sum(len(row.cells) for plan in plans for row in list_rows(plan) if row.stage == "final" and not row.known)
+
+    def describe_progress(seconds: float) -> str:
+        read = format_progress(store.looked - store.failed, store.failed, total - store.looked, seconds)
+        return f"reading {total} cells: {read}"
+
+    with report_every_minute(describe_progress):
+        return pd.concat([collect_gate_values(store, plan) for plan in plans])

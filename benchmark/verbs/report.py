@@ -58,7 +58,7 @@ def _assemble_stored(options: Namespace) -> tuple[Report, str]:
 
 def _assemble_speed(options: Namespace) -> tuple[Report, str]:
     """Assemble the report of the newest measurements in ``store=DIR``; return it and where to write it."""
-    from benchmark.plan.config import RunConfig
+    from benchmark.plan.config import RunConfig, expand_path
     from reports.speed import build_speed_report
     from results.speed import FOLDER, read_newest
 
@@ -67,5 +67,5 @@ def _assemble_speed(options: Namespace) -> tuple[Report, str]:
         name, _, place = text.partition("=")
         if name not in places:
             raise unknown("override", name, places)
-        places[name] = place
+        places[name] = expand_path(name, place)
     return build_speed_report(read_newest(Path(places["store"]))), places["out"]

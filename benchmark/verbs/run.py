@@ -38,9 +38,10 @@ def run(options: Namespace) -> int:
     require_experiment(options, "run")
     if options.jobs < 1:
         raise UsageError(f"-j {options.jobs} is too small: 1 or more processes")
-    from benchmark.plan.config import load_arms
+    from benchmark.plan.config import check_device, load_arms
 
     configs = load_arms(options.experiment, options.overrides)
+    check_device(configs[0])
     from results.storage.store import Store
 
     if options.dry_run:

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from benchmark.overrides import STORED
-from benchmark.show import NOTES, show
+from benchmark.show import NOTES, show, show_work
 from benchmark.verbs.common import JSON, compose_config
 from results.plan import Plan
 
@@ -65,7 +65,8 @@ def _verify(store: Any, plans: list[Plan], options: Namespace) -> int:
 
     cells = {store.folder(p): p for plan in plans for p in plan.cells}
     stored = [folder for folder in cells if folder.is_dir()]
-    faults = {folder: broken for folder in stored if (broken := store.faults(cells[folder]))}
+    with show_work(f"hashing the files of {len(stored)} cells"):
+        faults = {folder: broken for folder in stored if (broken := store.faults(cells[folder]))}
     rows = [
         {"cell": cells[folder].cell.name, "file": name, "folder": str(folder)}
         for folder, names in faults.items()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import UsageError, unknown
-from benchmark.show import NOTES, show
+from benchmark.show import NOTES, show, show_work
 from benchmark.verbs.common import JSON
 
 COLUMNS = ("source", "copied", "replaced", "same", "kept", "different", "broken", "plans")
@@ -46,7 +46,7 @@ def _merge(store: Any, sources: list[str], options: Namespace) -> int:
         raise UsageError("store merge needs the folder of a store: store merge SOURCE [SOURCE ...] [store=DIR]")
     rows, left = [], 0
     for source in sources:
-        with NOTES.status(f"merging {source}"):
+        with show_work(f"merging {source}"):
             merged = merge_stores(store, Path(source))
         rows.append({"source": source, **{name: len(getattr(merged, name)) for name in COLUMNS[1:]}})
         for name in merged.different:
@@ -70,7 +70,7 @@ def _export(store: Any, places: list[str], options: Namespace) -> int:
             f"write {', '.join(line.split()[0] for line in CONTENTS.splitlines())} to {places[0]}"
         )
     experiments = find_newest_plans(store, places[1] if len(places) > 1 else None)
-    with NOTES.status("tables"):
+    with show_work("tables"):
         made = write_export(store.root, experiments, Path(places[0]))
     for name in made.files:
         NOTES.print(f"wrote {Path(places[0]) / name}")

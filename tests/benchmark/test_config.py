@@ -1,9 +1,13 @@
 """What is composed, and what is refused in one line."""
 
+from contextlib import nullcontext
+
 import pytest
+import torch
 
 from benchmark.errors import UsageError
-from benchmark.plan.config import Protocol, RectifierKind, list_names, load_arms, load_config
+from benchmark.plan.config import Protocol, RectifierKind, check_device, list_names, load_arms, load_config
+from benchmark.plan.stored import open_store
 
 
 def test_defaults():
@@ -77,6 +81,24 @@ def test_places_and_options_of_mimic_need_no_prefix():
         ("table1", ["dataset=eicu-demo", "note_root=/a"], "unknown override 'note_root'"),
         ("table1", ["dataset=mimic-iv", "dataset.subst=a"], "did you mean dataset.subset"),
         ("table1", ["nonsense"], "write key=value"),
+        ("table1", ["method.lr=nan"], "method.lr=nan is no number to compute with"),
+        ("table1", ["method.penalties=[1,nan]"], "method.penalties=nan is no number"),
+        ("table1", ["method.widths={a:[inf]}"], "method.widths.a=inf is no number"),
+        ("table1", ["limits.minutes=nan"], "limits.minutes=nan is no number"),
+        ("table1", ["limits.gib=inf"], "limits.gib=inf is no number"),
+        ("table1", ["dataset.kappa=-inf"], "dataset.kappa=-inf is no number"),
+        ("table1", ["schedule.lr_factor=nan"], "schedule.lr_factor=nan is no number"),
+        ("table1", ["dataset.name=mimic-iv"], "dataset.name= is no dial: dataset=NAME chooses"),
+        ("table1", ["device=cdua"], "device=cdua is no device: cpu, cuda or cuda:N"),
+        ("table1", ["device=cuda:"], "device=cuda: is no device"),
+        ("table1", ["device="], "device= is no device"),
+        ("table1", ["store="], "store= is empty: name a folder"),
+        ("table1", ["out= "], "out= is empty"),
+        ("table1", ["built="], "built= is empty"),
+        ("table1", ["++store="], "store= is empty"),
+        ("table1", ["dataset=eicu-demo", "root="], "root= is empty"),
+        ("table1", ["dataset=mimic-iv", "dataset.note_root="], "dataset.note_root= is empty"),
+        ("table1", ["store=~nobody-of-this-name/x"], "~nobody-of-this-name is nobody's home folder"),
         ("table1", ["method="], "names no method"),
         ("table1", ["protocol=paper", "rectifier=offset"], "belong to protocol=strict"),
         ("table1", ["protocol=paper", "rectifier=hierarchical"], "belong to protocol=strict"),
@@ -142,3 +164,36 @@ def test_an_axis_has_no_value_twice(experiment):
         for axis, value in {arm["axis"]: arm["value"], **arm.get("also", {})}.items()
     ]
     assert len(set(places)) == len(places)
+
+
+@pytest.mark.parametrize(
+    "path", ["~/x", "~/a b", "~/${store}", "~/it's", '~/"both\'"', "~/back\\slash", "~/[1,2]", "~/a=b"]
+)
+def test_a_path_is_taken_as_it_is_typed_with_the_home_folder_for_a_tilde(path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/of-a-test")
+    overrides = [f"{key}={path}" for key in ("store", "out", "built")]
+    config = load_config("table1", ["dataset=mimic-iv", *overrides, f"root={path}", f"dataset.cxr_root={path}"])
+    places = {config.store, config.out, config.built, config.dataset["root"], config.dataset["cxr_root"]}
+    assert places == {path.replace("~", "/home/of-a-test")}
+
+
+def test_a_verb_without_an_experiment_reads_store_alike(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/of-a-test")
+    assert str(open_store(["store=~/x"]).root) == "/home/of-a-test/x"
+    with pytest.raises(UsageError, match="store= is empty"):
+        open_store(["store="])
+
+
+@pytest.mark.parametrize(
+    ("device", "count", "words"),
+    [("cuda", 0, "none of this kind"), ("cuda:2", 2, "2 of this kind"), ("cuda:1", 2, None)],
+)
+def test_a_device_is_refused_where_this_machine_computes_and_has_it_not(monkeypatch, device, count, words):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    with (
+        nullcontext()
+        if words is None
+        else pytest.raises(UsageError, match=f"device={device}: this machine has {words}")
+    ):
+        check_device(load_config("table1", [f"device={device}"]))
+    check_device(load_config("table1", [f"device={device}", "executor=dask"]))  # its workers may have one

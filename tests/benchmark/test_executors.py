@@ -1,5 +1,7 @@
 """Cells computed apart: a process that dies or goes over a limit takes one cell with it, and two runs never compute the same."""
 
+import errno
+import fcntl
 import os
 import platform
 import signal
@@ -13,12 +15,14 @@ import psutil
 import pytest
 
 from benchmark.cell.inputs import CellInputs
-from benchmark.executors import BUSY, Job, Limits, Outcome, Work, attempt, run_job
+from benchmark.executors import BUSY, Job, Limits, Outcome, Work, attempt, local, run_job
+from benchmark.executors import child as child_module
 from benchmark.executors.attempt import compute_apart
 from benchmark.executors.child import Child, Died, Exceeded
 from results.cell import Cell, PlannedCell
+from results.storage import locks
 from results.storage.locks import make_cell_lock
-from results.storage.store import Store
+from results.storage.store import Store, StoreError
 from tests.stores import record_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -216,3 +220,62 @@ def test_freed_memory_stays_for_the_next_step_and_goes_at_the_end():
     assert kept[0] < given_back[0] / 100
     assert kept[1] > 60 > 10 > kept[2]
     assert given_back[1] < 10
+
+
+@pytest.mark.parametrize(("jobs", "limits"), [(1, Limits(minutes=1)), (2, Limits())])
+def test_without_a_pool_cells_are_computed_and_the_program_goes_on(tmp_path, monkeypatch, capsys, jobs, limits):
+    """One job, or joblib under JOBLIB_MULTIPROCESSING=0: no worker, and nothing meant for one."""
+    if jobs > 1:
+        monkeypatch.setattr(local, "mp", None)
+        monkeypatch.setattr(local, "_run_pool", None)
+    monkeypatch.setattr(local, "compute", done)
+    monkeypatch.setattr(attempt, "compute", done)
+    monkeypatch.setattr(os, "_exit", None)  # what a worker whose parent is gone does would end the tests
+    cells = [work(0), work(1)]
+    outcomes = list(run_job(Job(cells, tmp_path, jobs, limits), "local", {}))
+    assert ([o.status for o in outcomes], calls(tmp_path)) == (["done", "done"], [0, 1])
+    assert ("joblib starts no processes here" in capsys.readouterr().err) == (jobs > 1)
+
+
+def test_a_pool_that_runs_in_the_parent_does_not_end_it(monkeypatch):
+    """joblib computes in place what it cannot hand to a worker: nobody watches for the end of a parent that is itself."""
+    child_module.end_with_parent.cache_clear()
+    started = []
+    monkeypatch.setattr(
+        child_module.threading, "Thread", lambda **options: started.append(options) or threading.Event()
+    )
+    child_module.end_with_parent(os.getpid())
+    assert started == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EIO])
+@pytest.mark.parametrize("there", [False, True])
+def test_a_file_system_without_locks_is_one_line_after_a_moment(tmp_path, monkeypatch, number, there):
+    """With a lock file already there, FileLock takes its existence for the lock of another and waits for ever."""
+    if there:
+        with make_cell_lock(tmp_path, work().planned):
+            pass
+
+    def refuse(*args):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(locks, "PATIENCE", 0.3)
+    started = time.monotonic()
+    with pytest.raises(StoreError, match=r"cannot be locked: .*; choose a store=DIR on a file system that has locks"):
+        attempt.attempt(work(), tmp_path, done, wait=True)
+    assert time.monotonic() - started < 5
+    assert calls(tmp_path) == []
+
+
+def test_a_lock_that_is_refused_for_a_moment_is_asked_for_again(tmp_path, monkeypatch):
+    refusals, flock = [errno.ENOLCK, errno.EINTR], fcntl.flock
+
+    def refuse_twice(*args):
+        if refusals:
+            raise OSError(refusals.pop(), "for the moment")
+        return flock(*args)
+
+    monkeypatch.setattr(fcntl, "flock", refuse_twice)
+    monkeypatch.setattr(locks, "PAUSE", 0)
+    assert attempt.attempt(work(), tmp_path, done).status == "done"

@@ -123,9 +123,27 @@ def test_a_site_split_is_the_same_each_time_and_no_split_at_random(tmp_path):
     [
         (cohort(), 5, "made/discharge has no sites: split=sites needs a cohort of several hospitals"),
         (hospitals(count=9), 5, "made/discharge has 9 sites: split=sites with folds=5 needs 10"),
+        (hospitals(count=13), 2, "made/discharge has 13 sites: split=sites with folds=2 needs 14"),
+        (hospitals(count=10), 3, "made/discharge has 10 sites: split=sites with folds=3 needs 11"),
     ],
 )
 def test_a_site_split_that_cannot_be_says_why_in_one_line(made, folds, said):
     with pytest.raises(CohortError) as error:
         draw_site_split(made, folds)
     assert str(error.value) == said
+
+
+def test_sites_that_cannot_be_dealt_evenly_are_refused_by_the_fold_they_leave_too_few_for():
+    c = cohort()
+    one_large = replace(c, site=np.where(np.arange(len(c)) % 2, 0, np.arange(len(c)) // 2 % 14))
+    with pytest.raises(
+        CohortError,
+        match=r"made/discharge: split=sites with folds=2 tests \d+ of 14 sites in fold \d; .* 7 must be left",
+    ):
+        draw_site_split(one_large, 2)
+
+
+def test_a_split_that_cannot_be_written_says_where_and_what_to_choose(tmp_path):
+    (tmp_path / "splits").write_text("a file in the place of the folder")
+    with pytest.raises(CohortError, match=r"cannot write .*splits.*; choose another built=DIR"):
+        load_or_draw_split(cohort(), tmp_path / "splits", 4)

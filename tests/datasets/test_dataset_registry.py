@@ -1,7 +1,11 @@
 """Built datasets: reused while nothing they stand on changes, built again when something does, whole or not at all."""
 
 import ast
+import errno
+import fcntl
 import os
+import threading
+import time
 
 import pytest
 
@@ -51,6 +55,37 @@ def test_raw_tables_are_found_by_root_or_by_the_environment(tmp_path, monkeypatc
     assert registry.find_raw_root("eicu", str(tmp_path)) == tmp_path
     with pytest.raises(CohortError, match="pass root=DIR or set CRL_MMNAR_DATA"):
         registry.find_raw_root("eicu")
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    monkeypatch.setenv("CRL_MMNAR_DATA", f"~/{tmp_path.name}")
+    assert registry.find_raw_root("eicu-demo") == tmp_path / "eicu-demo"
+    monkeypatch.setenv("CRL_MMNAR_DATA", "")  # as if it were not set: never the working directory
+    monkeypatch.setattr(registry, "DEFAULT_DATA", tmp_path)
+    monkeypatch.chdir(tmp_path / "eicu-demo")
+    (tmp_path / "eicu-demo" / "eicu-demo").mkdir()
+    assert registry.find_raw_root("eicu-demo") == tmp_path / "eicu-demo"
+
+
+def test_a_cohort_is_built_where_nothing_can_be_locked(tmp_path, monkeypatch):
+    def refuse(*args):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert registry.prepare("embedded-mimic", SMALL, tmp_path).folder.is_dir()
+
+
+def test_a_second_build_says_that_it_waits(tmp_path):
+    said, found = [], []
+    with (tmp_path / ".embedded-mimic.lock").open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        second = threading.Thread(
+            target=lambda: found.append(registry.prepare("embedded-mimic", SMALL, tmp_path, progress=said.append))
+        )
+        second.start()
+        while not said:
+            time.sleep(0.01)
+        assert (said, found) == (["another process builds embedded-mimic: waiting for it"], [])
+    second.join()
+    assert found
 
 
 @pytest.mark.parametrize("unset", [None, ""])
