@@ -7,6 +7,7 @@ import re
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
+from itertools import pairwise
 
 from benchmark.overrides import OVERRIDES
 from benchmark.verbs.common import list_experiments
@@ -89,9 +90,7 @@ def _list_positional(parser: ArgumentParser, before: list[str]) -> Iterator[str]
     verb = before[0]
     valued = {name for action in parser._actions if action.nargs != 0 for name in action.option_strings}
     given = [
-        text
-        for last, text in zip(before, before[1:], strict=False)
-        if "=" not in text and not text.startswith("-") and last not in valued
+        text for last, text in pairwise(before) if "=" not in text and not text.startswith("-") and last not in valued
     ]
     positional = [action for action in parser._actions if not action.option_strings and action.dest != "overrides"]
     if len(given) >= len(positional):
