@@ -177,7 +177,7 @@ class Dataset:
 
 def choose_raw_root(name: str, root: str | None = None) -> Path:
     """Return where a dataset's raw tables belong: ``root``, else ``$CRL_MMNAR_DATA/NAME``, else ``data/NAME`` in the working directory."""
-    return Path(root) if root else Path(os.environ.get("CRL_MMNAR_DATA") or DEFAULT_DATA).expanduser() / name
+    return Path(root) if root else Path(os.environ.get("CRL_MMNAR_DATA") or "data").expanduser() / name
 
 
 def find_raw_root(name: str, root: str | None = None) -> Path:
