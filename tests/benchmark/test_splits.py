@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.cell.splits import draw_site_split, draw_split, load_or_draw_split, stratify_by_outcome
+from benchmark.cell.splits import draw_site_split, draw_split, load_or_draw_split, load_split, stratify_by_outcome
 from datasets.cohort import Cohort, CohortError, Modality
 
 
@@ -129,3 +129,13 @@ def test_a_site_split_that_cannot_be_says_why_in_one_line(made, folds, said):
     with pytest.raises(CohortError) as error:
         draw_site_split(made, folds)
     assert str(error.value) == said
+
+
+@pytest.mark.parametrize("kept", [0, 300, 0.5, 0.99])
+def test_a_cut_split_file_is_named(tmp_path, kept):
+    path = tmp_path / "folds.npz"
+    np.savez(path, fold=np.zeros(400, dtype=np.int16), valid=np.zeros((2, 400), dtype=bool))
+    content = path.read_bytes()
+    path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
+    with pytest.raises(CohortError, match=r"folds\.npz cannot be read .*remove it, and it is drawn again"):
+        load_split(path)
