@@ -225,7 +225,10 @@ BAD = {
         lambda f: f.assign(probability=f["probability"].where(f.index != 3, 1.2)),
         "line 5: probability '1.2'",
     ),
-    "label": (lambda f: f.assign(label=f["label"].where(f.index != 2, 2)), "line 4: label '2.0' is none of 0, 1, True, False, NaN"),
+    "label": (
+        lambda f: f.assign(label=f["label"].where(f.index != 2, 2)),
+        "line 4: label '2.0' is none of 0, 1, True, False, NaN",
+    ),
     "text": (
         lambda f: f.assign(label=f["label"].astype(object).where(f.index != 0, "yes")),
         "line 2: label 'yes' is no number",
