@@ -131,7 +131,7 @@ def _print(audited: list[tuple[Predictions, DeclaredStep, list[Finding]]], train
     if train is None:
         print("Not checked: patients in training and test (--train FILE).")
     unlisted = sorted({fold for p, _, _ in audited for fold in train.find_unlisted_folds(p)}) if train else []
-    if unlisted:
+    if train is not None and unlisted:
         print(
             f"Not checked: patients in training and test of fold {', '.join(unlisted)}, of which {train.path} has no row."
         )
