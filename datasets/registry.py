@@ -1,11 +1,13 @@
 """The datasets by name: how each is built, where it is kept once built, and which landmarks each protocol uses.
 
 A built dataset is a folder ``built/<id>/`` with ``dataset.json`` (signature, flow) and, by landmark, ``<landmark>/cohort/`` and
-``<landmark>/known/``. A change of the builder's source, of its parameters or of the raw files makes it stale, and it is built again.
+``<landmark>/known/``. A change of the builder's source, of its parameters or of the content of raw tables makes it stale, and it is
+built again; where they lie, their times and other files in their folder do not. Built files are compared with their checksums before use.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
 import hashlib
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.cohort import Cohort, CohortError
+from datasets.raw.checksums import Stamp, find_changed_files, stamp_files
 from datasets.storage import (
     GroundTruth,
     load_cohort,
@@ -268,10 +271,13 @@ def _prepare_eicu(info: DatasetInfo, options: dict[str, Any], built: Path, force
         root = find_raw_root(info.name, options.get("root"))
     except CohortError:
         if (folder / "dataset.json").exists() and not force and "root" not in options:
-            return Dataset(info, folder, read_json(folder / "dataset.json"))
+            return _require_unchanged(Dataset(info, folder, read_json(folder / "dataset.json")))
         raise
-    signature = compute_eicu_signature(root)
-    ready = None if force else _find_current(info, folder, signature)
+    raw = stamp_files(_list_eicu_files(root), _read_stamps(folder))
+    signature = _compute_digest(
+        _list_contents(raw), *_read_sources([*SHARED, *sorted((PACKAGE / "eicu").glob("*.py"))])
+    )
+    ready = None if force else _find_current(info, folder, signature, raw=raw)
     if ready:
         return ready
     from datasets.eicu import build
@@ -279,7 +285,7 @@ def _prepare_eicu(info: DatasetInfo, options: dict[str, Any], built: Path, force
     say(f"building {info.name} from its raw tables")
     parts = build.build(root, name=info.name, progress=say)
     landmarks = {landmark: {"flow": part.flow, "notes": part.notes} for landmark, part in parts.items()}
-    manifest = {"name": info.name, "signature": signature, "parameters": {}, "landmarks": landmarks}
+    manifest = {"name": info.name, "signature": signature, "parameters": {}, "landmarks": landmarks, "raw": raw}
     return _store_dataset(
         info, folder, manifest, {landmark: (part.cohort, part.ground_truth) for landmark, part in parts.items()}
     )
@@ -297,12 +303,13 @@ def _prepare_mimic(info: DatasetInfo, options: dict[str, Any], built: Path, forc
         root = find_raw_root(info.name, options.get("root"))
     except CohortError:
         if (folder / "dataset.json").exists() and not force:
-            return Dataset(info, folder, read_json(folder / "dataset.json"))
+            return _require_unchanged(Dataset(info, folder, read_json(folder / "dataset.json")))
         raise
-    files = locations.stamp_files(root, options)
+    raw = stamp_files(locations.list_raw_files(root, options), _read_stamps(folder))
+    dials = {k: v for k, v in options.items() if k not in ("root", "note_root", "cxr_root")}
     sources = [p for p in sorted((PACKAGE / "mimic_iv").glob("*.py")) if not p.name.startswith("fabricate")]
-    signature = _compute_digest(str(root.resolve()), options, files, *_read_sources([*SHARED, *sources]))
-    ready = None if force else _find_current(info, folder, signature)
+    signature = _compute_digest(dials, _list_contents(raw), *_read_sources([*SHARED, *sources]))
+    ready = None if force else _find_current(info, folder, signature, raw=raw, parameters=options)
     if ready:
         return ready
     from datasets.mimic_iv import build
@@ -312,25 +319,73 @@ def _prepare_mimic(info: DatasetInfo, options: dict[str, Any], built: Path, forc
         root, name=info.name, progress=say, **locations.make_arguments(options, built / "encoded_notes")
     )
     landmarks = {landmark: {"flow": part.flow, "notes": part.notes} for landmark, part in parts.items()}
-    manifest = {"name": info.name, "signature": signature, "parameters": options, "landmarks": landmarks}
+    manifest = {"name": info.name, "signature": signature, "parameters": options, "landmarks": landmarks, "raw": raw}
     return _store_dataset(
         info, folder, manifest, {landmark: (part.cohort, part.ground_truth) for landmark, part in parts.items()}
     )
 
 
-def compute_eicu_signature(root: Path) -> str:
-    """Return a hash that changes with the raw files in ``root`` (names, sizes, times) and with the builder's source."""
-    files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(root.iterdir()) if p.is_file()]
-    return _compute_digest(
-        str(root.resolve()), files, *_read_sources([*SHARED, *sorted((PACKAGE / "eicu").glob("*.py"))])
-    )
+def find_altered_files(built: Path, names: set[str]) -> dict[Path, list[str]]:
+    """Hash every file of the built datasets of these names below ``built``; return by folder those that are not as they were built."""
+    altered = {}
+    for path in sorted(Path(built).glob("[!.]*/dataset.json")):
+        manifest = read_json(path)
+        if manifest["name"] in names:
+            altered[path.parent] = find_changed_files(path.parent, manifest.get("files", {}), content=True)
+    return altered
 
 
-def _find_current(info: DatasetInfo, folder: Path, signature: str) -> Dataset | None:
+def _list_eicu_files(root: Path) -> dict[str, Path]:
+    """Return the tables in ``root`` that a build reads, by name."""
+    from datasets.eicu.build import list_tables
+    from datasets.raw.tables import SUFFIXES
+
+    wanted = {table.lower() + suffix for table in list_tables() for suffix in SUFFIXES}
+    return {p.name: p for p in root.iterdir() if p.is_file() and p.name.lower() in wanted}
+
+
+def _read_stamps(folder: Path) -> dict[str, Stamp]:
+    """Return the stamps of the raw files that the dataset built in ``folder`` was built from; empty where there is none."""
+    path = folder / "dataset.json"
+    return read_json(path).get("raw", {}) if path.exists() else {}
+
+
+def _list_contents(raw: dict[str, Stamp]) -> list[tuple[str, str]]:
+    return [(name, stamp[2]) for name, stamp in sorted(raw.items())]
+
+
+def _find_current(info: DatasetInfo, folder: Path, signature: str, **seen: Any) -> Dataset | None:
+    """Return the dataset built in ``folder`` where it has this signature; ``seen``, its places and times, is noted in its manifest."""
     if not (folder / "dataset.json").exists():
         return None
     manifest = read_json(folder / "dataset.json")
-    return Dataset(info, folder, manifest) if manifest.get("signature") == signature else None
+    if manifest.get("signature") != signature or "files" not in manifest:
+        return None
+    found = _require_unchanged(Dataset(info, folder, manifest | seen))
+    if found.manifest != manifest:
+        with contextlib.suppress(
+            OSError
+        ):  # built cohorts that can only be read: tables are hashed again by the next run
+            scratch = folder / f".dataset.{os.getpid()}.json"
+            write_json(scratch, found.manifest)
+            os.replace(scratch, folder / "dataset.json")
+    return found
+
+
+def _require_unchanged(dataset: Dataset) -> Dataset:
+    """Return a built dataset whose files are as they were built.
+
+    Raises:
+        CohortError: naming those that are not.
+    """
+    changed = find_changed_files(dataset.folder, dataset.manifest.get("files", {}))
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        raise CohortError(
+            f"{dataset.folder / changed[0]}{more} is not as it was built: build it again by "
+            f"python -m benchmark data build {dataset.info.name} with the same options, or put the file back"
+        )
+    return dataset
 
 
 def _store_dataset(
@@ -341,6 +396,8 @@ def _store_dataset(
             for landmark, (cohort, ground_truth) in parts.items():
                 save_cohort(cohort, scratch / landmark / "cohort")
                 save_ground_truth(ground_truth, scratch / landmark / "known")
+            files = {p.relative_to(scratch).as_posix(): p for p in scratch.rglob("*") if p.is_file()}
+            manifest = manifest | {"files": stamp_files(files, {})}
             write_json(scratch / "dataset.json", manifest)
     except OSError as error:
         raise CohortError(

@@ -8,12 +8,14 @@ them is a warning where methods are listed, and an error where it is asked for b
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import importlib
 import importlib.metadata
 import importlib.util
 import keyword
 import re
+import sys
 import traceback
 import warnings
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -145,6 +147,15 @@ def source_file(name: str) -> Path:
     return info(name).file
 
 
+def find_distribution(file: Path) -> tuple[str, str] | None:
+    """Return name and version of the installed distribution that registers a plug-in's file; None where there is none."""
+    for point in importlib.metadata.entry_points(group=GROUP):
+        with contextlib.suppress(Exception):  # what is wrong with another plug-in is said where methods are listed
+            if point.dist is not None and _find_module_file(point.module).resolve() == file.resolve():
+                return point.dist.name, point.dist.version
+    return None
+
+
 def read_info(file: Path, name: str, module: str) -> Info | None:
     """Read the INFO of a source file; None where it has none.
 
@@ -158,8 +169,8 @@ def read_info(file: Path, name: str, module: str) -> Info | None:
 @cache
 def _read_info(file: Path, name: str, module: str, state: tuple[int, int]) -> Info | None:
     """Read the INFO of a file in this state, once: a run asks thousands of times."""
-    text = file.read_text(encoding="utf-8")
-    if "INFO" not in text:
+    text = file.read_bytes()  # as Python reads it: with a byte-order mark or an encoding named in its first lines
+    if b"INFO" not in text:
         return None
     try:
         body = ast.parse(text, filename=str(file)).body
@@ -209,8 +220,10 @@ def _read_plug_in(point: importlib.metadata.EntryPoint, found: dict[str, Info]) 
 
 def _find_class(entry: Info) -> type[Method]:
     try:
-        module = importlib.import_module(entry.module)
-    except Exception as error:
+        # what a module prints when it is imported must not stand in the tables and the JSON of a command
+        with contextlib.redirect_stdout(sys.stderr):
+            module = importlib.import_module(entry.module)
+    except (Exception, SystemExit) as error:
         where = [
             f"line {frame.lineno}, "
             for frame in traceback.extract_tb(error.__traceback__)

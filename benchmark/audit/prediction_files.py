@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,10 @@ NEEDED = ("patient", "task", "label", "probability_base", "probability", "patter
 OPTIONAL = ("row",)
 PROBABILITIES = {"probability_base": "base", "probability": "after"}
 MISSING = ("", "nan", "NaN", "NA", "None", "<NA>")
+KEYS = ("patient", "task", "pattern", "fold", "row")
+TRUTH = {"true": "1", "false": "0"}
+PARQUET = b"PAR1"
+"""The first bytes of every parquet file, however it is named."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +43,40 @@ class Predictions:
     left_out: int
     rectifier: str | None = None
     protocol: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingList:
+    """Training patients: ``frame`` with ``patient`` and maybe ``fold``; ``named``: the patients of all rows of the file."""
+
+    path: Path
+    frame: pd.DataFrame
+    named: frozenset[str]
+
+    def require_shared_keys(self, predictions: Predictions) -> None:
+        """Refuse a list in which nothing is named as in the predictions: that no patient is in both would then mean nothing.
+
+        Raises:
+            UsageError: no patient of the file is tested, or no fold is.
+        """
+        tested = predictions.frame["patient"].unique()
+        if self.named.isdisjoint(tested):
+            raise UsageError(
+                f"{self.path} shares no patient with the predictions, so "
+                "nothing shows that both name patients alike: write identifiers as in the predictions, or, of one honest split, list its "
+                "test patients too, with a column split (train, test)"
+            )
+        if "fold" in self.frame:
+            listed, folds = (sorted(part["fold"].unique()) for part in (self.frame, predictions.frame))
+            if set(listed).isdisjoint(folds):
+                raise UsageError(
+                    f"{self.path} shares no fold with the predictions (it has {', '.join(listed[:5])}, they {', '.join(folds[:5])}): "
+                    "name folds as in the predictions, or leave the column out"
+                )
+
+    def find_unlisted_folds(self, predictions: Predictions) -> list[str]:
+        """Return the folds of the predictions of which the list has no row."""
+        return sorted(set(predictions.frame["fold"]) - set(self.frame["fold"])) if "fold" in self.frame else []
 
 
 def read_predictions(path: Path, columns: Sequence[str], one_fold: bool) -> Iterator[Predictions]:
@@ -67,7 +107,7 @@ def read_predictions(path: Path, columns: Sequence[str], one_fold: bool) -> Iter
     yield Predictions(path.name, _add_intercepts(frame, {frame["fold"].iloc[0]: record or {}}), left_out, *facts)
 
 
-def read_train(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def read_train(path: Path, columns: Sequence[str]) -> TrainingList:
     """Return training patients from a table with ``patient`` and maybe ``fold`` and ``split`` (rows of ``train``), or one patient a line.
 
     Raises:
@@ -83,12 +123,14 @@ def read_train(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             raise UsageError(f"{path} has no column patient; its columns: {', '.join(table.columns)}")
         first = table.columns[0]
         table = pd.DataFrame({"patient": [first, *table[first]]})
-    if "split" in table:
-        table = table[table["split"] == "train"]
+    table = _normalise_keys(table)
     table = table[~table["patient"].isin(MISSING)]
+    named = frozenset(table["patient"])
+    if "split" in table:
+        table = table[table["split"].str.strip() == "train"]
     if table.empty:
         raise UsageError(f"{path} names no training patient")
-    return table[[c for c in ("patient", "fold") if c in table]]
+    return TrainingList(path, table[[c for c in ("patient", "fold") if c in table]], named)
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -98,7 +140,7 @@ def read_table(path: Path) -> pd.DataFrame:
         UsageError: the file is empty, truncated or no table.
     """
     try:
-        if path.suffix == ".parquet":
+        if _is_parquet(path):
             table = pd.read_parquet(path)
             start = 1
         else:
@@ -109,7 +151,7 @@ def read_table(path: Path) -> pd.DataFrame:
     except (OSError, EOFError, ValueError, UnicodeDecodeError) as error:
         why = " ".join(str(error).split())
         raise UsageError(f"{path} cannot be read ({why[:120]}): is it whole?") from None
-    table = pd.DataFrame({str(name): _convert_to_text(table[name]) for name in table})
+    table = pd.DataFrame({str(name).strip(): _convert_to_text(table[name]) for name in table})
     return table.assign(line=np.arange(start, start + len(table)))
 
 
@@ -128,12 +170,18 @@ def parse_predictions(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, in
         )
     if table.empty:
         raise UsageError(f"{path} has no test rows")
-    table = table.reset_index(drop=True)
+    table = _normalise_keys(table.reset_index(drop=True))
     out = table[["line", "patient", "task", "pattern", "fold", *(c for c in OPTIONAL if c in table)]].copy()
     for name in ("patient", "task", "pattern", "fold"):
         _refuse(table[name].isin(MISSING), table, path, name, f"{name} is empty")
     out["label"] = _parse_numbers(table, "label", path)
-    _refuse(~out["label"].isin((0, 1)) & out["label"].notna(), table, path, "label", "label {} is none of 0, 1, NaN")
+    _refuse(
+        ~out["label"].isin((0, 1)) & out["label"].notna(),
+        table,
+        path,
+        "label",
+        "label {} is none of 0, 1, True, False, NaN",
+    )
     for source, name in PROBABILITIES.items():
         value = _parse_numbers(table, source, path)
         _refuse(value.notna() & ~value.between(0, 1), table, path, source, source + " {} is not in [0, 1]")
@@ -214,11 +262,13 @@ def _rename_columns(table: pd.DataFrame, columns: Sequence[str], path: Path, str
 
 
 def _select_test_rows(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["split"].astype(str) == "test"].copy() if "split" in table else table
+    return table[table["split"].astype(str).str.strip() == "test"].copy() if "split" in table else table
 
 
 def _parse_numbers(table: pd.DataFrame, name: str, path: Path) -> pd.Series:
     text = table[name].str.strip()
+    if name == "label":
+        text = text.map(lambda value: TRUTH.get(value.lower(), value))
     value = pd.to_numeric(text.where(~text.isin(MISSING)), errors="coerce").astype(float)
     _refuse(value.isna() & ~text.isin(MISSING), table, path, name, name + " {} is no number")
     return value
@@ -232,10 +282,44 @@ def _refuse(wrong: pd.Series, table: pd.DataFrame, path: Path, name: str, what: 
         )
 
 
+def _is_parquet(path: Path) -> bool:
+    if path.suffix.lower() in (".parquet", ".pq", ".parq"):
+        return True
+    with path.open("rb") as stream:
+        return stream.read(len(PARQUET)) == PARQUET
+
+
+def _normalise_keys(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with its keys written in one way, so that those of two files can be compared."""
+    return table.assign(**{name: _normalise_column(table[name]) for name in KEYS if name in table})
+
+
+def _normalise_column(column: pd.Series) -> pd.Series:
+    names = {text: normalise_key(text) for text in column.unique()}
+    # 007 is 7 where a file was read as numbers once; where both stand in one file they are two names
+    short = {text: re.sub(r"^(-?)0+(?=[0-9]+$)", r"\1", name) for text, name in names.items()}
+    return column.map(short if len(set(short.values())) == len(set(names.values())) else names)
+
+
+def normalise_key(text: str) -> str:
+    """Return a key without spaces around it; a number without sign, exponent and decimals that say nothing; 1 or 0 for a truth value.
+
+    So ``10000.0``, ``1e+04`` and ``10000`` are one key, exact beyond the digits of a float.
+    """
+    text = text.strip()
+    if re.fullmatch(r"[+-]?[0-9]+(\.[0-9]*)?([eE]\+[0-9]{1,2})?", text):
+        whole, _, decimals = format(Decimal(text), "f").partition(".")
+        decimals = decimals.rstrip("0")
+        # a plain number keeps its leading zeros: they may tell two names apart
+        whole = text.lstrip("+").partition(".")[0] if "e" not in text.lower() else whole
+        return f"{whole}.{decimals}" if decimals else whole
+    return TRUTH.get(text.lower(), text)
+
+
 def _convert_to_text(column: pd.Series) -> pd.Series:
     if pd.api.types.is_float_dtype(column.dtype):
         return pd.Series([repr(float(v)) for v in column.astype(float)], index=column.index, dtype=object)
-    return column.astype(object).where(column.notna(), "").map(str)
+    return column.astype(object).where(column.notna(), "").map(lambda v: v.decode() if isinstance(v, bytes) else str(v))
 
 
 def _read_json(path: Path) -> dict:

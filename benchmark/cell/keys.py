@@ -1,13 +1,15 @@
 """The source that a cell depends on: a file and every module of this project that it imports, transitively.
 
-The file of a plug-in brings the modules of its own package as well, and those that lie in the same folder; other distributions are not
-followed, as they are not for a method of this project.
+The file of a plug-in brings the modules of its own package as well, and those that lie in the same folder; the data files of its
+package; all modules of it where one imports at run time; and the version of its distribution. Other distributions are not followed, as
+they are not for a method of this project, nor are data files outside the package.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -15,13 +17,17 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("datasets", "results", "methods", "benchmark", "reports")
+AT_RUN_TIME = re.compile(rb"\b(importlib|__import__|runpy|pkgutil|exec)\b")
+"""A plug-in's module with one of these may import modules of its package that no import statement names."""
 RUN_CELL = ROOT / "benchmark" / "cell" / "run_cell.py"
 
 
 @cache
 def find_imported_modules(path: Path) -> tuple[Path, ...]:
     """Return the files of this project, or of the plug-in of ``path``, that the file at ``path`` imports by name, without itself."""
-    files = set() if _is_ours(path) else set(_list_packages_above(path))
+    if path.suffix != ".py":
+        return ()
+    files = set() if _is_ours(path) else {*_list_packages_above(path), *_list_files_read_at_run_time(path)}
     for folder, name in _iterate_imports(path):
         base = folder.joinpath(*name.split("."))
         files.update(p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file())
@@ -46,12 +52,15 @@ def hash_sources(*paths: Path) -> str:
     digest = hashlib.sha256()
     for path in find_import_closure(*paths):
         digest.update(_name_file(path).as_posix().encode() + b"\0" + _read_source(path) + b"\0")
+    for distribution in _list_distributions(paths):
+        digest.update(repr(distribution).encode())
     return digest.hexdigest()
 
 
 def hash_source_files(*paths: Path) -> dict[str, str]:
     """Return what ``hash_sources`` hashes, file by file: name -> the first 12 digits of its SHA-256."""
-    return {_name_file(path).as_posix(): _hash_file(path) for path in find_import_closure(*paths)}
+    hashes = {_name_file(path).as_posix(): _hash_file(path) for path in find_import_closure(*paths)}
+    return hashes | {f"version of {name}": version for name, version in _list_distributions(paths)}
 
 
 def list_cell_sources(config: dict[str, Any]) -> tuple[Path, ...]:
@@ -64,6 +73,23 @@ def list_cell_sources(config: dict[str, Any]) -> tuple[Path, ...]:
     return (RUN_CELL, *method, *(find_probe_file(name) for name in config.get("probes", [])))
 
 
+def _list_distributions(paths: tuple[Path, ...]) -> list[tuple[str, str]]:
+    """Return name and version of the distributions of those of ``paths`` that are plug-ins."""
+    from methods.registry import find_distribution
+
+    return [found for path in paths if not _is_ours(path) and (found := find_distribution(path))]
+
+
+def _list_files_read_at_run_time(path: Path) -> list[Path]:
+    """Return the files of a plug-in's outermost package that no import statement names and the module at ``path`` may read all the same."""
+    packages = _list_packages_above(path)
+    if not packages:
+        return []
+    inside = [p for p in packages[-1].parent.rglob("*") if p.is_file() and p.suffix not in (".pyc", ".pyo")]
+    modules = AT_RUN_TIME.search(path.read_bytes()) is not None
+    return [p for p in inside if p.suffix != ".py" or modules]
+
+
 @cache
 def _hash_file(path: Path) -> str:
     return hashlib.sha256(_read_source(path)).hexdigest()[:12]
@@ -72,7 +98,7 @@ def _hash_file(path: Path) -> str:
 def _read_source(path: Path) -> bytes:
     """Return a file's content, its INFO without ``weak``: what is found of a method once it has run must not make it run again."""
     content = path.read_bytes()
-    for node in ast.parse(content).body if b"INFO" in content else []:
+    for node in ast.parse(content).body if path.suffix == ".py" and b"INFO" in content else []:
         if not isinstance(node, ast.Assign | ast.AnnAssign):
             continue
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
@@ -115,7 +141,7 @@ def _list_packages_above(path: Path) -> list[Path]:
 
 def _iterate_imports(path: Path) -> Iterator[tuple[Path, str]]:
     """Yield each module that a file imports by name, as a folder and the dotted name below it; what may not be ours is left out."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             names, above = [alias.name for alias in node.names], None
         elif isinstance(node, ast.ImportFrom):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -162,5 +164,5 @@ def load_split(path: Path) -> Split:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return Split(arrays["fold"], arrays["valid"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise CohortError(f"{path} cannot be read ({error}): remove it, and it is drawn again") from None

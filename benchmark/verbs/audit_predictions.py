@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmark.audit.prediction_files import Predictions
+    from benchmark.audit.prediction_files import Predictions, TrainingList
     from results.audit.finding import DeclaredStep, Finding
 
 NAMES = ("offset", "logit_offset", "monotone", "none")
@@ -58,11 +58,14 @@ def run(options: Namespace) -> int:
     for predictions in read_predictions(Path(options.predictions), options.columns, options.one_fold):
         declared = _read_declaration(options, predictions)
         predictions = _select_tasks(predictions, options.tasks)
-        audited.append((predictions, declared, examine_predictions(predictions.frame, declared, train)))
+        if train is not None:
+            train.require_shared_keys(predictions)
+        frame = None if train is None else train.frame
+        audited.append((predictions, declared, examine_predictions(predictions.frame, declared, frame)))
     if options.json:
         print(json.dumps(_build_document(options, audited), indent=1, allow_nan=False))
     else:
-        _print(audited, train is not None)
+        _print(audited, train)
     return int(any(not f.query for _, _, findings in audited for f in findings))
 
 
@@ -100,7 +103,7 @@ def _select_tasks(predictions: Predictions, tasks: list[str] | None) -> Predicti
     return replace(predictions, frame=predictions.frame[predictions.frame["task"].isin(tasks)].reset_index(drop=True))
 
 
-def _print(audited: list[tuple[Predictions, DeclaredStep, list[Finding]]], with_train: bool) -> None:
+def _print(audited: list[tuple[Predictions, DeclaredStep, list[Finding]]], train: TrainingList | None) -> None:
     from benchmark.show import show
     from results.audit.checks import KINDS, SILENCE
 
@@ -125,8 +128,13 @@ def _print(audited: list[tuple[Predictions, DeclaredStep, list[Finding]]], with_
         verdict = ", ".join(sorted({KINDS[f.kind] for f in findings if not f.query}))
         print(f"verdict: {f'inconsistent with the declaration: {verdict}' if verdict else 'no finding'}\n")
     print(f"{raised[False]} findings, {raised[True]} queries (a query is a question, no inconsistency).")
-    if not with_train:
+    if train is None:
         print("Not checked: patients in training and test (--train FILE).")
+    unlisted = sorted({fold for p, _, _ in audited for fold in train.find_unlisted_folds(p)}) if train else []
+    if train is not None and unlisted:
+        print(
+            f"Not checked: patients in training and test of fold {', '.join(unlisted)}, of which {train.path} has no row."
+        )
     print(SILENCE)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from benchmark.overrides import STORED
@@ -21,7 +22,9 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("experiment", nargs="?", default="=")
     parser.add_argument("--json", action="store_true", help=JSON)
     parser.add_argument(
-        "--verify", action="store_true", help="hash every file of the plans' cells; list those that are broken"
+        "--verify",
+        action="store_true",
+        help="hash every file of the plans' cells and of their built cohorts; list those that are broken",
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value")
 
@@ -38,7 +41,7 @@ def run(options: Namespace) -> int:
     store = Store(config.store)
     plans = choose_plans(store, options.experiment, config, options.overrides)
     if options.verify:
-        return _verify(store, plans, options)
+        return _verify(store, plans, config.built, options)
     rows = [row for plan in plans for row in _count_cells(store, plan)]
     show(rows, tuple(rows[0]) if rows else (), options.json)
     return 1 if any(row["failed"] or row["broken"] for row in rows) else 0
@@ -60,8 +63,9 @@ def _count_cells(store: Any, plan: Plan) -> list[dict[str, Any]]:
     return [{**where, "method": title, **{s: count[s] for s in STATES}} for title, count in counts.items()]
 
 
-def _verify(store: Any, plans: list[Plan], options: Namespace) -> int:
-    """Print each file that is missing, extra or unlike its checksum; return the exit status."""
+def _verify(store: Any, plans: list[Plan], built: str, options: Namespace) -> int:
+    """Print each file that is missing, extra or unlike its checksum, of cells and of built cohorts; return the exit status."""
+    from datasets.registry import find_altered_files
 
     cells = {store.folder(p): p for plan in plans for p in plan.cells}
     stored = [folder for folder in cells if folder.is_dir()]
@@ -72,10 +76,19 @@ def _verify(store: Any, plans: list[Plan], options: Namespace) -> int:
         for folder, names in faults.items()
         for name in names
     ]
-    if rows or options.json:
-        show(rows, ("cell", "file"), options.json)
+    cohorts = find_altered_files(Path(built), {plan.dataset for plan in plans})
+    altered = [
+        {"cell": f"cohort {folder.name}", "file": name, "folder": str(folder)}
+        for folder, names in cohorts.items()
+        for name in names
+    ]
+    if rows or altered or options.json:
+        show(rows + altered, ("cell", "file"), options.json)
     NOTES.print(f"{len(stored)} of {len(cells)} cells are stored, {len(faults)} of them broken")
+    NOTES.print(f"{len(cohorts)} built cohorts hashed, {sum(map(bool, cohorts.values()))} of them altered")
+    for name in sorted({plan.dataset for plan in plans}) if altered else ():
+        NOTES.print(f"build an altered cohort again: python -m benchmark data build {name}, with its dataset.* options")
     if rows:
         again = " ".join(["python -m benchmark run", options.experiment, *options.overrides])
         NOTES.print(f"the next run computes them again: {again}")
-    return 1 if rows else 0
+    return 1 if rows or altered else 0

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from datasets.cohort import Cohort
-from datasets.eicu import events, features, series, static, stays
+from datasets.eicu import events, features, series, sources, static, stays
 from datasets.eicu.stays import Selection
 from datasets.eicu.tables import Release
 from datasets.raw.engine import Progress
@@ -133,3 +133,9 @@ def _build_landmark(
     return BuiltLandmark(
         cohort, GroundTruth(predictions={"apache_iva": prediction}, notes=notes), selection.flow, notes
     )
+
+
+def list_tables() -> list[str]:
+    """Return the names of the raw tables that a build reads."""
+    dated = (*sources.WIDE, *sources.VITALS, *sources.LONG)
+    return sorted({"patient", *static.list_columns(), *(source.table for source in dated)})

@@ -45,11 +45,12 @@ LONGEST_PRIOR_HOURS = 365 * 24
 
 def check_tables(release: Release) -> None:
     """Raise a CohortError where a table or column read here is missing; nothing but first lines is read."""
-    for table, reads in _list_columns().items():
+    for table, reads in list_columns().items():
         release.scan(table, reads)
 
 
-def _list_columns() -> dict[str, tuple[str, ...]]:
+def list_columns() -> dict[str, tuple[str, ...]]:
+    """Return the columns that a build reads of each table of one row a stay, by table."""
     return {
         "patient": PATIENT_READS,
         "hospital": HOSPITAL_READS,
@@ -166,7 +167,7 @@ def _read_table(
     where: str = "true",
     key: str = "stay",
 ) -> pd.DataFrame:
-    rows = release.scan(table, _list_columns()[table])
+    rows = release.scan(table, list_columns()[table])
     wanted = "WHERE stay IN (SELECT stay FROM wanted)" if key == "stay" else f"WHERE {key} IS NOT NULL"
     with release.reading(table):
         frame = con.execute(f"SELECT * FROM (SELECT {selected} FROM {rows} WHERE {where}) {wanted}").df()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.cohort import CohortError
+from datasets.raw.tables import SUFFIXES
 
 PATH_OPTIONS = ("root", "note_root", "cxr_root", "encoder", "revision")
 """Options that a later build takes over from an earlier one."""
@@ -30,21 +31,28 @@ def recall_options(options: dict[str, Any], earlier: dict[str, Any]) -> dict[str
     return {k: v for k, v in {**kept, **options}.items() if v not in ("none", "", False)}
 
 
-def stamp_files(root: Path, options: dict[str, Any]) -> list[tuple[str, int, int]]:
-    """Return name, size and time of each raw file that a build reads; of the images, of the folders by first digits.
+def list_raw_files(root: Path, options: dict[str, Any]) -> dict[str, Path]:
+    """Return the raw tables that a build may read, by name wherever they lie; of the images, the folders by first digits.
 
     Raises:
         CohortError: where the folder of notes or images does not exist.
     """
-    files = [p for folder in TABLES for p in sorted((root / folder).glob("*.csv*"))]
+    files = {f"{folder}/{p.name}": p for folder in TABLES for p in (root / folder).glob("*") if _is_read(p)}
     for option, holds in (("note_root", "note/discharge.csv.gz"), ("cxr_root", "files/ and the metadata of MIMIC-CXR")):
         if option in options:
             folder = Path(options[option])
             if not folder.is_dir():
                 raise CohortError(f"{option}={folder} is no folder; give the one that holds {holds}")
             inside = [folder, *(folder / name for name in ("note", "files") if (folder / name).is_dir())]
-            files += [p for part in inside for p in sorted(part.iterdir())]
-    return [(str(p), 0 if p.is_dir() else p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+            found = [p for part in inside for p in part.iterdir() if _is_read(p) or p.parent.name == "files"]
+            files |= {f"{option}/{p.relative_to(folder).as_posix()}": p for p in found}
+    return files
+
+
+def _is_read(path: Path) -> bool:
+    from datasets.mimic_iv.build import FABRICATED
+
+    return path.is_file() and (path.name.lower().endswith(SUFFIXES) or path.name == FABRICATED)
 
 
 def make_arguments(options: dict[str, Any], cache: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -191,7 +192,7 @@ def _make_prefix(folder: Path) -> str:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    for path in folder.parent.glob(f"{_make_prefix(folder)}*"):
+    for path in folder.parent.glob(f"{glob.escape(_make_prefix(folder))}*"):
         if _is_abandoned(path, path.name.removeprefix(_make_prefix(folder))):
             shutil.rmtree(path, ignore_errors=True)
 

@@ -225,7 +225,10 @@ BAD = {
         lambda f: f.assign(probability=f["probability"].where(f.index != 3, 1.2)),
         "line 5: probability '1.2'",
     ),
-    "label": (lambda f: f.assign(label=f["label"].where(f.index != 2, 2)), "line 4: label '2.0' is none of 0, 1, NaN"),
+    "label": (
+        lambda f: f.assign(label=f["label"].where(f.index != 2, 2)),
+        "line 4: label '2.0' is none of 0, 1, True, False, NaN",
+    ),
     "text": (
         lambda f: f.assign(label=f["label"].astype(object).where(f.index != 0, "yes")),
         "line 2: label 'yes' is no number",
@@ -275,3 +278,59 @@ def test_broken_files_and_wrong_options_are_one_line(cli, tmp_path):
     status, _, err = cli("audit", "--predictions", str(good))
     assert (status, "--declared says what was done" in err) == (2, True)
     assert cli("audit", "--predictions", str(tmp_path / "whole.parquet"), "--declared", "none")[0] == 0
+
+
+NUMBERS = [2**53 + 2 * i for i in range(60)]
+OTHER_FORMS = {
+    "floats": (range(1000, 1060), lambda k: f"{k}.0", lambda f: f"{f}.0"),
+    "spaces": (range(1000, 1060), lambda k: f" {k} ", lambda f: f" {f}"),
+    "exponents": (range(1000, 61000, 1000), lambda k: f"{k / 1000:.1f}e+03", str),
+    "leading zeros": (range(1000, 1060), lambda k: f"{k:08d}", str),
+    "large": (NUMBERS, lambda k: f"{k}.0", str),
+    "text": ([f"a{i}" for i in range(60)], lambda k: f"{k} ", str),
+    "truth values of folds": (range(1000, 1060), str, lambda f: str(bool(f))),
+}
+
+
+@pytest.mark.parametrize("form", OTHER_FORMS)
+def test_a_training_list_is_compared_by_what_its_keys_mean(audit, tmp_path, form):
+    names, patient, fold = OTHER_FORMS[form]
+    frame, _, _ = honest(1, step="none", **PLAIN | {"n": 60, "folds": 2}, printed="full")
+    frame["patient"] = list(names)
+    train = frame.assign(patient=[patient(k) for k in names], fold=frame["fold"].astype(int).map(fold))
+    train[["patient", "fold"]].head(20).to_csv(tmp_path / "train.csv", index=False)
+    found = audit(frame, "none", more=("--train", str(tmp_path / "train.csv")))[3]["findings"]
+    assert [(f["kind"], f["patients"]) for f in found] == [("train_test", 20)]
+
+
+def test_names_that_leading_zeros_tell_apart_stay_two(audit):
+    frame, _, _ = honest(1, step="none", **PLAIN | {"n": 60}, printed="full")
+    frame["patient"] = [("0" if i % 2 else "") + str(1000 + i // 2) for i in range(60)]
+    assert audit(frame, "none")[:2] == (0, set())
+
+
+def test_a_list_that_shares_nothing_is_refused(cli, tmp_path):
+    frame, _, _ = honest(1, step="none", **PLAIN | {"n": 60}, printed="full")
+    path = written(tmp_path / "predictions.csv", frame)
+    other = frame[["patient", "fold"]].assign(patient=frame["patient"] + 5000)
+    lists = {
+        "patient": (other, 2, "shares no patient"),
+        "fold": (frame[["patient", "fold"]].assign(fold="fold_1"), 2, "shares no fold"),
+        "split": (pd.concat([other.assign(split="train"), frame[["patient", "fold"]].assign(split="test")]), 0, ""),
+    }
+    for name, (table, expected, message) in lists.items():
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+        train = ("--train", str(tmp_path / f"{name}.csv"))
+        status, out, err = cli("audit", "--predictions", str(path), "--declared", "none", *train)
+        assert (status, message in err, err.count("\n")) == (expected, True, bool(message)), (out, err)
+
+
+@pytest.mark.parametrize("name", ["p.pq", "p.parquet", "P.PARQUET", "no_ending"])
+@pytest.mark.parametrize("labels", ["bool", "boolean", object])
+def test_truth_values_are_labels_and_a_parquet_file_is_known_by_its_content(cli, tmp_path, name, labels):
+    frame, _, _ = honest(1, step="none", **PLAIN | {"n": 60}, printed="full")
+    label = frame["label"].astype(bool)
+    frame["label"] = label.map(lambda v: str(v).lower()) if labels is object else label.astype(labels)
+    with (tmp_path / name).open("wb") as file:
+        frame.to_parquet(file)
+    assert cli("audit", "--predictions", str(tmp_path / name), "--declared", "none")[0] == 0

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import psutil
 import pytest
@@ -326,3 +327,17 @@ def test_the_seed_of_a_cell_is_its_names(cli):
         for k, v in (("fold", 1), ("seed", 1), ("method", "n"), ("variant", "v"))
     ]
     assert len({cell.draw_seed(), *others}) == 5
+
+
+def test_altered_labels_of_a_built_cohort_stop_a_run_and_are_listed_by_status(cli, tmp_path):
+    argv = ("smoke", "n=100", "method=logistic", "landmark=icu_24h", "dataset.draws=16", f"built={tmp_path / 'own'}")
+    assert cli("run", *argv)[0] == 0
+    assert cli("status", "--verify", *argv)[0] == 0
+    (path,) = (tmp_path / "own").glob("*/icu_24h/cohort/outcomes.npy")
+    np.save(path, 1 - np.load(path))
+    status, out, err = cli("run", *argv)
+    assert (status, out, err.count("\n"), "outcomes.npy is not as it was built" in err) == (2, "", 1, True), err
+    status, out, err = cli("status", "--verify", *argv, "--json")
+    assert (status, [row["file"] for row in json.loads(out)]) == (1, ["icu_24h/cohort/outcomes.npy"])
+    assert cli("data", "build", "embedded-mimic", "n=100", "dataset.draws=16", f"built={tmp_path / 'own'}")[0] == 0
+    assert cli("run", *argv)[0] == 0

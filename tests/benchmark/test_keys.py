@@ -117,6 +117,44 @@ def test_the_hash_of_a_plug_in_changes_with_its_own_modules_alone(tmp_path, file
     assert (hashes[0] == hashes[2]) == (file == "pack/unread.py")
 
 
+@pytest.mark.parametrize("how", ["importlib.import_module('pack.' + 'unread')", "__import__('pack.unread')"])
+def test_a_plug_in_that_imports_at_run_time_stands_on_its_whole_package(tmp_path, how):
+    hashes = []
+    for folder, text in (("a", "X = 1\n"), ("b", "X = 2\n")):
+        method = plug_in(tmp_path / folder)
+        (tmp_path / folder / "pack" / "maths.py").write_text(f"import importlib\n{how}\n")
+        (tmp_path / folder / "pack" / "unread.py").write_text(text)
+        hashes.append(keys.hash_sources(method))
+    assert hashes[0] != hashes[1]
+
+
+@pytest.mark.parametrize("file", ["weights.json", "deep/tables/INFO.csv"])
+def test_a_plug_in_stands_on_the_data_files_of_its_package(tmp_path, file):
+    hashes = []
+    for folder, text in (("a", "INFO,1"), ("b", "INFO,2")):
+        method = plug_in(tmp_path / folder)
+        (tmp_path / folder / "pack" / file).parent.mkdir(exist_ok=True)
+        (tmp_path / folder / "pack" / file).write_text(text)
+        hashes.append(keys.hash_sources(method))
+    assert hashes[0] != hashes[1]
+
+
+def test_a_plug_in_stands_on_the_version_of_its_distribution(tmp_path, monkeypatch):
+    method, hashes = plug_in(tmp_path), []
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for version in ("1.0", "1.1"):
+        info = tmp_path / f"pack-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: pack\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text("[crl_mmnar_bench.methods]\nmine = pack.deep.method\n")
+        keys.hash_sources.cache_clear()
+        hashes.append((keys.hash_sources(method), keys.hash_source_files(method)["version of pack"]))
+        (info / "entry_points.txt").unlink()
+        (info / "METADATA").unlink()
+        info.rmdir()
+    assert (hashes[0][0] != hashes[1][0], hashes[0][1], hashes[1][1]) == (True, "1.0", "1.1")
+
+
 def test_an_environment_inside_the_clone_is_not_the_project(tmp_path, monkeypatch):
     outside = keys.hash_sources(plug_in(tmp_path / "outside"))
     monkeypatch.setattr(keys, "ROOT", tmp_path / "clone")

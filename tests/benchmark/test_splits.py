@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.cell.splits import draw_site_split, draw_split, load_or_draw_split, stratify_by_outcome
+from benchmark.cell.splits import draw_site_split, draw_split, load_or_draw_split, load_split, stratify_by_outcome
 from datasets.cohort import Cohort, CohortError, Modality
 
 
@@ -147,3 +147,13 @@ def test_a_split_that_cannot_be_written_says_where_and_what_to_choose(tmp_path):
     (tmp_path / "splits").write_text("a file in the place of the folder")
     with pytest.raises(CohortError, match=r"cannot write .*splits.*; choose another built=DIR"):
         load_or_draw_split(cohort(), tmp_path / "splits", 4)
+
+
+@pytest.mark.parametrize("kept", [0, 300, 0.5, 0.99])
+def test_a_cut_split_file_is_named(tmp_path, kept):
+    path = tmp_path / "folds.npz"
+    np.savez(path, fold=np.zeros(400, dtype=np.int16), valid=np.zeros((2, 400), dtype=bool))
+    content = path.read_bytes()
+    path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
+    with pytest.raises(CohortError, match=r"folds\.npz cannot be read .*remove it, and it is drawn again"):
+        load_split(path)

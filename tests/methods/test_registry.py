@@ -194,3 +194,30 @@ def test_the_class_must_be_unambiguous(tmp_path, monkeypatch):
     named = two.replace('"year"', '"class": "B", "year"')
     plug_in(tmp_path, monkeypatch, "plug_four", named, "four = plug_four")
     assert registry.load("four").__name__ == "B"
+
+
+@pytest.mark.parametrize("statement", ["sys.exit(0)", "raise SystemExit", "exit('done')"])
+def test_a_plug_in_cannot_end_the_program(tmp_path, monkeypatch, statement):
+    name = f"plug_exit_{abs(hash(statement))}"
+    plug_in(tmp_path, monkeypatch, name, f"import sys\nINFO = {INFO}\n{statement}\n", f"mine = {name}")
+    with pytest.raises(registry.UnusableMethod, match=r"line 3, SystemExit"):
+        registry.load("mine")
+
+
+def test_what_a_plug_in_prints_at_import_is_no_output_of_a_command(tmp_path, monkeypatch, capsys):
+    source = f"from methods.base import Method\nINFO = {INFO}\nprint('[]')\nclass A(Method):\n    pass\n"
+    plug_in(tmp_path, monkeypatch, "plug_prints", source, "mine = plug_prints")
+    registry.load("mine")
+    assert capsys.readouterr() == ("", "[]\n")
+
+
+@pytest.mark.parametrize("head", [b"\xef\xbb\xbf", b"# -*- coding: latin-1 -*-\n# \xe9\n"])
+def test_a_file_is_read_as_python_reads_it(folder, head):
+    (folder / "a.py").write_bytes(head + f"INFO = {INFO}\n".encode())
+    assert registry.infos()["a"].title == "A"
+
+
+def test_the_distribution_of_a_plug_in_is_known_by_its_file(tmp_path, monkeypatch):
+    plug_in(tmp_path, monkeypatch, "plug_version", f"INFO = {INFO}\n", "mine = plug_version")
+    assert registry.find_distribution(tmp_path / "plug_version.py") == ("plug_version", "1.0")
+    assert registry.find_distribution(METHODS / "gbdt" / "__init__.py") is None
