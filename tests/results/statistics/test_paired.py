@@ -11,6 +11,7 @@ from statsmodels.stats.multitest import multipletests
 from results.rows import list_rows
 from results.statistics import paired
 from results.statistics.bootstrap import draw_weights
+from results.statistics.comparison import PairedTest
 from results.statistics.paired import Pair, compare
 from tests.stores import ROWS, fabricate, rewrite
 
@@ -93,7 +94,7 @@ def test_the_interval_is_of_95_per_cent_of_the_resamples(case):
 
 def test_what_is_called_goes_by_the_adjusted_p(case, monkeypatch):
     store, plan, _ = case
-    monkeypatch.setattr(paired, "compute_corrected_t", lambda *_: CorrectedT(2.5, 0.03, None))
+    monkeypatch.setattr(paired, "compute_corrected_t", lambda *_: PairedTest(2.5, 0.03, None))
     after, _, _, s_only, _ = list_rows(plan)
     family = [r for r in compare(store, plan, [Pair("s_only", s_only, after)], 0) if r["in_family"]]
     assert [(r["p"], r["p_holm"]) for r in family] == [(0.03, pytest.approx(0.09))] * 3
