@@ -75,7 +75,7 @@ FAULTS = [
     Fault("PU5", "reports/published/paper.py", 'Measure(group="S+T"),', 'Measure(group="S+R"),  # planted',
           "reports/published/test_published.py::test_rows_of_patterns_are_read_in_the_group_that_they_are_named_by"),
     Fault("GD2", "methods/gru_d/__init__.py", '{"inputs": "modality_as_sensor"}', "{}",
-          "methods/test_registry.py::test_loads_a_method_whose_contract_is_filled_in"),
+          "methods/test_gru_d.py::test_the_variant_that_reads_modalities_as_sensors_is_not_the_default"),
     Fault("PA7", PAIRED, "compute_interval(means[1:], 1 - LEVEL)", "compute_interval(means[1:], LEVEL)",
           f"{PAIRED_TESTS}::test_the_interval_is_of_95_per_cent_of_the_resamples"),
     Fault("RC8", RUN_CELL, "names[calibration], size[calibration]", "names[: len(calibration)], size[calibration]",

@@ -47,9 +47,7 @@ def test_values_by_hand():
 def test_a_feature_is_kept_up_to_four_fifths_missing(recorded, kept):
     values = np.full((10, 2), np.nan)
     values[:, 0] = np.arange(10)
-    values[:recorded, 1] = 1.0, 3.0
-    if recorded == 1:
-        values[1, 1] = np.nan
+    values[:recorded, 1] = [1.0, 3.0][:recorded]
     prep = Preprocessor().fit(one_modality(values, np.ones(10)))
     assert prep.widths == (1 + 2 * kept,)
 

@@ -112,7 +112,7 @@ def test_bold_only_where_the_test_calls_it(small, comparisons, bold):
 
 
 def test_a_win_is_bold_at_its_own_landmark_alone(small):
-    store, plan = small
+    _, plan = small
     both = {name: replace(facts, tasks={"icu_90d": facts.tasks.get("icu_90d", next(iter(facts.tasks.values())))})
             for name, facts in plan.landmarks.items()}  # fmt: skip
     plan = replace(plan, landmarks=both)

@@ -172,7 +172,7 @@ def test_the_spreads_over_seeds_and_over_folds_are_told_apart():
     rng = np.random.default_rng(0)
     label = np.tile([0.0, 0.0, 1.0], 20)
     parts = [CellPredictions(f, s, np.arange(60), label, rng.random(60), 0.5) for f in range(3) for s in range(2)]
-    codes, weights = ({f: value for f in range(3)} for value in (np.repeat("a", 60), np.ones((1, 60))))
+    codes, weights = (dict.fromkeys(range(3), value) for value in (np.repeat("a", 60), np.ones((1, 60))))
     found = score_group(parts, codes, "a", weights, ("brier",)).values["brier"]
     errors = np.array([np.mean((label - part.probability) ** 2) for part in parts]).reshape(3, 2)
     assert found["sd_seeds"] == pytest.approx(errors.mean(axis=0).std(ddof=1))
