@@ -16,6 +16,7 @@ from datasets.storage import GroundTruth, save_cohort, save_ground_truth
 from methods import registry
 from methods.base import Method, NotApplicable
 from results.cell import Cell, PlannedCell
+from results.metrics.scores import score_recalibrated
 
 
 class Prevalence(Method):
@@ -38,8 +39,8 @@ def place_for(folder, cohort, known=None):
     return CellInputs(folder, load_or_draw_split(cohort, folder / "splits", 2)[1])
 
 
-def planned(method="made", rectifier="off", protocol="strict", fitted=True, calibration="valid", fold=0):
-    cell = Cell("made", "icu_24h", protocol, method, "default", rectifier, "none", fold, 0)
+def planned(method="made", rectifier="off", protocol="strict", fitted=True, calibration="valid", fold=0, seed=0):
+    cell = Cell("made", "icu_24h", protocol, method, "default", rectifier, "none", fold, seed)
     kind = "hierarchical" if (rectifier, protocol) == ("on", "strict") else rectifier
     config = {
         "method": {"class": method, "fitted": fitted, "config": {}},
@@ -161,16 +162,18 @@ def test_the_strict_rectifier_is_fitted_on_the_calibration_rows(
 
     class Spy(module.Rectifier):
         def fit(self, probability, label, pattern, size):
-            given.append((self.kind, self.tasks, label, pattern, size))
+            given.append((self.kind, self.tasks, self.seed, label, pattern, size))
             return super().fit(probability, label, pattern, size)
 
     monkeypatch.setattr(module, "Rectifier", Spy)
-    record, _ = run_cell(planned(rectifier=rectifier, calibration=calibration), place)
+    how = planned(rectifier=rectifier, calibration=calibration, fold=1, seed=3)
+    record, _ = run_cell(how, place)
     assert record["status"] == "done", record["traceback"]
-    [(kind, tasks, label, pattern, size)] = given
+    [(kind, tasks, seed, label, pattern, size)] = given
+    assert seed == how.cell.draw_seed() != planned().cell.draw_seed()
     kind_of = {"on": "hierarchical"}.get(rectifier, rectifier)
     assert (kind, tasks, record["rectifier"]["kind"]) == (kind_of, cohort.tasks, kind_of)
-    rows = dict(zip(("train", "valid", "test"), load_split(place.split_file).rows(0), strict=True))[part]
+    rows = dict(zip(("train", "valid", "test"), load_split(place.split_file).rows(1), strict=True))[part]
     np.testing.assert_array_equal(label, cohort.outcomes[rows])
     np.testing.assert_array_equal(size, cohort.observed[rows].sum(axis=1))
     assert pattern.tolist() == name_patterns(cohort.observed[rows], cohort.modality_names)
@@ -214,15 +217,25 @@ def test_what_is_known_is_scored_where_it_is_given(tmp_path, cohort):
     assert set(test["row"] % 2) == {0}
 
 
-def test_the_truth_beside_the_rectifier(monkeypatch, tmp_path, cohort):
-    use(monkeypatch, Prevalence)
-    truth = np.full(cohort.outcomes.shape, 0.5)
+class TooLow(Prevalence):
+    """Half of the prevalence, so that a rectifier has something to correct."""
+
+    def predict_proba(self, cohort):
+        return super().predict_proba(cohort) / 2
+
+
+@pytest.mark.parametrize("rectifier", ["offset", "shrunk"])
+def test_the_truth_beside_the_rectifier(monkeypatch, tmp_path, cohort, rectifier):
+    use(monkeypatch, TooLow)
+    truth = np.random.default_rng(0).random(cohort.outcomes.shape)
     place = place_for(tmp_path / "k", cohort, GroundTruth(arrays={"truth_probability": truth}))
-    record, frames = run_cell(planned(rectifier="on"), place)
+    record, frames = run_cell(planned(rectifier=rectifier), place)
     frame = frames["predictions"]
     row = next(r for r in record["rectifier"]["rows"] if r["task"] == cohort.tasks[0] and r["n_test"] > 0)
     here = frame[(frame["split"] == "test") & (frame["task"] == row["task"]) & (frame["pattern"] == row["pattern"])]
-    assert (row["n_test"], row["true_delta"]) == (len(here), pytest.approx(0.5 - here["probability_base"].mean()))
+    assert abs(here["probability"].mean() - here["probability_base"].mean()) > 0.01
+    true = truth[here["row"], 0].mean() - here["probability_base"].mean()
+    assert (row["n_test"], row["true_delta"]) == (len(here), pytest.approx(true))
 
 
 @pytest.mark.parametrize("declared", [True, False])
@@ -260,3 +273,43 @@ def test_oracle_features_are_all_that_the_oracle_row_sees(monkeypatch, tmp_path,
 
 def test_checked_gives_float64():
     assert validate_probabilities(np.full((2, 1), 0.5, np.float32), 2, ("t",), "Any").dtype == np.float64
+
+
+def test_the_recalibrating_line_is_fitted_on_the_validation_part(monkeypatch, place):
+    use(monkeypatch, TooLow)
+    record, frames = run_cell(planned(rectifier="offset"), place)
+    found = [m for m in record["metrics"] if m["metric"] == "brier_recalibrated" and m["value"] is not None]
+    assert {m["stage"] for m in found} == {"base", "final"}
+    for m in found:
+        own = frames["predictions"].query("task == @m['task']")
+        column = {"base": "probability_base", "final": "probability"}[m["stage"]]
+        valid, test = (
+            [part[name].to_numpy(float) for name in ("label", column)]
+            for part in (own[own["split"] == "valid"], own[own["split"] == "test"])
+        )
+        assert m["value"] == pytest.approx(score_recalibrated(*valid, *test).value)
+        assert m["value"] != pytest.approx(score_recalibrated(*test, *test).value)
+
+
+def test_out_of_fold_predictions_come_from_fits_that_did_not_see_the_row(monkeypatch, place, cohort):
+    fits, seen = [], []
+
+    class Memory(Prevalence):
+        def fit(self, train, valid):
+            fits.append((self.seed, train.patient, valid.patient))
+            self.known = train.patient
+            return super().fit(train, valid)
+
+        def predict_proba(self, part):
+            seen.append((part.patient, np.isin(part.patient, self.known).any()))
+            return super().predict_proba(part)
+
+    use(monkeypatch, Memory)
+    record, _ = run_cell(planned(rectifier="offset", calibration="oof"), place)
+    assert record["status"] == "done", record["traceback"]
+    train, valid, test = (cohort.patient[rows] for rows in load_split(place.split_file).rows(0))
+    assert not any(known for _, known in seen)
+    out_of_fold = np.concatenate([patients for patients, _ in seen if not np.isin(patients, [*valid, *test]).any()])
+    assert sorted(out_of_fold) == sorted(train)
+    assert len(fits) == len({seed for seed, _, _ in fits}) == 6
+    assert all(set(own) <= set(train) and judged.tolist() == valid.tolist() for _, own, judged in fits)

@@ -43,12 +43,34 @@ def test_every_part_has_its_share_of_positives():
     for t in range(3):
         positives = [np.nansum(c.outcomes[split.rows(k)[2], t]) for k in range(5)]
         assert max(positives) - min(positives) <= 4
-        assert all(np.nansum(c.outcomes[split.rows(k)[1], t]) >= 1 for k in range(5))
+        for k in range(5):
+            train, valid, _ = split.rows(k)
+            both = np.nansum(c.outcomes[train, t]) + np.nansum(c.outcomes[valid, t])
+            assert np.nansum(c.outcomes[valid, t]) == pytest.approx(0.15 * both, abs=2)
+
+
+def test_every_part_has_its_share_of_undefined_outcomes():
+    c = cohort(rates=(0.1,))
+    c.outcomes[np.random.default_rng(1).random(len(c)) < 0.3] = np.nan
+    undefined = np.isnan(c.outcomes[:, 0])
+    split = draw_split(c, 5)
+    tested = [undefined[split.rows(k)[2]].sum() for k in range(5)]
+    assert max(tested) - min(tested) <= 1
+    for k in range(5):
+        train, valid, _ = split.rows(k)
+        assert undefined[valid].sum() == pytest.approx(0.15 * undefined[[*train, *valid]].sum(), abs=1)
 
 
 def test_the_draw_is_the_same_each_time_and_its_hash_tells_another():
     assert draw_split(cohort(), 5).hash == draw_split(cohort(), 5).hash
     assert len({draw_split(cohort(), 5).hash, draw_split(cohort(), 4).hash, draw_split(cohort(), 5, seed=1).hash}) == 3
+
+
+def test_undefined_is_a_stratum_apart_from_negative_and_positive():
+    outcomes = np.repeat([[0.0], [1.0], [np.nan]], 6, axis=0)
+    strata = stratify_by_outcome(outcomes, least=5).reshape(3, 6)
+    assert [len(set(row)) for row in strata.tolist()] == [1, 1, 1]
+    assert len(set(strata[:, 0])) == 3
 
 
 def test_rare_joint_classes_join_the_nearest():

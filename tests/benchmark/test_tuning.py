@@ -135,6 +135,11 @@ def test_trials_are_shared_by_seeds_and_rectifiers_and_draw_alike():
     assert len({t.key for t in list_first_trials(cell)}) == 4
     assert len({t.cell.draw_seed() for t in list_first_trials(cell)}) == 1
     assert list_first_trials(cell)[0].cell.draw_seed() != cell.cell.draw_seed()
+    shrunk = dataclasses.replace(
+        cell, config={**cell.config, "rectifier": {**cell.config["rectifier"], "kind": "shrunk"}}
+    )
+    assert [t.key for t in list_first_trials(shrunk)] == [t.key for t in list_first_trials(cell)]
+    assert {t.config["rectifier"]["kind"] for t in list_first_trials(cell)} == {"off"}
     probing = dataclasses.replace(cell, config={**cell.config, "probes": ["drop"]})
     assert [t.key for t in list_first_trials(probing)] == [t.key for t in list_first_trials(cell)]
 

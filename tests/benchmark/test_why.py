@@ -177,6 +177,14 @@ def test_a_stored_configuration_makes_the_same_plan(experiment, overrides, built
     assert [p.key for p in again.cells] == [p.key for p in plan.cells]
 
 
+def test_an_override_is_read_under_the_protocol_of_the_plan(built):
+    small = ["n=160", "folds=2", "dataset.draws=16", "method=s_only", "known=none", f"built={built}"]
+    plan = plan_run(load_config("table1", [*small, "protocol=paper"])).plan
+    stored = Plan.from_json(json.loads(json.dumps(plan.to_json())))
+    with pytest.raises(UsageError, match="belong to protocol=strict"):
+        restore_config(stored, ["rectifier=shrunk"])
+
+
 def test_an_arm_keeps_its_settings():
     config = load_arms("sites", ["dataset=embedded-eicu", "arm=sites"])[0]
     from benchmark.plan.plan import _convert_to_plain

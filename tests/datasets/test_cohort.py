@@ -83,14 +83,23 @@ def test_the_fingerprint_is_of_the_content():
 
 
 def test_take_selects_every_field():
-    cohort, rows = change(), np.array([4, 1])
+    series, six = fields()["series"], np.arange(6)
+    cohort = change(
+        site=six + 3,
+        groups={"sex": Group((six % 2).astype(np.int16), ("F", "M"))},
+        series=replace(series, hours=series.hours + six[:, None].astype(np.float32) / 8),
+    )
+    rows = np.array([4, 1])
     taken = cohort.take(rows)
     assert taken.patient.tolist() == [40, 10]
     for name in ("observed", "outcomes", "site"):
         np.testing.assert_array_equal(getattr(taken, name), getattr(cohort, name)[rows])
     np.testing.assert_array_equal(taken.modalities[1].values, cohort.modalities[1].values[rows])
-    np.testing.assert_array_equal(taken.series.values, cohort.series.values[rows])
-    assert taken.groups["sex"].codes.shape == (2,)
+    for name in ("values", "mask", "hours"):
+        part = getattr(cohort.series, name)
+        np.testing.assert_array_equal(getattr(taken.series, name), part[rows])
+        assert not np.array_equal(part[4], part[1], equal_nan=True)
+    assert (taken.groups["sex"].codes.tolist(), taken.groups["sex"].labels) == ([0, 1], ("F", "M"))
     np.testing.assert_array_equal(cohort.take(np.array([0, 1, 0, 0, 1, 0], bool)).patient, [10, 40])
     assert taken.fingerprint not in (cohort.fingerprint, cohort.take(rows[::-1]).fingerprint)
 
@@ -103,8 +112,8 @@ def test_without_outcomes_holds_none():
 
 
 def test_patterns_have_names():
-    observed = np.array([[1, 0, 1], [0, 0, 0], [1, 0, 1]], dtype=bool)
-    assert name_patterns(observed, ("S", "I", "T")) == ["S+T", "none", "S+T"]
+    observed = np.array([[1, 1, 0], [0, 0, 0], [1, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]], dtype=bool)
+    assert name_patterns(observed, ("S", "I", "T")) == ["S+I", "none", "S", "I+T", "S+T", "S+I"]
 
 
 def test_records_become_steps_at_their_times_the_last_of_a_stay_first_to_last(monkeypatch):

@@ -156,6 +156,15 @@ def test_prediction_equals_integration_on_a_grid(landmark, departing, rho, serie
         assert np.abs(np.subtract(usual, expected)).max() > 0.02
 
 
+def test_the_ceiling_with_the_series_knows_how_often_was_measured():
+    world = tiny_world()
+    cohorts, h = draw_cohorts(world, 60, 5)[:2]
+    cohort = cohorts["discharge"]
+    known = truth.compute_ground_truth(world, cohort, h, draws=1 << 13)
+    expected = [grid_prediction(world, cohort, row, True) for row in range(len(cohort))]
+    np.testing.assert_allclose(known.predictions["ceiling_series"], expected, atol=5e-4)
+
+
 def test_survival_moves_the_best_prediction():
     """The grid test would not see a weight that is missing on both sides were survival of no account."""
     world = tiny_world()

@@ -446,3 +446,8 @@ def test_pypots_gives_the_same_states_with_the_same_weights(tmp_path):
     np.testing.assert_array_equal(
         torch.where(known, by_index["last"].float(), 0), np.where(known, out["index_last"], 0)
     )
+
+
+def test_the_variant_that_reads_modalities_as_sensors_is_not_the_default():
+    changed = Config(**GruDMethod.variants["modality_as_sensor"])
+    assert changed.inputs == "modality_as_sensor" != Config().inputs

@@ -43,6 +43,15 @@ def test_values_by_hand():
     np.testing.assert_array_equal(x[6], 0)
 
 
+@pytest.mark.parametrize(("recorded", "kept"), [(1, 0), (2, 1)])
+def test_a_feature_is_kept_up_to_four_fifths_missing(recorded, kept):
+    values = np.full((10, 2), np.nan)
+    values[:, 0] = np.arange(10)
+    values[:recorded, 1] = [1.0, 3.0][:recorded]
+    prep = Preprocessor().fit(one_modality(values, np.ones(10)))
+    assert prep.widths == (1 + 2 * kept,)
+
+
 def test_later_gaps_get_the_median_and_far_values_are_clipped():
     train = one_modality([[0.0], [1.0], [5.0]], [1, 1, 1])
     prep = Preprocessor().fit(train)

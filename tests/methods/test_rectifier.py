@@ -129,6 +129,21 @@ def test_tau_is_the_argmin_of_an_explicit_crossfit():
     assert choose_tau(p, y, code, 5, 20, seed=7) == TAUS[int(np.argmin(brier))]
 
 
+def test_a_half_needs_half_of_the_rows_that_a_pattern_needs():
+    """A pattern of 30 rows, 15 in a half, is biased by .07; all others are right. Were it pooled, no tau would be better than another."""
+    code = np.repeat([0, 1], [2000, 30])
+    p, y = np.full((2030, 1), 0.5), np.zeros((2030, 1))
+    for d in (0, 1):
+        for half in (True, False):
+            rows = np.flatnonzero((code == d) & (split_in_halves(code, 0) == half))
+            y[rows[: len(rows) // 2]] = 1
+            p[rows] = y[rows].mean() - (0.07 if d else 0)
+    after = crossfit(p, y, code, 2, TAUS, 10, 0)
+    best = max(tau for tau in TAUS if tau < 0.06)
+    assert choose_tau(p, y, code, 2, 20, seed=0) == best
+    assert np.abs(after[TAUS.index(best)] - p)[code == 1].min() > 0.05
+
+
 def test_halves_split_every_pattern_evenly_by_the_seed_alone():
     code = np.random.default_rng(0).integers(0, 5, 503)
     second = split_in_halves(code, 1)

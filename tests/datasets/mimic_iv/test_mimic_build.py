@@ -71,6 +71,12 @@ def test_diagnoses_are_those_of_admissions_that_ended_before(raw, tmp_path):
     assert (got["earlier_admissions"], got["days_since_discharge"]) == (1, pytest.approx(798 / 24))
 
 
+def test_the_days_are_counted_from_the_last_of_several_discharges(raw, tmp_path):
+    raw.admission(101, -500, -400, hadm=7)
+    got = features(one(raw, tmp_path), 101)
+    assert (got["earlier_admissions"], got["days_since_discharge"]) == (2, pytest.approx(398 / 24))
+
+
 @pytest.mark.parametrize("landmark", ["icu_24h", "discharge_72h", "discharge", "stay"])
 def test_codes_of_the_index_admission_are_never_an_input(raw, tmp_path, landmark):
     raw.admission(101, 121, 123, hadm=8)

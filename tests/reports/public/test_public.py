@@ -12,12 +12,13 @@ import pytest
 
 from reports.public.public import build_export, write_export
 from reports.public.public_frame import Tally, suppress_frame
-from reports.public.suppression import Suppression
+from reports.public.suppression import Suppression, find_suppression
 from reports.report import ReportError
 from results.disclosure import Count
-from results.plan import Settings
+from results.plan import Landmark, Settings, TaskCounts
 from results.statistics.derive import derive
-from tests.stores import ROWS, fabricate, measured, record_of, rewrite
+from results.storage.store import Store
+from tests.stores import ROWS, fabricate, made_plan, measured, record_of, rewrite
 
 PATIENT = 88_000_000
 TASKS = ("mortality_inhosp",)
@@ -78,6 +79,16 @@ def made(stored):
 
 def rows(text):
     return list(csv.DictReader(io.StringIO(text)))
+
+
+@pytest.mark.parametrize(
+    ("n", "labelled", "positives", "blank"),
+    [(200, 200, 6, True), (200, 200, 195, True), (200, 8, 0, True), (200, 200, 60, False), (8, 0, 0, True)],
+)
+def test_a_task_is_blank_where_its_rows_positives_or_negatives_are_few(tmp_path, n, labelled, positives, blank):
+    facts = Landmark(n=n, tasks={"t": TaskCounts(labelled, positives)}, modalities={}, fingerprint="f", split="s")
+    found = find_suppression(Store(tmp_path), [made_plan(("s_only", "default", "off"), landmarks={"l": facts})])
+    assert found.blank == ({("d", "strict", "l", "t")} if blank else set())
 
 
 def test_what_is_written(made):

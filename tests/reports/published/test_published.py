@@ -82,6 +82,12 @@ def test_every_published_name_is_mapped():
     )
 
 
+def test_rows_of_patterns_are_read_in_the_group_that_they_are_named_by():
+    patterns = {printed: m.group for printed, m in ROWS["Table3"].items() if "(" in printed}
+    assert len(patterns) == 5
+    assert patterns == {printed: printed.partition(" ")[0] for printed in patterns}
+
+
 def test_measured_beside_published_on_a_cohort_that_is_not_the_papers(store_and_plan):
     frame = beside(store_and_plan)
     assert list(frame.columns) == COLUMNS

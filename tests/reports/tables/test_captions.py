@@ -10,10 +10,13 @@ from tests.stores import ROWS, fabricate, made_plan, rewrite
 
 def test_caption_says_what_a_reader_must_know(fabricated):
     store, plan = fabricated
+    facts = plan.landmarks["icu_24h"]
+    positives = facts.tasks["mortality_inhosp"].positives
+    fewer = replace(facts, tasks={"mortality_inhosp": replace(facts.tasks["mortality_inhosp"], n=120)})
+    plan = replace(plan, landmarks=plan.landmarks | {"icu_24h": fewer})
     text = compose_caption(store, plan, store.statistics(plan.name))
-    positives = plan.landmarks["icu_24h"].tasks["mortality_inhosp"].positives
     for part in (
-        "embedded-mimic: a fabricated cohort", "Landmark icu_24h: N = 150", f"In-hospital mortality {positives} positive of 150",
+        "embedded-mimic: a fabricated cohort", "Landmark icu_24h: N = 150", f"In-hospital mortality {positives} positive of 120",
         "5 folds, 1 seed (mean ± standard deviation over folds)", "strict protocol", "schedule: short", "tuning: none",
         "rectifier: CRL-MMNAR (on)", "Bold AUC: the reference (CRL-MMNAR)", "Commit 0123456789; 2026-01-02.",
     ):  # fmt: skip

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from reports.frames.tidy import PRINTED, build_tidy_frame
@@ -107,6 +109,16 @@ def test_bold_only_where_the_test_calls_it(small, comparisons, bold):
     statistics = {"reference": {"method": "crl_mmnar", "variant": "default"}, "comparisons": comparisons}
     assert find_bold_cells(plan, build_tidy_frame(store, plan), statistics) == bold
     assert find_bold_cells(plan, build_tidy_frame(store, plan), None) == frozenset()
+
+
+def test_a_win_is_bold_at_its_own_landmark_alone(small):
+    _, plan = small
+    both = {name: replace(facts, tasks={"icu_90d": facts.tasks.get("icu_90d", next(iter(facts.tasks.values())))})
+            for name, facts in plan.landmarks.items()}  # fmt: skip
+    plan = replace(plan, landmarks=both)
+    won = [comparison("s_only", landmark="icu_24h", better=True), comparison("s_only", landmark="discharge")]
+    statistics = {"reference": {"method": "crl_mmnar", "variant": "default"}, "comparisons": won}
+    assert find_bold_cells(plan, build_tidy_frame(*small), statistics) == {("icu_24h", "icu_90d", "s_only", "default")}
 
 
 def test_bold_goes_to_the_auc_alone(fabricated):

@@ -19,14 +19,14 @@ def draw(seed, n=300, decimals=8):
 
 
 def test_worked_example():
-    # four pairs (positive, negative), three in order; precision 1 at the first positive, 2/3 at the second
-    got = values([1, 0, 1, 0], [0.9, 0.6, 0.4, 0.2])
-    assert got["auc"] == 0.75
+    # six pairs (positive, negative), five in order; precision 1 at the first positive, 2/3 at the second; 2 of 5 are positive
+    got = values([1, 0, 1, 0, 0], [0.9, 0.6, 0.4, 0.2, 0.1])
+    assert got["auc"] == pytest.approx(5 / 6)
     assert got["auprc"] == pytest.approx((1 + 2 / 3) / 2)
-    assert got["auprc_normalised"] == pytest.approx((5 / 6 - 0.5) / 0.5)
-    assert got["brier"] == pytest.approx((0.01 + 0.36 + 0.36 + 0.04) / 4)
-    assert got["log_loss"] == pytest.approx(-np.log([0.9, 0.4, 0.4, 0.8]).mean())
-    assert got["ece"] == pytest.approx((0.1 + 0.6 + 0.6 + 0.2) / 4)
+    assert got["auprc_normalised"] == pytest.approx((5 / 6 - 0.4) / 0.6)
+    assert got["brier"] == pytest.approx((0.01 + 0.36 + 0.36 + 0.04 + 0.01) / 5)
+    assert got["log_loss"] == pytest.approx(-np.log([0.9, 0.4, 0.4, 0.8, 0.9]).mean())
+    assert got["ece"] == pytest.approx((0.1 + 0.6 + 0.6 + 0.2 + 0.1) / 5)
 
 
 @pytest.mark.parametrize("decimals", [1, 8], ids=["ties", "no ties"])
@@ -40,7 +40,10 @@ def test_against_definitions(seed, decimals):
     cuts = np.unique(p)[::-1]
     recall = np.array([(ones >= c).mean() for c in cuts])
     precision = np.array([label[p >= c].mean() for c in cuts])
-    assert got["auprc"] == pytest.approx(np.sum(np.diff(np.r_[0, recall]) * precision), abs=1e-12)
+    average = np.sum(np.diff(np.r_[0, recall]) * precision)
+    assert got["auprc"] == pytest.approx(average, abs=1e-12)
+    assert abs(label.mean() - 0.5) > 0.1
+    assert got["auprc_normalised"] == pytest.approx(1 - (1 - average) / (1 - label.mean()), abs=1e-12)
     assert got["brier"] == pytest.approx(np.mean((label - p) ** 2), abs=1e-12)
     assert got["log_loss"] == pytest.approx(-np.mean(np.log(np.where(label == 1, p, 1 - p))), abs=1e-12)
 

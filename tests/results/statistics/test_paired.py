@@ -9,8 +9,11 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 from statsmodels.stats.multitest import multipletests
 
 from results.rows import list_rows
+from results.statistics import paired
+from results.statistics.bootstrap import draw_weights
+from results.statistics.comparison import PairedTest
 from results.statistics.paired import Pair, compare
-from tests.stores import ROWS, fabricate
+from tests.stores import ROWS, fabricate, rewrite
 
 METRICS = {"auc": roc_auc_score, "auprc": average_precision_score, "brier": brier_score_loss}
 
@@ -65,9 +68,48 @@ def test_difference_is_row_less_base_on_common_folds(case, metric):
     assert found["difference"] == pytest.approx(difference.mean(), abs=1e-9)
     assert found["value"] - found["base_value"] == pytest.approx(difference.mean(), abs=1e-9)
     assert found["sd_folds"] == pytest.approx(difference.std(ddof=1), abs=1e-9)
-    assert found["ci_low"] < found["ci_high"]
-    t = difference.mean() / np.sqrt((1 / 2 + found["n_test"] / found["n_train"]) * difference.var(ddof=1))
+    # 100 stays in three folds: one tested, one validates, one trains; only two folds are common, the sizes are of all
+    assert (found["n_test"], found["n_train"]) == (pytest.approx(100 / 3), pytest.approx(100 / 3))
+    t = difference.mean() / np.sqrt((1 / 2 + 1) * difference.var(ddof=1))
     assert found["p"] == pytest.approx(2 * stats.t.sf(abs(t), 1), rel=1e-6)
+
+
+def test_the_interval_is_of_95_per_cent_of_the_resamples(case):
+    store, plan, records = case
+    found = one(records, name="s_only", task="icu_90d", metric="brier")
+    values = {}
+    for planned in plan.cells:
+        if planned.cell.landmark == "discharge" and planned.cell.method in ("s_only", "crl_mmnar"):
+            if (store.record(planned) or {}).get("status") != "done":
+                continue
+            frame = store.predictions(planned).query("split == 'test' and task == 'icu_90d'").sort_values("row")
+            weights = draw_weights(frame["row"].to_numpy(), frame["patient"].to_numpy(), planned.cell.fold, 50)
+            error = (frame["label"] - frame["probability"].astype(float)).to_numpy() ** 2
+            at = values.setdefault(planned.cell.fold, {}).setdefault(planned.cell.method, [])
+            at.append(weights @ error / weights.sum(axis=1))
+    folds = [np.mean(v["s_only"], axis=0) - np.mean(v["crl_mmnar"], axis=0) for v in values.values() if len(v) == 2]
+    low, high = np.quantile(np.mean(folds, axis=0)[1:], [0.025, 0.975])
+    assert (found["ci_low"], found["ci_high"]) == (pytest.approx(low, abs=1e-7), pytest.approx(high, abs=1e-7))
+
+
+def test_what_is_called_goes_by_the_adjusted_p(case, monkeypatch):
+    store, plan, _ = case
+    monkeypatch.setattr(paired, "compute_corrected_t", lambda *_: PairedTest(2.5, 0.03, None))
+    after, _, _, s_only, _ = list_rows(plan)
+    family = [r for r in compare(store, plan, [Pair("s_only", s_only, after)], 0) if r["in_family"]]
+    assert [(r["p"], r["p_holm"]) for r in family] == [(0.03, pytest.approx(0.09))] * 3
+    assert not any(r["better"] or r["worse"] for r in family)
+
+
+def test_a_seed_that_lacks_stays_is_not_compared(tmp_path):
+    store, plan = fabricate(tmp_path, rows=ROWS[:2], n=90, folds=3, seeds=2)
+    for planned in plan.cells:
+        if planned.cell.method == "cm_ae" and planned.cell.seed == 1:
+            frame = store.predictions(planned)
+            rewrite(store, planned, store.record(planned), {"predictions": frame[frame["row"] % 2 == 0]})
+    after, _, cm_ae = list_rows(plan)
+    found = one(compare(store, plan, [Pair("x", cm_ae, after)], 0), task="icu_90d", metric="auc")
+    assert (found["difference"], found["reason"]) == (None, "not the same stays: predictions on 45 of 90 test rows")
 
 
 def test_stages_of_the_same_cells_are_told_apart(case):

@@ -156,3 +156,18 @@ def test_a_cohort_counts_once_with_the_mean_of_its_tasks(tmp_path):
 def test_nothing_derived_yet(tmp_path):
     store, plan = fabricate(tmp_path, rows=ROWS[:2], n=40, folds=2)
     assert rank_methods(collect_cohort_values(store, [plan])).reason.startswith("Not ranked")
+
+
+@pytest.mark.parametrize(
+    ("datasets", "ranked"),
+    [
+        (["eicu-demo"], ["eicu-demo"]), (["eicu-demo", "mimic-iv"], ["eicu-demo", "mimic-iv"]), (["eicu-demo", "eicu"], ["eicu"]),
+    ],
+)  # fmt: skip
+def test_a_demo_counts_unless_its_whole_release_is_there(tmp_path, datasets, ranked):
+    plans = []
+    for i, dataset in enumerate(datasets):
+        store, plan = fabricate(tmp_path, rows=ROWS[:2], n=40, folds=2, dataset=dataset, draw=i)
+        store.write_statistics(plan.name, derive(store, plan, resamples=0))
+        plans.append(plan)
+    assert list(collect_cohort_values(store, plans).index) == ranked

@@ -168,6 +168,17 @@ def test_a_refused_group_keeps_its_counts_and_has_no_number():
     assert score_group([part], {0: np.repeat("a", 39)}, "b", weights).n == 0
 
 
+def test_the_spreads_over_seeds_and_over_folds_are_told_apart():
+    rng = np.random.default_rng(0)
+    label = np.tile([0.0, 0.0, 1.0], 20)
+    parts = [CellPredictions(f, s, np.arange(60), label, rng.random(60), 0.5) for f in range(3) for s in range(2)]
+    codes, weights = (dict.fromkeys(range(3), value) for value in (np.repeat("a", 60), np.ones((1, 60))))
+    found = score_group(parts, codes, "a", weights, ("brier",)).values["brier"]
+    errors = np.array([np.mean((label - part.probability) ** 2) for part in parts]).reshape(3, 2)
+    assert found["sd_seeds"] == pytest.approx(errors.mean(axis=0).std(ddof=1))
+    assert found["sd_folds"] == pytest.approx(errors.mean(axis=1).std(ddof=1))
+
+
 @pytest.mark.parametrize("pattern", ["structured", "structured+text"])
 @pytest.mark.parametrize(("metric", "measure"), [
     ("auc", lambda t, _: roc_auc_score(t["label"], t["probability"])),
