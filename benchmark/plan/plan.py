@@ -20,7 +20,7 @@ from benchmark.cell.run_cell import ORACLE
 from benchmark.cell.shuffled import shuffle_outcomes
 from benchmark.cell.splits import load_or_draw_split
 from benchmark.errors import UsageError
-from benchmark.plan.config import WHERE, Executor, Outcomes, RunConfig
+from benchmark.plan.config import WHERE, Executor, Outcomes, RunConfig, find_schedule_changes
 from benchmark.plan.rows import MethodSpec, make_budget, select_known_rows, select_method_rows
 from benchmark.plan.tuning import Budget
 from datasets import registry as dataset_registry
@@ -99,6 +99,7 @@ def plan_run(config: RunConfig, say: Callable[[str], None] | None = None) -> Pla
         commit=commit,
         clean=clean,
         schedule=config.schedule.name,
+        schedule_changes=find_schedule_changes(config),
         tuning=str(make_budget(config)),
         rectifier=config.rectifier.value,
         calibration=config.calibration.value,

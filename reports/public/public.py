@@ -20,6 +20,7 @@ from reports.public.suppression import Suppression, find_suppression
 from reports.report import ReportError
 from results.disclosure import HIDDEN, SMALL, is_small
 from results.plan import Landmark, Plan
+from results.rows import name_variant
 
 CONTENTS = """\
   metrics.csv   one row a cell and metric: which cell, its status, the value on the test part, rows and positives
@@ -100,7 +101,12 @@ def _describe_plan(store: Records, plan: Plan, hide: Suppression, tally: Tally) 
         "calibration", "folds", "seeds", "reference", "bootstrap", "derived",
     )  # fmt: skip
     found = collect_provenance(store, plan)
-    rows = [{k: getattr(row, k) for k in ("method", "variant", "rectifier", "title", "kind")} for row in plan.rows]
+    cells = {p.cell.group[3:6]: [p] for p in reversed(plan.cells)}
+    rows = [
+        {k: getattr(row, k) for k in ("method", "variant", "rectifier", "title", "kind")}
+        | {"variant": name_variant(plan, row, cells.get((row.method, row.variant, row.rectifier), []))}
+        for row in plan.rows
+    ]
     return {k: getattr(plan, k) for k in names} | {
         "arm": plan.arm.name if plan.arm else None,
         "settings": _remove_paths(plan.settings.given),

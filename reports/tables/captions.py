@@ -67,8 +67,8 @@ def describe_setting(store: Store, plan: Plan, *landmarks: str) -> str:
         f"{plan.dataset}: {plan.description.rstrip('.')}{_describe_arm(plan)}.",
         *(_describe_landmark(name, facts) for name, facts in plan.landmarks.items() if not landmarks or name in landmarks),
         f"{_format_count(plan.folds, 'fold')}, {_format_count(plan.seeds, 'seed')}; "
-        f"{PROTOCOLS.get(plan.protocol, plan.protocol)}{_describe_split(plan)}{_describe_outcomes(plan)}; schedule: {plan.schedule}; "
-        f"selection: {SELECTIONS[plan.settings.selection]}; {_describe_source(store, plan)}",
+        f"{PROTOCOLS.get(plan.protocol, plan.protocol)}{_describe_split(plan)}{_describe_outcomes(plan)}; "
+        f"schedule: {_name_schedule(plan)}; selection: {SELECTIONS[plan.settings.selection]}; {_describe_source(store, plan)}",
     ])  # fmt: skip
 
 
@@ -88,7 +88,7 @@ def _describe_run(plan: Plan) -> list[str]:
     unknown = [name for name in asked if name not in {"all", "none", *(row.method for row in plan.rows)}]
     return [
         f"{_format_count(plan.folds, 'fold')}, {_format_count(plan.seeds, 'seed')} ({spread}); "
-        f"{PROTOCOLS.get(plan.protocol, plan.protocol)}{_describe_split(plan)}; schedule: {plan.schedule}; "
+        f"{PROTOCOLS.get(plan.protocol, plan.protocol)}{_describe_split(plan)}; schedule: {_name_schedule(plan)}; "
         f"selection: {SELECTIONS[plan.settings.selection]}; tuning: {plan.tuning}; rectifier: {_list_rectified(plan)}.",
         *([f"Not known of this cohort: {', '.join(unknown)}."] if unknown else []),
     ]
@@ -128,6 +128,11 @@ def _describe_split(plan: Plan) -> str:
 
 def _describe_outcomes(plan: Plan) -> str:
     return "; outcomes shuffled, the truth is an AUC of 0.5" if is_shuffled(plan) else ""
+
+
+def _name_schedule(plan: Plan) -> str:
+    changes = ", ".join(f"{field}={value}" for field, value in plan.schedule_changes.items())
+    return f"{plan.schedule} ({changes})" if changes else plan.schedule
 
 
 def _list_rectified(plan: Plan) -> str:

@@ -39,6 +39,7 @@ PLAN = Plan(
     tuning="grid",
     rectifier="on",
     calibration="oof",
+    schedule_changes={"max_epochs": 1},
     n=40,
     reference="mt",
     bootstrap=7,
@@ -84,8 +85,8 @@ FORMAT_1 = {
     },
     "rows": [
         {
-            "method": "mt", "variant": "wide", "rectifier": "on", "title": "MT (wide)", "kind": "method", "cut": "no third stage", "change": {},
-            "series": False, "candidates": 0,
+            "method": "mt", "variant": "wide", "rectifier": "on", "title": "MT (wide)", "kind": "method", "cut": "no third stage",
+            "change": {},            "series": False, "candidates": 0,
         }
     ],
     "cells": [{"cell": vars(CELL.cell), "config": {"hidden": 8}, "key_parts": {"config": "abc"}, "title": "MT (wide)"}],
