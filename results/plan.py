@@ -207,6 +207,17 @@ class Plan:
     format: int = FORMAT
 
     @property
+    def source(self) -> str:
+        """The commit of the source that planned it, with a word on changes, for a sentence: "not known" where there was no checkout."""
+        changed = ", with uncommitted changes" if self.commit and self.clean is False else ""
+        return f"{self.short_commit}{changed}"
+
+    @property
+    def short_commit(self) -> str:
+        """The first ten digits of the commit, or "not known"."""
+        return self.commit[:10] if self.commit else "not known"
+
+    @property
     def landmark_tasks(self) -> list[tuple[str, str]]:
         """Every (landmark, task), in print order."""
         return [(landmark, task) for landmark, facts in self.landmarks.items() for task in facts.tasks]

@@ -85,13 +85,28 @@ def build_export(store_root: Path, experiments: Sequence[Sequence[Plan]]) -> Exp
 def _list_metrics(store: Records, plan: Plan) -> list[dict[str, Any]]:
     """List a row for each metric of a cell; one row of a cell without any."""
     rows = []
+    variants = _name_variants(plan)
     for planned in plan.cells:
         record = store.record(planned) or {"status": "missing", "metrics": []}
-        where = {**planned.cell.__dict__, "key": planned.key[:16], "status": record["status"]}
+        where = {
+            **planned.cell.__dict__,
+            "variant": variants[planned.cell.group[3:6]],
+            "key": planned.key[:16],
+            "status": record["status"],
+        }
         empty = {"split": "", "stage": "", "task": "", "metric": "", "value": None, "n": None, "positives": None}
         found = [{k: m[k] for k in empty} for m in record["metrics"]]
         rows += [where | m for m in found or [empty]]
     return rows
+
+
+def _name_variants(plan: Plan) -> dict[tuple[str, ...], str]:
+    """Return the variant that tables print of each (method, variant, rectifier)."""
+    cells = {p.cell.group[3:6]: [p] for p in reversed(plan.cells)}
+    keys = {(row.method, row.variant, row.rectifier): row for row in plan.rows}
+    return {key: key[1] for key in cells} | {
+        key: name_variant(plan, row, cells.get(key, [])) for key, row in keys.items()
+    }
 
 
 def _describe_plan(store: Records, plan: Plan, hide: Suppression, tally: Tally) -> dict[str, Any]:
@@ -101,10 +116,10 @@ def _describe_plan(store: Records, plan: Plan, hide: Suppression, tally: Tally) 
         "calibration", "folds", "seeds", "reference", "bootstrap", "derived",
     )  # fmt: skip
     found = collect_provenance(store, plan)
-    cells = {p.cell.group[3:6]: [p] for p in reversed(plan.cells)}
+    variants = _name_variants(plan)
     rows = [
         {k: getattr(row, k) for k in ("method", "variant", "rectifier", "title", "kind")}
-        | {"variant": name_variant(plan, row, cells.get((row.method, row.variant, row.rectifier), []))}
+        | {"variant": variants[row.method, row.variant, row.rectifier]}
         for row in plan.rows
     ]
     return {k: getattr(plan, k) for k in names} | {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from reports.frames.provenance import describe_plug_in
 from reports.tables.shuffled import SHUFFLED_NOTE, is_shuffled
 from reports.tables.table import BOLD_RULE, get_task_title
 from results.plan import Landmark, Plan
@@ -165,19 +166,23 @@ def _describe_tests(store: Store, plan: Plan, statistics: dict[str, Any] | None)
 
 
 def _describe_source(store: Store, plan: Plan) -> str:
-    """Return commit and date of the plan, and of the cells where they come from others."""
-    dirty = not plan.clean
+    """Return commit and date of the plan, of the cells where they come from others, and the distributions of plug-ins."""
+    dirty = plan.clean is False
     commits: dict[str, None] = {}
+    plug_ins: dict[str, None] = {}
     for row in list_rows(plan):
         for planned in row.cells:
             found = (store.record(planned) or {}).get("provenance") or {}
             if found.get("commit"):
                 commits[found["commit"]] = None
-                dirty |= not found.get("clean", True)
-    own = str(plan.commit)[:10]
+                dirty |= found.get("clean") is False
+            if found.get("plug_in"):
+                plug_ins[describe_plug_in(found["plug_in"])] = None
     others = [str(c)[:10] for c in commits if c != plan.commit]
     also = f" (cells also from {', '.join(others)})" if others else ""
-    return f"commit {own}{also}{', with uncommitted changes' if dirty else ''}; {plan.written[:10]}."
+    changed = ", with uncommitted changes" if dirty and (plan.commit or others) else ""
+    beside = f"; plug-ins: {', '.join(plug_ins)}" if plug_ins else ""
+    return f"commit {plan.short_commit}{also}{changed}{beside}; {plan.written[:10]}."
 
 
 def _format_count(n: int, word: str) -> str:
