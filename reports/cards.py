@@ -80,7 +80,7 @@ def _collect_results(method: str, plans: list[Plan], frames: list[pd.DataFrame])
             rows.append({"title": title, "landmark": landmark, "task": get_task_title(task), "n": first["n"],
                          "positives": first["positives"], **values})  # fmt: skip
         if rows:
-            found.append({"plan": plan, "commit": str(plan.commit)[:10], "rows": rows})
+            found.append({"plan": plan, "commit": plan.short_commit, "rows": rows})
     return found
 
 
@@ -105,4 +105,4 @@ def _describe_plan(store: Store, plan: Plan) -> dict[str, Any]:
             if "site" in here:
                 sizes["hospitals"] = {"in all": f"{here['site'].nunique():,}"}
         landmarks[landmark] = {**asdict(facts), "groups": sizes}
-    return {"protocol": plan.protocol, "written": plan.written, "landmarks": landmarks, "commit": str(plan.commit)[:10]}
+    return {"protocol": plan.protocol, "written": plan.written, "landmarks": landmarks, "commit": plan.short_commit}

@@ -174,7 +174,8 @@ class Plan:
     ``written``: UTC; ``commit`` and ``clean``: of the source that planned it, with or without uncommitted changes (both None where that is
     not known); ``schedule`` to ``calibration``: names; ``n``: the size asked of a synthetic cohort; ``reference``: the method that others
     are compared with; ``bootstrap``: resamples of an interval; ``derived``: derivations asked for; ``audit``: what an audit notes besides;
-    ``sequence``: the store's count of plans, so that the newest is known whatever the clock says.
+    ``schedule_changes``: what the command line changed of the schedule, by field; ``sequence``: the store's count of plans, so that the
+    newest is known whatever the clock says.
     """
 
     name: str
@@ -191,6 +192,7 @@ class Plan:
     commit: str | None = None
     clean: bool | None = True
     schedule: str = ""
+    schedule_changes: dict[str, Any] = field(default_factory=dict)
     tuning: str = "none"
     rectifier: str = "auto"
     calibration: str = "valid"
@@ -203,6 +205,17 @@ class Plan:
     audit: dict[str, Any] = field(default_factory=dict)
     sequence: int = 0
     format: int = FORMAT
+
+    @property
+    def source(self) -> str:
+        """The commit of the source that planned it, with a word on changes, for a sentence: "not known" where there was no checkout."""
+        changed = ", with uncommitted changes" if self.commit and self.clean is False else ""
+        return f"{self.short_commit}{changed}"
+
+    @property
+    def short_commit(self) -> str:
+        """The first ten digits of the commit, or "not known"."""
+        return self.commit[:10] if self.commit else "not known"
 
     @property
     def landmark_tasks(self) -> list[tuple[str, str]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from results.cell import PlannedCell
-from results.plan import Plan
+from results.plan import Plan, PlannedRow
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,8 @@ class TableRow:
     """One row of a table: the cells of a method with a variant and a rectifier, at a stage of the prediction.
 
     ``stage`` is ``final``, or ``base`` for the same cells before their rectifier; ``variant`` is what the CSV prints, unique
-    together with ``method``; ``known`` rows (what is known of a cohort's truth, APACHE) stand apart and are never tested; ``series``:
-    it reads the series of labs and vitals.
+    together with ``method``, with the hyper-parameters that were set (``hidden=32``); ``known`` rows (what is known of a cohort's truth,
+    APACHE) stand apart and are never tested; ``series``: it reads the series of labs and vitals.
     """
 
     method: str
@@ -43,7 +43,9 @@ def list_rows(plan: Plan) -> list[TableRow]:
     for r in plan.rows:
         method, variant, rectifier = r.method, r.variant, r.rectifier
         cells = tuple(by_row.get((method, variant, rectifier), ()))
-        printed = variant if (method, variant) not in taken else _join_variant(variant, f"rectifier_{rectifier}")
+        printed = name_variant(plan, r, cells)
+        if (method, printed) in taken:
+            printed = _join_variant(printed, f"rectifier_{rectifier}")
         taken.add((method, printed))
         known, series = r.kind == "known", r.series
         rows.append(TableRow(method, printed, r.title, known, "final", cells, series))
@@ -55,10 +57,25 @@ def list_rows(plan: Plan) -> list[TableRow]:
     return rows
 
 
+def name_variant(plan: Plan, row: PlannedRow, cells: Sequence[PlannedCell]) -> str:
+    """Return a row's variant with the hyper-parameters that the command line set, of those that its method has: ``mmnar+hidden=32``.
+
+    A cell's own variant has none of them, since its name gives the seed.
+    """
+    if row.kind != "method" or not cells:
+        return row.variant
+    has = cells[0].config.get("method", {}).get("config", {})
+    given = [f"{field}={value}" for field, value in sorted(plan.settings.hyper.items()) if field in has]
+    return _join_variant(row.variant, "+".join(given)) if given else row.variant
+
+
 def find_reference_row(plan: Plan, rows: list[TableRow]) -> TableRow | None:
     """Return the row that others are compared with: the reference method's ``default``, else its first row, or None."""
     own = [r for r in rows if r.method == plan.reference and r.stage == "final" and not r.known]
-    return next((r for r in own if r.variant == "default"), own[0] if own else None)
+    planned = [row.cells[0].cell.variant if row.cells else row.variant for row in own]  # without what was set
+    return next(
+        (row for row, variant in zip(own, planned, strict=True) if variant == "default"), own[0] if own else None
+    )
 
 
 def hash_keys(keys: Iterable[str]) -> str:

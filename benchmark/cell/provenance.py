@@ -6,29 +6,67 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any
 
+from methods.registry import GROUP, info
+
 ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ("datasets", "results", "methods", "benchmark", "reports")
+"""The folders of this project whose files numbers depend on."""
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "duckdb", "POT")
 
 
-@cache
-def read_commit() -> tuple[str | None, bool | None]:
-    """Return the commit of the working tree and whether the tree is clean; (None, None) outside a git checkout."""
-    try:
-        head = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changes = subprocess.run(
-            ["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout
-    except (OSError, subprocess.CalledProcessError):
+def read_commit(files: Iterable[Path] = ()) -> tuple[str | None, bool | None]:
+    """Return the commit of the working tree, and whether what was run is as in it; (None, None) outside a checkout of this project.
+
+    Only what a number may depend on counts: a change of the commit's own Python files and configuration in SOURCE, and a file of
+    this project among ``files`` that the commit lacks, ignored or not. Inside another repository the commit is not known.
+
+    Args:
+        files: the source that was read (``benchmark.cell.keys.find_import_closure``).
+    """
+    tree = _read_tree(ROOT)
+    if tree is None:
         return None, None
-    return head, not changes.strip()
+    commit, tracked, changed = tree
+    own = (path.relative_to(ROOT).as_posix() for path in files if path.is_relative_to(ROOT))
+    return commit, not changed and all(
+        name in tracked for name in own if name.startswith(tuple(f"{room}/" for room in SOURCE))
+    )
+
+
+@cache
+def _read_tree(root: Path) -> tuple[str, frozenset[str], frozenset[str]] | None:
+    """Return the commit of the checkout at ``root``, the names of its files in SOURCE, and of those that were changed since; or None."""
+
+    def ask(*command: str) -> str:
+        return subprocess.run(["git", *command], cwd=root, env=clean, capture_output=True, text=True, check=True).stdout
+
+    # a hook sets GIT_DIR and others to the repository that it runs in
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or k.startswith("GIT_CONFIG")}
+    try:
+        if Path(ask("rev-parse", "--show-toplevel").removesuffix("\n")).resolve() != root.resolve():
+            return None
+        commit = ask("rev-parse", "HEAD").strip()
+        tracked = frozenset(ask("ls-files", "-z", "--", *SOURCE).split("\0")) - {""}
+        changed = frozenset(ask("diff", "HEAD", "--name-only", "-z", "--", *SOURCE).split("\0")) - {""}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return (commit, tracked, frozenset(n for n in changed if n.endswith((".py", ".yaml")))) if tracked else None
+
+
+@cache
+def find_plug_in(method: str) -> dict[str, str] | None:
+    """Return ``distribution`` and ``version`` of the plug-in that registers a method; None for a method of this repository."""
+    if not info(method).is_plug_in:
+        return None
+    points = (point for point in entry_points(group=GROUP) if point.name == method and point.dist)
+    return next(({"distribution": p.dist.name, "version": p.dist.version} for p in points if p.dist), None)
 
 
 @cache

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from benchmark.cell import provenance
-from benchmark.cell.keys import hash_source_files, list_cell_sources
+from benchmark.cell.keys import find_import_closure, hash_source_files, list_cell_sources
 from methods.base import NotApplicable
 from results.cell import PlannedCell
 
@@ -50,12 +50,15 @@ def failure_record(planned: PlannedCell, reason: str, trace: str | None = None) 
 
 def with_provenance(record: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
     """Return the record with its provenance: commit, versions, hardware, threads, ``seconds`` by part, peak memory and times."""
-    commit, clean = provenance.read_commit()
+    commit, clean = provenance.read_commit(find_import_closure(*list_cell_sources(record["config"])))
+    method = record["config"].get("method", {"fitted": False})
+    plug_in = provenance.find_plug_in(method["class"]) if method["fitted"] else None
     return record | {
         "provenance": {
             **record["provenance"],
             "commit": commit,
             "clean": clean,
+            **({"plug_in": plug_in} if plug_in else {}),
             "versions": provenance.collect_versions(),
             "hardware": provenance.describe_hardware(record["config"].get("device", "cpu")),
             "threads": provenance.count_threads(),

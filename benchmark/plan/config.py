@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.errors import UsageError, unknown
 from datasets.registry import DATASETS
+from methods import registry as method_registry
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 GROUPS = ("dataset", "schedule")
@@ -33,6 +34,8 @@ PLACES = ("store", "out", "built")
 AS_THEY_ARE = (*PLACES, "device", "landmark", "arm", "scheduler")
 """Overrides whose value is taken as it is typed, whatever it would mean to Hydra."""
 DEVICE = re.compile(r"cpu|(cuda|mps)(:\d+)?")
+KNOWN_BY_DEFAULT = ("ceiling", "ceiling_series", "oracle_features", "apache_iva")
+"""What ``known=all`` stands for, where a cohort offers it."""
 NOT_OVERRIDES = {"methods", "hyper", "experiment", "only", "arms", "sweep", "probes", "derived"}
 """Fields that an experiment's file sets, or that have a shorter name on the command line."""
 
@@ -229,7 +232,14 @@ def load_config(experiment: str, overrides: list[str]) -> RunConfig:
     except (HydraException, OmegaConfBaseException) as error:
         raise _explain_refusal(error, overrides) from None
     _take_as_typed(config, overrides)
+    for name in config.methods if "all" in config.methods else ():
+        if name != "all":
+            method_registry.info(name.partition(":")[0])  # raises: all would take in a name that is none
+    config.methods, config.known = normalise_methods(config.methods), _normalise_known(config.known)
     _validate(config)
+    if config.landmark is not None:
+        own = DATASETS[config.dataset["name"]].landmarks[config.protocol.value]
+        config.landmark = None if own == (config.landmark,) else config.landmark
     return config
 
 
@@ -266,6 +276,33 @@ def expand_path(key: str, value: str) -> str:
         raise UsageError(f"{key}={value}: {value.split('/')[0]} is nobody's home folder here") from None
 
 
+def normalise_methods(given: Iterable[str]) -> list[str]:
+    """Return a list of methods as every way of writing it becomes: each once, in the order of the alphabet; ``all`` has every default.
+
+    ``name:`` names no variant, and rows are printed in an order of their own, so that neither makes another plan.
+    """
+    names = {name.strip().removesuffix(":").rstrip() for name in given} - {""}
+    return sorted(name for name in names if name == "all" or ":" in name or "all" not in names)
+
+
+def _normalise_known(given: Iterable[str]) -> list[str]:
+    """Return the known rows asked for, each once, in the order of the alphabet, without those in ``all``; ``[none]`` for an empty list.
+
+    Raises:
+        UsageError: ``none`` together with others.
+    """
+    names = sorted({name.strip() for name in given} - {""}) or ["none"]
+    if "none" in names and len(names) > 1:
+        raise UsageError(f"known={','.join(names)}: none stands alone")
+    return [name for name in names if "all" not in names or name not in KNOWN_BY_DEFAULT]
+
+
+def find_schedule_changes(config: RunConfig) -> dict[str, Any]:
+    """Return the fields of the schedule that the command line set to another value than its file, with their values."""
+    own = dataclasses.asdict(Schedule()) | dict(OmegaConf.load(CONF / "schedule" / f"{config.schedule.name}.yaml"))
+    return {name: value for name, value in dataclasses.asdict(config.schedule).items() if value != own[name]}
+
+
 def load_arms(experiment: str, overrides: list[str]) -> list[RunConfig]:
     """Compose the configuration of each arm of an experiment, or its one configuration where it has no arms; ``arm=NAME[,NAME]`` chooses.
 
@@ -278,7 +315,7 @@ def load_arms(experiment: str, overrides: list[str]) -> list[RunConfig]:
     for key in [text.partition("=")[0] for text in own]:
         if key in varied:
             raise UsageError(f"{key}= is what the arms of {experiment} vary: choose some with arm=NAME[,NAME]")
-    wanted = None if base.arm is None else [name.strip() for name in base.arm.split(",")]
+    wanted = None if base.arm is None else split_names(base.arm)
     known = [arm["name"] for arm in base.arms]
     for name in wanted or []:
         if name not in known:
@@ -293,6 +330,11 @@ def load_arms(experiment: str, overrides: list[str]) -> list[RunConfig]:
             config.arm, config.arms = arm["name"], [{**arm, "of": of}]
             configs.append(config)
     return configs
+
+
+def split_names(text: str) -> list[str]:
+    """Return the names of a comma list, without blanks and empty ones."""
+    return [name for part in text.split(",") if (name := part.strip())]
 
 
 def find_dataset(overrides: list[str]) -> str:
@@ -310,7 +352,7 @@ def _translate(text: str) -> list[str]:
             raise unknown(key, value, list_names(key))
         return [text]
     if key == "method":
-        chosen = [v.strip() for v in value.strip("[]").split(",") if v.strip()]
+        chosen = split_names(value.strip("[]"))
         return [f"methods=[{','.join(repr(v) for v in chosen)}]"]
     if key == "method.selection":
         raise UsageError(

@@ -15,13 +15,13 @@ import pandas as pd
 
 from benchmark.cell import provenance
 from benchmark.cell.inputs import CellInputs
-from benchmark.cell.keys import hash_sources, list_cell_sources
+from benchmark.cell.keys import find_import_closure, hash_sources, list_cell_sources
 from benchmark.cell.run_cell import ORACLE
 from benchmark.cell.shuffled import shuffle_outcomes
 from benchmark.cell.splits import load_or_draw_split
 from benchmark.errors import UsageError
 from benchmark.plan.build_progress import BuildProgress
-from benchmark.plan.config import WHERE, Executor, Outcomes, RunConfig
+from benchmark.plan.config import WHERE, Executor, Outcomes, RunConfig, find_schedule_changes
 from benchmark.plan.rows import MethodSpec, make_budget, select_known_rows, select_method_rows
 from benchmark.plan.tuning import Budget
 from benchmark.show import report_every_minute
@@ -90,7 +90,8 @@ def plan_run(config: RunConfig, say: Callable[[str], None] | None = None) -> Pla
             rows.setdefault((row.method, row.variant, row.rectifier), row)
             cells += _plan_cells(config, dataset, landmark, cohort, known, split.hash, row)
     settings = _collect_settings(config)
-    commit, clean = provenance.read_commit()
+    starts = {path for planned in cells for path in list_cell_sources(planned.config)}
+    commit, clean = provenance.read_commit(find_import_closure(*starts))
     plan = Plan(
         name="-".join((config.experiment, dataset.info.name, config.protocol.value, digest(settings)[:10])),
         experiment=config.experiment,
@@ -101,6 +102,7 @@ def plan_run(config: RunConfig, say: Callable[[str], None] | None = None) -> Pla
         commit=commit,
         clean=clean,
         schedule=config.schedule.name,
+        schedule_changes=find_schedule_changes(config),
         tuning=str(make_budget(config)),
         rectifier=config.rectifier.value,
         calibration=config.calibration.value,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +14,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.cell.run_cell import ORACLE
 from benchmark.errors import UsageError, unknown
-from benchmark.plan.config import Calibration, Outcomes, Protocol, RectifierKind, RunConfig, find_infinite
+from benchmark.plan.config import (
+    KNOWN_BY_DEFAULT,
+    Calibration,
+    Outcomes,
+    Protocol,
+    RectifierKind,
+    RunConfig,
+    find_infinite,
+)
 from benchmark.plan.tuning import Budget, list_candidates, make_rules
 from datasets.cohort import Cohort
 from datasets.storage import GroundTruth
@@ -30,7 +40,6 @@ KNOWN_TITLES = {
     "evidence0_cause1": "Ceiling, pattern as cause only",
     "evidence0_cause0": "Ceiling, pattern unused",
 }
-KNOWN_BY_DEFAULT = ("ceiling", "ceiling_series", ORACLE, "apache_iva")
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,7 @@ def select_method_rows(config: RunConfig) -> list[MethodSpec]:
     budget = make_budget(config)
     used: set[str] = set()
     rows = []
-    for spec in dict.fromkeys(chosen):
+    for spec in _sort_rows(dict.fromkeys(chosen), infos, config.reference):
         name, _, variant = spec.partition(":")
         info = method_registry.info(name)
         cls = method_registry.load(name)
@@ -104,6 +113,7 @@ def select_method_rows(config: RunConfig) -> list[MethodSpec]:
                     info.weak,
                 )
             )
+    rows = _tell_titles_apart(rows)
     unused = set(config.hyper) - used
     if unused:
         known = {f.name for row in rows for f in dataclasses.fields(method_registry.load(row.method).Config)}
@@ -113,6 +123,29 @@ def select_method_rows(config: RunConfig) -> list[MethodSpec]:
             [f"method.{k}" for k in known],
         )
     return rows
+
+
+def _sort_rows(specs: Iterable[str], infos: dict[str, method_registry.Info], reference: str) -> list[str]:
+    """Return methods and variants in print order: a method, then its variants as its file has them; the reference after its own."""
+    order = {name: i for i, name in enumerate(sort_for_print(infos, reference))}
+
+    def place(spec: str) -> tuple[int, bool, int]:
+        name, _, variant = spec.partition(":")
+        variants = list(method_registry.load(name).variants)
+        last = (name == reference) != bool(variant)
+        return order[name], last, variants.index(variant) if variant in variants else -1
+
+    return sorted(specs, key=place)
+
+
+def _tell_titles_apart(rows: list[MethodSpec]) -> list[MethodSpec]:
+    """Return the rows, those that share their title with another each with its method's name and variant behind it."""
+    count = Counter(row.title for row in rows)
+    names = [row.method if row.variant == "default" else f"{row.method}:{row.variant}" for row in rows]
+    return [
+        dataclasses.replace(row, title=f"{row.title} [{name}]") if count[row.title] > 1 else row
+        for row, name in zip(rows, names, strict=True)
+    ]
 
 
 def _list_changes(cls: type[Method], sweep: dict[str, list[Any]]) -> list[dict[str, Any]]:
@@ -201,7 +234,10 @@ def select_known_rows(config: RunConfig, cohort: Cohort, known: GroundTruth) -> 
     if config.known == ["none"] or config.outcomes is Outcomes.shuffled:
         return []
     offered = {*known.predictions, *({ORACLE} if ORACLE in known.arrays else ())}
-    wanted = [name for name in KNOWN_BY_DEFAULT if name in offered] if config.known == ["all"] else config.known
+    wanted = [
+        name for name in KNOWN_TITLES if name in {*config.known, *(KNOWN_BY_DEFAULT if "all" in config.known else ())}
+    ]
+    wanted += [name for name in config.known if name not in {*KNOWN_TITLES, "all"}]
     for name in wanted:
         if name not in {*offered, *KNOWN_TITLES}:
             raise unknown("known row", name, {*offered, "all", "none"})

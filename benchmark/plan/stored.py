@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmark.errors import UsageError
-from benchmark.plan.config import WHERE, RunConfig, expand_path
+from benchmark.plan.config import WHERE, RunConfig, expand_path, normalise_methods, split_names
 from results.plan import Plan
 from results.storage.store import Store
 
@@ -15,14 +15,17 @@ CHOOSING = {
     "seeds": lambda plan, config: plan.seeds == config.seeds,
     "n": lambda plan, config: plan.n == config.n,
     "rectifier": lambda plan, config: plan.rectifier == config.rectifier.value,
-    "landmark": lambda plan, config: plan.settings.landmark == config.landmark,
+    "landmark": lambda plan, config: (
+        config.landmark == plan.settings.landmark
+        or (config.landmark is None and list(plan.landmarks) == [plan.settings.landmark])
+    ),
     "split": lambda plan, config: plan.settings.split == config.split.value,
     "selection": lambda plan, config: plan.settings.selection == config.selection.value,
     "tuning": lambda plan, config: plan.settings.tuning == config.tuning.value,
     "budget": lambda plan, config: plan.settings.budget == config.budget,
     "outcomes": lambda plan, config: plan.settings.outcomes == config.outcomes.value,
-    "arm": lambda plan, config: plan.settings.arm in config.arm.split(","),
-    "method": lambda plan, config: plan.settings.methods == config.methods,
+    "arm": lambda plan, config: plan.settings.arm in split_names(config.arm),
+    "method": lambda plan, config: normalise_methods(plan.settings.methods) == config.methods,
 }
 
 

@@ -51,16 +51,19 @@ def _count_cells(store: Any, plan: Plan) -> list[dict[str, Any]]:
     """Return a row for each method: its cells by state, from their records alone."""
     from results.storage.store import BrokenCell
 
-    counts: dict[str, Counter] = {}
+    counts: dict[tuple[str, ...], Counter] = {}
+    titles = {}
     for planned in plan.cells:
         try:
             status = (store.record(planned) or {"status": "to do"})["status"]
         except BrokenCell:
             status = "broken"
-        counts.setdefault(planned.title, Counter())[status] += 1
+        row = planned.cell.group[3:6]
+        titles[row] = planned.title
+        counts.setdefault(row, Counter())[status] += 1
     where = {"dataset": plan.dataset, "protocol": plan.protocol}
     where |= {"arm": plan.arm.name} if plan.arm else {}
-    return [{**where, "method": title, **{s: count[s] for s in STATES}} for title, count in counts.items()]
+    return [{**where, "method": titles[row], **{s: count[s] for s in STATES}} for row, count in counts.items()]
 
 
 def _verify(store: Any, plans: list[Plan], built: str, options: Namespace) -> int:

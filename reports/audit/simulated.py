@@ -140,5 +140,4 @@ def _build_reference_entry(value: float | None) -> Entry:
 
 
 def _describe_source(plan: Plan) -> str:
-    dirty = "" if plan.clean else ", with uncommitted changes"
-    return f"Commit {str(plan.commit)[:10]}{dirty}; {plan.written[:10]}."
+    return f"Commit {plan.source}; {plan.written[:10]}."

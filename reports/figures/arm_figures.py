@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from reports.figures.drawing import create_figure, get_line_style
+from reports.figures.drawing import create_figure, get_line_style, make_label
 from reports.report import Figure
 from reports.tables.arms import (
     CEILINGS,
@@ -126,7 +126,9 @@ def _draw_auc(panel: Axes, arms: list[ArmResults], along: Axis, landmark_task: L
             options = {"color": "black", "marker": "_", "linestyle": dash, "markersize": 9}
         if not along.joined:
             options["linestyle"] = ""
-        panel.errorbar(along.dodge(i, len(rows)), mean, yerr=spread, capsize=2, linewidth=1.2, label=title, **options)
+        panel.errorbar(
+            along.dodge(i, len(rows)), mean, yerr=spread, capsize=2, linewidth=1.2, label=make_label(title), **options
+        )
         said.append(f"{title} {', '.join('no number' if np.isnan(m) else f'{m:.3f}' for m in mean)}")
     return f"{get_task_title(landmark_task[1])}: {'; '.join(said)}."
 
@@ -141,5 +143,6 @@ def _draw_worth(panel: Axes, along: Axis, landmark_task: LandmarkTask, worth: di
         style = get_line_style(i)
         panel.errorbar(
             [at for at, _ in found], [r["difference"] for _, r in found], yerr=compute_whiskers([r for _, r in found]), capsize=2,
-            color=style.colour, marker=style.marker, linestyle=style.dash if along.joined else "", markersize=4, linewidth=1, label=title,
+            color=style.colour, marker=style.marker, linestyle=style.dash if along.joined else "", markersize=4, linewidth=1,
+            label=make_label(title),
         )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from reports.figures.drawing import LineStyle, create_figure, get_line_style
+from reports.figures.drawing import LineStyle, create_figure, get_line_style, make_label
 from reports.report import Figure
 from reports.tables.captions import describe_setting, name_figure
 from reports.tables.table import get_task_title
@@ -164,7 +164,7 @@ def _draw_names(ax: Axes, group: Sequence[Key], titles: dict[Key, str], styles: 
         ax.plot([], [], color=styles[k].colour, linestyle=styles[k].dash, marker=styles[k].marker, markersize=4, linewidth=1)[0]
         for k in group
     ]  # fmt: skip
-    labels = [_fold_title(titles[k]) for k in group]
+    labels = [make_label(_fold_title(titles[k])) for k in group]
     ax.legend(handles, labels, loc="center left", bbox_to_anchor=(1.03, 0.5), frameon=False, fontsize=7, borderpad=0)
 
 

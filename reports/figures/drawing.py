@@ -12,6 +12,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C8C8C")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -19,6 +20,7 @@ DASHES = ("-", "--", "-.", ":")
 STYLE: dict[Any, Any] = {
     "font.size": 9,
     "font.family": "DejaVu Sans",
+    "text.parse_math": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "svg.fonttype": "none",
@@ -39,6 +41,20 @@ class LineStyle:
 def get_line_style(i: int) -> LineStyle:
     """Return the style of the ``i``-th line; the first 32 differ."""
     return LineStyle(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i // len(COLOURS) % len(DASHES)])
+
+
+def print_dollars(figure: Figure) -> None:
+    """Let every text of a figure print its dollar signs: titles come from elsewhere, and none means mathematics by them.
+
+    ``text.parse_math`` alone is not enough: texts are also added when it no longer holds.
+    """
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+
+
+def make_label(title: str) -> str:
+    """Return a title as the label of a line: a legend leaves out what begins with an underscore."""
+    return f" {title}" if title.startswith("_") else title
 
 
 def create_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -130,7 +131,7 @@ def _draw_names(ax: Axes, points: Sequence[TimePoint]) -> None:
     inside: Box = (left, bottom, right, top)
     taken: list[Box] = [(x - 3, y - 3, x + 3, y + 3) for x, y in spots]
     for point, (px, py) in zip(points, spots, strict=True):
-        name = point.title.partition(" (")[0]
+        name = re.sub(r" \([^=]*\)", "", point.title)  # without "(adapted)"; what was changed, (hidden=32), stays
         boxes = [_compute_box(px + dx, py + dy, dx, 3.6 * len(name), 7.5) for dx, dy in OFFSETS]
         costs = [_compute_cost(box, taken, inside, offset) for box, offset in zip(boxes, OFFSETS, strict=True)]
         best = costs.index(min(costs))

@@ -4,12 +4,14 @@ Packages: booktabs, graphicx, caption, geometry, and siunitx where it is install
 ones lack; without it ``\\num`` prints its number in mathematics, which looks the same. Numbers are set with ``\\num`` in centred columns,
 not in S columns: a cell also holds its spread, a mark, bold or a word, and as all numbers of a column have as many decimals, they align
 all the same. Text from records (titles, reasons) is escaped; what pdflatex has no glyph for becomes its nearest ASCII or a question mark.
+Brackets and asterisks stand in braces: a row that begins with one would be read as an option of the ``\\\\`` or ``\\midrule`` before it.
 Wide tables are scaled down to the line, long ones cut into parts that fit a page, each under the heading; notes follow as ordinary
 paragraphs, so that many of them break over pages.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from itertools import groupby
@@ -20,7 +22,8 @@ from reports.tables.table import Entry, Table, TableRow
 SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "|": r"$|$", '"': "''",
-    "`": r"\textasciigrave{}", "±": r"$\pm$", "×": r"$\times$", "≤": r"$\le$", "≥": r"$\ge$", "−": "$-$", "–": "--",
+    "`": r"\textasciigrave{}", "[": "{[}", "]": "{]}", "*": "{*}",
+    "±": r"$\pm$", "×": r"$\times$", "≤": r"$\le$", "≥": r"$\ge$", "−": "$-$", "–": "--",
     "—": "---", "→": r"$\to$", "Δ": r"$\Delta$", "δ": r"$\delta$", "τ": r"$\tau$", "α": r"$\alpha$", "β": r"$\beta$",
     "λ": r"$\lambda$", "σ": r"$\sigma$", "μ": r"$\mu$", "µ": r"$\mu$", "°": r"$^\circ$", "²": r"$^2$", "†": r"\dag{}",
     "‡": r"\ddag{}", "…": r"\dots{}", "’": "'", "‘": "`", "“": "``", "”": "''", "\n": " ", "\t": " ",
@@ -49,8 +52,9 @@ PREAMBLE = (
 
 
 def escape_text(text: str) -> str:
-    """Return plain text as LaTeX that prints it."""
-    return "".join(SPECIAL.get(c) or _find_glyph(c) for c in text)
+    """Return plain text as LaTeX that prints it; characters that TeX would join (``--`` to a dash) stay apart."""
+    joined = re.sub(r"([-'])(?=\1)", "\\1\0", text.replace("\0", "?"))
+    return "".join("{}" if c == "\0" else SPECIAL.get(c) or _find_glyph(c) for c in joined)
 
 
 def render_tabular(table: Table, rows: Sequence[TableRow] | None = None) -> str:

@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-from reports.figures.drawing import STYLE
+from reports.figures.drawing import STYLE, print_dollars
 from reports.report import Figure
 
 FONTS = "'DejaVu Sans', Verdana, 'Bitstream Vera Sans', sans-serif"
@@ -22,6 +22,7 @@ def render_figure(figure: Figure, kind: str) -> bytes:
     ``savefig`` would draw it twice; here the backend draws it once.
     """
     out = io.BytesIO()
+    print_dollars(figure.mpl_figure)
     with rc_context({**STYLE, "pdf.fonttype": 42}):
         if kind == "pdf":
             FigureCanvasPdf(figure.mpl_figure).print_pdf(out, metadata={"CreationDate": None})

@@ -19,7 +19,7 @@ def collect_fit_reports(store: Store, plan: Plan) -> pd.DataFrame:
     ``sd`` is that of the cells around their mean (n - 1), NaN where there is one.
     """
     found = [
-        (plan.experiment, plan.dataset, c.landmark, plan.protocol, c.method, c.variant, row.title, quantity, float(value))
+        (plan.experiment, plan.dataset, c.landmark, plan.protocol, c.method, row.variant, row.title, quantity, float(value))
         for row in list_rows(plan)
         if row.stage == "final"
         for c, record in ((planned.cell, store.record(planned)) for planned in row.cells)

@@ -41,8 +41,9 @@ def collect_provenance(store: Store, plan: Plan) -> Provenance:
 
 def _collect_facts(found: list[dict[str, Any]]) -> dict[str, str]:
     facts = {"commit": _tally_values(str(p["commit"]) for p in found if p.get("commit"))}
-    dirty = sum(not p.get("clean", True) for p in found)
+    dirty = sum(p.get("clean") is False for p in found)  # None: not known, without a checkout
     facts["uncommitted changes"] = f"in {dirty} cells" if dirty else ""
+    facts["plug-ins"] = _tally_values(describe_plug_in(p["plug_in"]) for p in found if p.get("plug_in"))
     for group in ("versions", "hardware"):
         names = dict.fromkeys(name for p in found for name in p.get(group) or {})
         facts |= {
@@ -56,6 +57,11 @@ def _collect_facts(found: list[dict[str, Any]]) -> dict[str, str]:
     finished = sorted(p["finished"] for p in found if p.get("finished"))
     facts["cells finished"] = f"{finished[0]} to {finished[-1]}" if finished else ""
     return {name: text for name, text in facts.items() if text}
+
+
+def describe_plug_in(plug_in: dict[str, str]) -> str:
+    """Return the distribution of a plug-in and its version, as a record has them."""
+    return f"{plug_in['distribution']} {plug_in['version']}"
 
 
 def _describe_cohorts(plan: Plan) -> dict[str, str]:

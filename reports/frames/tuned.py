@@ -24,7 +24,7 @@ def collect_tuning(store: Store, plans: Sequence[Plan]) -> pd.DataFrame:
     """
     found = {}
     for plan in plans:
-        for row in list_rows(plan):
+        for row in (row for row in list_rows(plan) if row.stage == "final"):
             for planned in row.cells:
                 record = store.record(planned)
                 if record and record.get("tuning"):
@@ -35,7 +35,7 @@ def collect_tuning(store: Store, plans: Sequence[Plan]) -> pd.DataFrame:
                         cell.landmark,
                         cell.protocol,
                         cell.method,
-                        cell.variant,
+                        row.variant,
                         cell.fold,
                     )
                     found[(*where, cell.tuning)] = (

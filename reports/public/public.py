@@ -20,6 +20,7 @@ from reports.public.suppression import Suppression, find_suppression
 from reports.report import ReportError
 from results.disclosure import HIDDEN, SMALL, is_small
 from results.plan import Landmark, Plan
+from results.rows import name_variant
 
 CONTENTS = """\
   metrics.csv   one row a cell and metric: which cell, its status, the value on the test part, rows and positives
@@ -84,13 +85,28 @@ def build_export(store_root: Path, experiments: Sequence[Sequence[Plan]]) -> Exp
 def _list_metrics(store: Records, plan: Plan) -> list[dict[str, Any]]:
     """List a row for each metric of a cell; one row of a cell without any."""
     rows = []
+    variants = _name_variants(plan)
     for planned in plan.cells:
         record = store.record(planned) or {"status": "missing", "metrics": []}
-        where = {**planned.cell.__dict__, "key": planned.key[:16], "status": record["status"]}
+        where = {
+            **planned.cell.__dict__,
+            "variant": variants[planned.cell.group[3:6]],
+            "key": planned.key[:16],
+            "status": record["status"],
+        }
         empty = {"split": "", "stage": "", "task": "", "metric": "", "value": None, "n": None, "positives": None}
         found = [{k: m[k] for k in empty} for m in record["metrics"]]
         rows += [where | m for m in found or [empty]]
     return rows
+
+
+def _name_variants(plan: Plan) -> dict[tuple[str, ...], str]:
+    """Return the variant that tables print of each (method, variant, rectifier)."""
+    cells = {p.cell.group[3:6]: [p] for p in reversed(plan.cells)}
+    keys = {(row.method, row.variant, row.rectifier): row for row in plan.rows}
+    return {key: key[1] for key in cells} | {
+        key: name_variant(plan, row, cells.get(key, [])) for key, row in keys.items()
+    }
 
 
 def _describe_plan(store: Records, plan: Plan, hide: Suppression, tally: Tally) -> dict[str, Any]:
@@ -100,7 +116,12 @@ def _describe_plan(store: Records, plan: Plan, hide: Suppression, tally: Tally) 
         "calibration", "folds", "seeds", "reference", "bootstrap", "derived",
     )  # fmt: skip
     found = collect_provenance(store, plan)
-    rows = [{k: getattr(row, k) for k in ("method", "variant", "rectifier", "title", "kind")} for row in plan.rows]
+    variants = _name_variants(plan)
+    rows = [
+        {k: getattr(row, k) for k in ("method", "variant", "rectifier", "title", "kind")}
+        | {"variant": variants[row.method, row.variant, row.rectifier]}
+        for row in plan.rows
+    ]
     return {k: getattr(plan, k) for k in names} | {
         "arm": plan.arm.name if plan.arm else None,
         "settings": _remove_paths(plan.settings.given),

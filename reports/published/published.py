@@ -113,7 +113,7 @@ def _build_table(own: pd.DataFrame, source: str, dataset: str, task: str, plan: 
         (*columns, ("", "comment")),
         tuple(rows),
         f"{LABEL}. Source of the published column: {source}; {dataset}{_format_task(task)}. Measured: {measured}; commit "
-        f"{str(plan.commit)[:10]}, {plan.written[:10]}. Difference: measured - published, only where cohort and task are the same.",
+        f"{plan.short_commit}, {plan.written[:10]}. Difference: measured - published, only where cohort and task are the same.",
         (*(f"{n}: {text}." for text, n in numbers.items()), *(f"({a}) {text}" for text, a in letters.items()), *NOTES),
         f"Paper, {place}: {dataset}{_format_task(task)}" + (f" ({plan.dataset}, {plan.protocol})" if several else ""),
     )

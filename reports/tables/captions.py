@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from reports.frames.provenance import describe_plug_in
 from reports.tables.shuffled import SHUFFLED_NOTE, is_shuffled
 from reports.tables.table import BOLD_RULE, get_task_title
 from results.plan import Landmark, Plan
@@ -67,8 +68,8 @@ def describe_setting(store: Store, plan: Plan, *landmarks: str) -> str:
         f"{plan.dataset}: {plan.description.rstrip('.')}{_describe_arm(plan)}.",
         *(_describe_landmark(name, facts) for name, facts in plan.landmarks.items() if not landmarks or name in landmarks),
         f"{_format_count(plan.folds, 'fold')}, {_format_count(plan.seeds, 'seed')}; "
-        f"{PROTOCOLS.get(plan.protocol, plan.protocol)}{_describe_split(plan)}{_describe_outcomes(plan)}; schedule: {plan.schedule}; "
-        f"selection: {SELECTIONS[plan.settings.selection]}; {_describe_source(store, plan)}",
+        f"{PROTOCOLS.get(plan.protocol, plan.protocol)}{_describe_split(plan)}{_describe_outcomes(plan)}; "
+        f"schedule: {_name_schedule(plan)}; selection: {SELECTIONS[plan.settings.selection]}; {_describe_source(store, plan)}",
     ])  # fmt: skip
 
 
@@ -88,7 +89,7 @@ def _describe_run(plan: Plan) -> list[str]:
     unknown = [name for name in asked if name not in {"all", "none", *(row.method for row in plan.rows)}]
     return [
         f"{_format_count(plan.folds, 'fold')}, {_format_count(plan.seeds, 'seed')} ({spread}); "
-        f"{PROTOCOLS.get(plan.protocol, plan.protocol)}{_describe_split(plan)}; schedule: {plan.schedule}; "
+        f"{PROTOCOLS.get(plan.protocol, plan.protocol)}{_describe_split(plan)}; schedule: {_name_schedule(plan)}; "
         f"selection: {SELECTIONS[plan.settings.selection]}; tuning: {plan.tuning}; rectifier: {_list_rectified(plan)}.",
         *([f"Not known of this cohort: {', '.join(unknown)}."] if unknown else []),
     ]
@@ -130,6 +131,11 @@ def _describe_outcomes(plan: Plan) -> str:
     return "; outcomes shuffled, the truth is an AUC of 0.5" if is_shuffled(plan) else ""
 
 
+def _name_schedule(plan: Plan) -> str:
+    changes = ", ".join(f"{field}={value}" for field, value in plan.schedule_changes.items())
+    return f"{plan.schedule} ({changes})" if changes else plan.schedule
+
+
 def _list_rectified(plan: Plan) -> str:
     # a cell's name has "on" for the default kind, which its configuration names
     kinds = {
@@ -160,19 +166,23 @@ def _describe_tests(store: Store, plan: Plan, statistics: dict[str, Any] | None)
 
 
 def _describe_source(store: Store, plan: Plan) -> str:
-    """Return commit and date of the plan, and of the cells where they come from others."""
-    dirty = not plan.clean
+    """Return commit and date of the plan, of the cells where they come from others, and the distributions of plug-ins."""
+    dirty = plan.clean is False
     commits: dict[str, None] = {}
+    plug_ins: dict[str, None] = {}
     for row in list_rows(plan):
         for planned in row.cells:
             found = (store.record(planned) or {}).get("provenance") or {}
             if found.get("commit"):
                 commits[found["commit"]] = None
-                dirty |= not found.get("clean", True)
-    own = str(plan.commit)[:10]
+                dirty |= found.get("clean") is False
+            if found.get("plug_in"):
+                plug_ins[describe_plug_in(found["plug_in"])] = None
     others = [str(c)[:10] for c in commits if c != plan.commit]
     also = f" (cells also from {', '.join(others)})" if others else ""
-    return f"commit {own}{also}{', with uncommitted changes' if dirty else ''}; {plan.written[:10]}."
+    changed = ", with uncommitted changes" if dirty and (plan.commit or others) else ""
+    beside = f"; plug-ins: {', '.join(plug_ins)}" if plug_ins else ""
+    return f"commit {plan.short_commit}{also}{changed}{beside}; {plan.written[:10]}."
 
 
 def _format_count(n: int, word: str) -> str:

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from results.gate.judge import COUNTS, KEY, GateError, add_method_all, check_same_stays, compute_tolerances, list_seeds
+from results.gate.judge import (
+    ALL,
+    COUNTS,
+    KEY,
+    GateError,
+    add_method_all,
+    check_same_stays,
+    compute_tolerances,
+    list_seeds,
+)
+from results.storage.files import replace_whole
 
 LEAST_SEEDS = 20
 """Fewer tell too little of a spread."""
@@ -69,21 +79,47 @@ def write_locked(path: Path, values: pd.DataFrame, keep: bool = False) -> pd.Dat
     """Write the locked file of ``values``, rows as they come, and return it.
 
     Args:
-        keep: what the file has of other methods stays in it.
+        keep: what the file has of other methods stays in it, line for line.
 
     Raises:
         GateError: as ``make_locked``, or the methods that stay have other seeds or were measured on other stays.
     """
     if keep:
-        kept = read_locked(path)
-        kept = kept[~kept.index.get_level_values("method").isin(values.index.unique("method"))]
-        check_same_stays(kept, values)
-        if len(kept) and list_seeds(kept) != list_seeds(values):
-            raise GateError(
-                f"{path} has {len(list_seeds(kept))} seeds, the new ones are {len(list_seeds(values))}: as many"
-            )
-        values = pd.concat([kept, values])
+        return _write_some(path, values)
     frame = make_locked(values)
     path.parent.mkdir(parents=True, exist_ok=True)
     frame.to_csv(path, index=False)
     return frame
+
+
+def _write_some(path: Path, values: pd.DataFrame) -> pd.DataFrame:
+    """Replace the lines of some methods in a locked file, byte for byte no other, and return the file's rows.
+
+    The lines of a new method go before those of the next in the alphabet, so that two authors' changes merge. Therefore the lines of
+    ``all`` and the tolerances of the others stay as the last whole lock wrote them: both follow from the seeds, and whoever reads the
+    file computes them again.
+    """
+    kept = read_locked(path)
+    kept = kept[~kept.index.get_level_values("method").isin(values.index.unique("method"))]
+    check_same_stays(kept, values)
+    if len(kept) and list_seeds(kept) != list_seeds(values):
+        raise GateError(
+            f"{path} has {len(list_seeds(kept))} seeds, the new ones are {len(list_seeds(values))}: as many"
+        )
+    whole = make_locked(pd.concat([kept, values]))
+    mine = set(values.index.unique("method"))
+    lines = path.read_text(encoding="utf-8").splitlines()
+    columns = lines[0].split(",")
+    if set(columns) != set(whole.columns):
+        raise GateError(
+            f"{path} has other columns than a locked file of {len(list_seeds(values))} seeds: lock all methods"
+        )
+    for method in sorted(mine):
+        new = whole.loc[whole["method"] == method, columns].to_csv(index=False, header=False).splitlines()
+        own = [i for i, line in enumerate(lines) if i and line.split(",")[0] == method]
+        later = [i for i, line in enumerate(lines) if i and (line.split(",")[0] == ALL or line.split(",")[0] > method)]
+        at = own[0] if own else min(later, default=len(lines))
+        lines = [line for i, line in enumerate(lines) if i not in own]
+        lines[at:at] = new
+    replace_whole(path, ("\n".join(lines) + "\n").encode())
+    return pd.read_csv(path)

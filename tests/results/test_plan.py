@@ -39,6 +39,7 @@ PLAN = Plan(
     tuning="grid",
     rectifier="on",
     calibration="oof",
+    schedule_changes={"max_epochs": 1},
     n=40,
     reference="mt",
     bootstrap=7,

@@ -1,3 +1,4 @@
+import html
 import re
 import shutil
 import string
@@ -5,10 +6,15 @@ import subprocess
 
 import pytest
 
-from reports.build import assemble_report
+from reports.build import assemble_report, write_report
+from reports.figures.drawing import create_figure, make_label
+from reports.formats.files import FORMATS
 from reports.formats.latex import escape_text, render_document, render_entry, render_table, render_tabular
 from reports.formats.pictures import render_figure
+from reports.report import Figure
 from reports.tables.table import Entry, Table
+from results.statistics.derive import derive
+from tests.stores import fabricate
 
 NASTY = string.printable + "±×≤≥−–—→Δδταβλσμ°²†‡…’‘“”éüßøåñÅÐþłőΩ漢字🙂\x00\x7f\u200b"
 
@@ -33,6 +39,8 @@ def example(title="A & B_c", note="50 % of $x_1$ failed: C:\\tmp {#3} ~ ^"):
         ("a ± b ≤ c", r"a $\pm$ b $\le$ c"),
         ("é ł 漢", "é ? ?"),
         ("ﬁ\n½", "fi 1/2"),
+        ("[Ours] *", "{[}Ours{]} {*}"),
+        ("a--b ''", "a-{}-b '{}'"),
     ],
 )
 def test_escape(text, latex):
@@ -106,6 +114,78 @@ def test_document_is_compiled(tmp_path, fabricated, without):
     (tmp_path / "t.tex").write_text(text, encoding="utf-8")
     lines = compiled(tmp_path, without)
     assert [line for line in lines if line.startswith(("Overfull \\hbox", "Overfull \\vbox"))] == []
+
+
+PRINTABLE = "".join(map(chr, range(32, 127)))
+TITLES = (
+    "[Ours] Best & 100%_net",
+    r"bad $\notacommand{$ x",
+    "*starred*",
+    "$",
+    r"$\frac$",
+    "--- ?` ''",
+    "_hidden",
+    "{",
+    "%",
+    "",
+)
+
+
+def test_rows_tasks_and_captions_that_begin_with_any_character_are_compiled(tmp_path):
+    entry = (Entry(0.5, 0.1, "", "", False), Entry(None, None, "[n/a]", "*", False))
+    titles = [*TITLES, PRINTABLE, *(f"{c}{c} {c}x" for c in map(chr, range(128)))]
+    tables = [
+        Table(
+            ((title, "AUC"), (title, "*[B]")), tuple((t, i > 100, entry) for i, t in enumerate(titles)), title, (title,)
+        )
+        for title in (PRINTABLE, "[group]", "*")
+    ]
+    (tmp_path / "t.tex").write_text(render_document(tables), encoding="utf-8")
+    compiled(tmp_path)
+    reader = shutil.which("pdftotext")
+    if reader:
+        printed = subprocess.run([reader, "-layout", "t.pdf", "-"], cwd=tmp_path, capture_output=True, text=True).stdout
+        assert "[Ours] Best & 100%_net" in printed
+        assert r"bad $\notacommand{$ x" in printed
+        assert "*starred*" in printed
+
+
+@pytest.fixture(scope="module")
+def oddly_named(tmp_path_factory):
+    """(store, plan) whose methods and task have titles of every printable character."""
+    names = [*TITLES[:-1], PRINTABLE]
+    rows = [("crl_mmnar", "default", "off", "CRL-MMNAR", "method", 1.0)]
+    rows += [(f"m{i}", "default", "off", title, "method", 0.5) for i, title in enumerate(names)]
+    landmarks = {"icu_24h": (r"$\task{$ [a]",)}
+    root = tmp_path_factory.mktemp("odd")
+    store, plan = fabricate(root, rows=rows, n=60, folds=2, landmarks=landmarks, dataset="[d]$x_$")
+    store.write_statistics(plan.name, derive(store, plan, resamples=5))
+    return store, plan
+
+
+def test_a_report_with_titles_of_every_character_is_written_whole(oddly_named, tmp_path):
+    store, plan = oddly_named
+    written = write_report(assemble_report(store.root, [plan]), tmp_path, FORMATS)
+    assert {p.suffix for p in written} >= {".csv", ".tex", ".html", ".txt", ".pdf"}
+    (tmp_path / "t.tex").write_text(next(tmp_path.glob("table1.tex")).read_text(encoding="utf-8"), encoding="utf-8")
+    compiled(tmp_path)
+    drawn = "".join(p.read_text(encoding="utf-8") for p in written if p.suffix == ".html")
+    assert drawn.count("bad $\\notacommand{$ x") > 1  # in the table and, as text of the SVG, in the figures
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_figures_print_titles_as_they_are(title):
+    figure, (axes,) = create_figure(12, 3)
+    axes.plot([1, 2], [1, 2], label=make_label(title))
+    axes.set_title(title)
+    axes.set_yticks([1, 2], [title, PRINTABLE])
+    figure.legend(*axes.get_legend_handles_labels())
+    for kind in ("pdf", "svg"):
+        drawn = render_figure(Figure("name", "caption", "alt", figure), kind)
+    drawn = html.unescape(drawn.decode())
+    label = make_label(title)
+    assert label.lstrip(" ") == title
+    assert drawn.count(f">{title}<") + drawn.count(f"> {title}<") == (3 if title else 0)
 
 
 def test_a_table_alone_is_compiled_in_somebody_elses_document(tmp_path):
