@@ -103,7 +103,7 @@ def plan_audit(config: RunConfig, outcomes: str, folds: int, quick: bool, dials:
     listings += [make_row(ceiling, "default", KNOWN_TITLES[ceiling], "known")] if ceilings else []
     given = {
         "method": method.method,
-        "hyper": hyper,
+        "config": hyper,
         "dials": asdict(dials),
         "outcomes": outcomes,
         "folds_of_the_split": config.folds,

@@ -78,7 +78,7 @@ def plan_sampler(config: RunConfig) -> tuple[Plan, list[Work]]:
         "audit_sampler",
         cells,
         rows,
-        {"method": row.method, "hyper": fields | LONG, "n": config.n},
+        {"method": row.method, "config": fields | LONG, "n": config.n},
         dataset=dataset.info.name,
         description=dataset.info.description,
         folds=1,

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any
 
-from methods.registry import GROUP, info
+from methods import registry
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ("datasets", "results", "methods", "benchmark", "reports")
@@ -63,9 +63,9 @@ def _read_tree(root: Path) -> tuple[str, frozenset[str], frozenset[str]] | None:
 @cache
 def find_plug_in(method: str) -> dict[str, str] | None:
     """Return ``distribution`` and ``version`` of the plug-in that registers a method; None for a method of this repository."""
-    if not info(method).is_plug_in:
+    if not registry.info(method).is_plug_in:
         return None
-    points = (point for point in entry_points(group=GROUP) if point.name == method and point.dist)
+    points = (point for point in entry_points(group=registry.GROUP) if point.name == method and point.dist)
     return next(({"distribution": p.dist.name, "version": p.dist.version} for p in points if p.dist), None)
 
 

@@ -298,7 +298,12 @@ def _normalise_known(given: Iterable[str]) -> list[str]:
 
 
 def find_schedule_changes(config: RunConfig) -> dict[str, Any]:
-    """Return the fields of the schedule that the command line set to another value than its file, with their values."""
+    """Return the fields of the schedule that the command line set to another value than its file, with their values.
+
+    None of a schedule that an experiment's own file states, such as the gate's.
+    """
+    if config.schedule.name not in list_names("schedule"):
+        return {}
     own = dataclasses.asdict(Schedule()) | dict(OmegaConf.load(CONF / "schedule" / f"{config.schedule.name}.yaml"))
     return {name: value for name, value in dataclasses.asdict(config.schedule).items() if value != own[name]}
 

@@ -44,7 +44,7 @@ def of_table(sources, table):
 def eicu_tables_read():
     """The raw tables that the builder of eICU reads."""
     sources = (*eicu_sources.WIDE, *eicu_sources.VITALS, *eicu_sources.LONG)
-    return sorted({*eicu_static._list_columns(), *(source.table for source in sources)})
+    return sorted({*eicu_static.list_columns(), *(source.table for source in sources)})
 
 
 def mimic_tables_read():
@@ -58,7 +58,7 @@ def read_eicu(con, release, table):
     _create_stay_table(con, [selection])
     for source in of_table((*eicu_sources.WIDE, *eicu_sources.VITALS, *eicu_sources.LONG), table):
         load_staging_table(con, release, source, eicu_events.date_rows)
-    if table in eicu_static._list_columns():
+    if table in eicu_static.list_columns():
         eicu_static.read_static(con, release, selection.stay)
 
 
