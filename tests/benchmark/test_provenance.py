@@ -122,7 +122,7 @@ def test_what_is_not_known_is_said_to_be_so(store_and_plan):
 
 
 def test_a_plug_in_is_named_with_its_version(store_and_plan, monkeypatch):
-    monkeypatch.setattr(provenance, "info", lambda name: SimpleNamespace(is_plug_in=name == "theirs"))
+    monkeypatch.setattr(provenance.registry, "info", lambda name: SimpleNamespace(is_plug_in=name == "theirs"))
     point = SimpleNamespace(name="theirs", dist=SimpleNamespace(name="my-methods", version="1.0"))
     monkeypatch.setattr(provenance, "entry_points", lambda group: [point])
     provenance.find_plug_in.cache_clear()
