@@ -155,11 +155,10 @@ def _list_changes(cls: type[Method], sweep: dict[str, list[Any]]) -> list[dict[s
 
 
 def _list_all(infos: dict[str, method_registry.Info], config: RunConfig) -> list[str]:
-    """Return what ``all`` stands for, in print order."""
+    """Return what ``all`` stands for; ``_sort_rows`` puts it in order."""
     names = []
-    for name in sort_for_print(_select_usable(infos), config.reference):
-        variants = [f"{name}:{variant}" for variant in method_registry.load(name).beside if config.beside]
-        names += [*variants, name] if name == config.reference else [name, *variants]
+    for name in _select_usable(infos):
+        names += [name, *(f"{name}:{v}" for v in method_registry.load(name).beside if config.beside)]
     return names
 
 
